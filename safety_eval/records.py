@@ -1,0 +1,213 @@
+"""The four nouns, Prompt -> Output -> Score -> Estimate: the same words in code, on disk and in the docs.
+
+Records are frozen. On disk each is one line of canonical JSON; `key` is the hash of that line, so a Score names
+the exact Output that it judged, and resume, re-scoring, comparison and evidence are one mechanism.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat: role is 'system', 'user' or 'assistant'."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked, before any chat template.
+
+    Attributes:
+        task: name of the task that it belongs to.
+        id: unique within the task and data version; two runs are paired on it.
+        text: plain text, or '' when `messages` is given.
+        messages: chat turns, instead of `text`.
+        prefill: start of the answer that the model has to continue.
+        choices: continuations whose log-likelihood is asked (each begins with its own space, if any).
+        groups: whom or what the prompt is about, by axis: {"target": ("asian", "chinese")}.
+        factors: design factors: operator, arm, intent, stratum, system_prompt ...
+        target: what a scorer needs to know (references, labels). JSON values only.
+        pair: shared by the same wording's safe and unsafe twin.
+        cluster: prompts that are resampled together (BOLD article, intent, duplicated sentence); '' = the prompt.
+    """
+
+    task: str
+    id: str
+    text: str = ""
+    messages: tuple[Message, ...] = ()
+    prefill: str = ""
+    choices: tuple[str, ...] = ()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    factors: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, Any] = field(default_factory=dict)
+    pair: str = ""
+    cluster: str = ""
+
+    @property
+    def asked(self) -> str:
+        """The wording as a person would read it: the text, or the chat turns one below the other."""
+        return self.text or "\n\n".join(m.content for m in self.messages)
+
+    @property
+    def unit(self) -> str:
+        """The cluster, or the prompt itself where none is named."""
+        return self.cluster or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One answer of the model to one prompt.
+
+    Attributes:
+        prompt_key: `key` of the Prompt.
+        prompt_id: its id, so that a line can be read alone.
+        sample: 0 .. K-1 when a prompt is asked K times.
+        text: the answer, stop strings and the reasoning channel removed; None for a choice or an error.
+        reasoning: the reasoning channel where the model has one (kept, never scored).
+        choice_logprobs: natural-log likelihood of each choice, summed over its tokens, in the order of the prompt.
+        stop_reason: 'eos', 'stop' (a stop string), 'length' (the token limit), 'choice' or 'error'.
+        prompt_tokens, output_tokens: counts after templating.
+        error: what went wrong; an output with an error is owed again on resume.
+    """
+
+    prompt_key: str
+    prompt_id: str
+    sample: int = 0
+    text: str | None = None
+    reasoning: str = ""
+    choice_logprobs: tuple[float, ...] = ()
+    stop_reason: str = ""
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What one scorer says of one output.
+
+    Attributes:
+        output_key: `key` of the Output that was judged.
+        prompt_id, sample: so that a line can be read alone.
+        scorer: name of the scorer; its whole identity stands in the first line of the score file.
+        values: raw values by name, e.g. {"toxicity": 0.03} or {"status": "refuse"}; thresholds live in metrics.
+        error: why there is no value ('' if there is): a missing value is never a number.
+    """
+
+    output_key: str
+    prompt_id: str
+    sample: int
+    scorer: str
+    values: Mapping[str, float | str] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One number of the result, with everything that is needed to read it honestly.
+
+    Attributes:
+        task, metric, scorer: what was measured, and the instrument's name ('' where none was needed).
+        axis, group: 'total'/'all' for everything together, 'macro'/<name> for a paper's headline, else e.g.
+            'target'/'asian'.
+        kind: 'rate' (share, 0..1), 'mean', or 'effect' (a difference or another derived number).
+        value: on what was measured; None with a reason when there is no data.
+        low, high: 95% interval of `value` (method says which).
+        count: measured answers behind `value`; events: how many of them counted (rates).
+        expected: answers that were owed; missing: those that gave no value, by reason.
+        clusters, effective_clusters: resampling units, and Kish's effective number of them.
+        worst: `value` with every unmeasured answer taken at its worst.
+        gate_low, gate_high: one-sided 95% limits of `worst`, the only numbers that a policy acts on.
+        better: 'lower', 'higher' or 'neither'.
+        gateable: False when the group is descriptive only (fewer than 10 effective clusters).
+        method: how low/high (and gate limits) were computed, in words.
+        reason: why value is None or the group is descriptive; '' otherwise.
+        data_version: version of the prompts.
+    """
+
+    task: str
+    metric: str
+    scorer: str
+    axis: str
+    group: str
+    kind: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+    events: int | None = None
+    expected: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
+    clusters: int = 0
+    effective_clusters: float = 0.0
+    worst: float | None = None
+    gate_low: float | None = None
+    gate_high: float | None = None
+    better: str = "neither"
+    gateable: bool = False
+    method: str = ""
+    reason: str = ""
+    data_version: str = ""
+
+
+def plain(value: Any) -> Any:
+    """A record (or any nesting of records, mappings, tuples) as JSON-ready builtins."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, ASCII, shortest float form; NaN and infinity are refused.
+
+    Raises:
+        ValueError: the value holds a number that is not finite.
+    """
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (64 hexadecimal digits) of the canonical JSON of `value`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def key(record: Any) -> str:
+    """Name of a record: the first 128 bits of its digest, as 32 hexadecimal digits."""
+    return digest(record)[:32]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def from_plain(kind: type[Record], row: Mapping[str, Any]) -> Record:
+    """A record back from its JSON form. Lists become tuples except inside `target`, which stays as it was.
+
+    Raises:
+        TypeError: an unknown or a missing field.
+    """
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "messages":
+            values[name] = tuple(Message(**m) for m in value)
+        elif name == "groups":
+            values[name] = {axis: tuple(names) for axis, names in value.items()}
+        elif name == "target":
+            values[name] = value
+        else:
+            values[name] = _tuples(value)
+    return kind(**values)

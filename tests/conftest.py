@@ -1,0 +1,22 @@
+"""Fixtures that every test may use. Real data: SAFETY_EVAL_DATA, or a mirror beside the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The local mirror of the public data sets; skips, saying so, where there is none."""
+    given = os.environ.get("SAFETY_EVAL_DATA")
+    folder = Path(given) if given else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not (folder / "hub").is_dir():
+        pytest.skip("no real data: set SAFETY_EVAL_DATA to a local mirror")
+    return folder
