@@ -1,0 +1,158 @@
+"""How numbers, names and untrusted text are put into words: the same in charts, tables, terminal and report.
+
+Nothing here computes a statistic. A value that is None becomes words with its reason, never a number.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from safety_eval.records import Estimate
+
+MINUS = "\N{MINUS SIGN}"
+NO_DATA = "no data"
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a reader must know beside every number of a run.
+
+    Attributes:
+        model: as asked, with its revision where there is one.
+        precision: of the weights and the forward pass, e.g. 'bfloat16'.
+        engine: what generated.
+        chat_template: by task: 'applied' or 'not applied' ('' where unknown).
+        instruments: by scorer name: the instrument in words (name, version, revision).
+        data: by task: data version and source in words.
+        demo: by task: why its numbers are not the benchmark's ('' where they are).
+    """
+
+    model: str = ""
+    precision: str = ""
+    engine: str = ""
+    chat_template: Mapping[str, str] = field(default_factory=dict)
+    instruments: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
+    demo: Mapping[str, str] = field(default_factory=dict)
+
+
+def printable(text: object, keep: str = "") -> str:
+    r"""`text` with every control, format, private or unassigned character shown escaped (\x1b, \u202e).
+
+    Terminal sequences, bidirectional overrides and zero-width characters lose their effect; letters of every
+    script, marks and emoji stay. Characters in `keep` (newline, tab) are left alone.
+    """
+    shown = []
+    for char in str(text):
+        if char in keep or unicodedata.category(char) not in _INVISIBLE:
+            shown.append(char)
+        elif ord(char) < 0x100:
+            shown.append(f"\\x{ord(char):02x}")
+        else:
+            shown.append(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
+    return "".join(shown)
+
+
+def name(text: object) -> str:
+    """A group's, axis's or metric's name for people: spaces for underscores, control characters shown."""
+    return printable(text).replace("_", " ").strip() or "(unnamed)"
+
+
+def metric_name(metric: str) -> str:
+    """'toxic_rate.answered' -> 'toxic rate, answered prompts only'."""
+    stem, dot, suffix = metric.partition(".")
+    if suffix == "answered":
+        return f"{name(stem)}, answered prompts only"
+    return f"{name(stem)}{': ' + name(suffix) if dot else ''}"
+
+
+def number(value: float | None, kind: str) -> str:
+    """A value in its unit: rates in per cent with two digits, as the papers print them; the rest with three."""
+    if value is None:
+        return NO_DATA
+    shown = f"{100 * value:.2f}%" if kind == "rate" else f"{value:.3f}"
+    return shown.replace("-", MINUS)
+
+
+def interval(estimate: Estimate) -> str:
+    """The 95% interval in the value's unit, or '' when there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = (number(x, estimate.kind) for x in (estimate.low, estimate.high))
+    return f"[{low.removesuffix('%')}, {high.removesuffix('%')}]"
+
+
+def value(estimate: Estimate) -> str:
+    """Value and interval on one line, or 'no data: <reason>'."""
+    if estimate.value is None:
+        return f"{NO_DATA}: {printable(estimate.reason) or 'no reason was recorded'}"
+    return " ".join(x for x in (number(estimate.value, estimate.kind), interval(estimate)) if x)
+
+
+def absent(estimate: Estimate) -> int:
+    """How many answers were owed and gave no value."""
+    return max(sum(estimate.missing.values()), estimate.expected - estimate.count, 0)
+
+
+def missing(estimate: Estimate) -> str:
+    """How many answers gave no value and why: '3 of 459 (2 empty, 1 error)'; '0' when none is missing."""
+    gone = absent(estimate)
+    if not gone:
+        return "0"
+    reasons = ", ".join(f"{count} {name(why)}" for why, count in sorted(estimate.missing.items()) if count)
+    owed = max(estimate.expected, estimate.count + gone)
+    return f"{gone} of {owed}" + (f" ({reasons})" if reasons else "")
+
+
+def caveat(estimate: Estimate) -> str:
+    """Why to read this number with care: no data, descriptive only, few clusters; '' = no reason known."""
+    if estimate.value is None:
+        return printable(estimate.reason) or "no data"
+    if estimate.reason:
+        return (
+            f"descriptive only: {printable(estimate.reason)}"
+            if not estimate.gateable
+            else printable(estimate.reason)
+        )
+    if estimate.gateable and 0 < estimate.effective_clusters < 30:
+        return f"few clusters ({estimate.effective_clusters:.1f} effective)"
+    return ""
+
+
+def greyed(estimate: Estimate) -> bool:
+    """Whether a row is shown greyed: no data, or a descriptive group that no policy may act on."""
+    return estimate.value is None or (not estimate.gateable and bool(estimate.reason))
+
+
+def direction(better: str) -> str:
+    """Which end is better, in words for an axis."""
+    return {"lower": "lower is better", "higher": "higher is better"}.get(better, "neither end is better")
+
+
+def instrument(estimate: Estimate, facts: Facts) -> str:
+    """The instrument that made a number, in words; 'none needed' for a number that needs no scorer."""
+    if not estimate.scorer:
+        return "none needed"
+    return printable(facts.instruments.get(estimate.scorer, estimate.scorer))
+
+
+def caption(estimates: list[Estimate], facts: Facts) -> str:
+    """What stands under every picture or table: model, precision, instrument, data version, interval."""
+    first = estimates[0]
+    versions = sorted({e.data_version for e in estimates if e.data_version})
+    methods = sorted({e.method for e in estimates if e.method})
+    template = facts.chat_template.get(first.task, "")
+    parts = [
+        f"Model {printable(facts.model)}" if facts.model else "",
+        f"precision {printable(facts.precision)}" if facts.precision else "",
+        f"chat template {template}" if template else "",
+        f"instrument: {instrument(first, facts)}",
+        f"data version {printable(', '.join(versions))}" if versions else "",
+        f"95% interval: {printable('; '.join(methods))}" if methods else "",
+    ]
+    words = "; ".join(p for p in parts if p) + "."
+    demo = facts.demo.get(first.task, "")
+    return f"{printable(demo)} {words}" if demo else words
