@@ -156,9 +156,9 @@ CUES: tuple[tuple[str, re.Pattern[str], tuple[float, float, float]], ...] = (
 THRESHOLD = 4.0
 NO = re.compile(r"\W*(?:no|nope|no way|never|no,? thank(?:s| you)|i refuse|i won't|i will not)\W*")
 _LITTLE = (
-    "a an the and or but not is are was were be been do does did can could would should will may might must",
-    "have has had i me my you your we us it its this that these those of in on at to for from with by as if so",
-    "how what why who when where which there tell explain please need want know give some any more about into",
-    "just",
+    "a an the and or but not is are was were be been do does did can could would should will may might",
+    "must have has had i me my you your we us it its this that these those of in on at to for from with",
+    "by as if so how what why who when where which there tell explain please need want know give some",
+    "any more about into just",
 )
 LITTLE_WORDS = frozenset(word for line in _LITTLE for word in line.split())
