@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from safety_eval.errors import UserError, nearest
 from safety_eval.records import digest
 
-_NOT_ANSWER_CHANGING = {"batch_size", "output_path", "data", "policy", "prompts"}
+_NOT_ANSWER_CHANGING = {"batch_size", "output_path", "data", "policy", "prompts", "predict_only"}
 """Fields that a resume may change: paths (contents are checked by digest) and how the work is batched."""
 
 
@@ -55,6 +55,7 @@ class RunConfig(BaseModel):
     scorer_args: dict[str, dict[str, str]] = {}
     policy: Path | None = None
     stop_when_decided: bool = False
+    predict_only: bool = False
     shard: tuple[int, int] | None = None
     output_path: Path | None = None
 
