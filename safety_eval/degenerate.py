@@ -40,7 +40,11 @@ _MAX_UNITS = 6000
 
 
 def degenerate(
-    text: str | None, stop_reason: str = "", *, complete_required: bool = False, question: str = "",
+    text: str | None,
+    stop_reason: str = "",
+    *,
+    complete_required: bool = False,
+    question: str = "",
     language: str | None = None,
 ) -> Reason | None:
     """Why `text` is no answer at all, or None when it is one.
