@@ -1,0 +1,153 @@
+"""What notebooks and the command line call. Each function takes and returns plain things; nothing prints."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safety_eval import answers, pipeline, plugins, resolve, suites
+from safety_eval.config import RunConfig, read_yaml, run_config
+from safety_eval.errors import UserError, nearest
+from safety_eval.pipeline import Progress
+from safety_eval.run import Run, open_run
+from safety_eval.task import ScorerChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a run still owes: reasons with their counts.
+
+    Attributes:
+        outputs: prompts whose last answer is an error, or that were not asked.
+        scores: answers without a value, by scorer and reason.
+    """
+
+    outputs: Mapping[str, int]
+    scores: Mapping[str, int]
+
+    @property
+    def too_long(self) -> bool:
+        """Only prompts longer than the model's context are left: asking again cannot help."""
+        return bool(self.outputs) and all(reason.startswith("context") for reason in self.outputs)
+
+
+def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
+    """Settings (and a YAML file under them) -> a validated configuration, suites spelled out as tasks."""
+    merged = {**(read_yaml(config_file) if config_file else {}), **values}
+    if not merged.get("model"):
+        raise UserError("no model given", "Add --model: a Hub id, a folder, a GGUF file, or smollm2.")
+    if not merged.get("tasks"):
+        raise UserError("no tasks given", "Add --tasks: see `safety-eval ls tasks` and `safety-eval ls suites`.")
+    return run_config(suites.spelled_out(merged))
+
+
+def run(config: RunConfig | None = None, progress: Progress | None = None, **settings: Any) -> Run:
+    """Ask, score and measure; the same call again continues what is owed.
+
+    Args:
+        config: a configuration, or give its fields as keywords: model="smollm2", tasks=["bold"], limit=100.
+        progress: is told how far the run is.
+
+    Raises:
+        UserError: wrong use; nothing that was done before is lost.
+    """
+    return open_run(pipeline.run(config or configure(settings), progress))
+
+
+def preview(config: RunConfig) -> list[dict[str, Any]]:
+    """What `run` would do, one row for each task; loads prompts, no model."""
+    rows = []
+    for plan in resolve.resolve(config):
+        found = resolve.load(plan, config.limit)
+        rows.append(
+            {
+                "task": plan.task.name,
+                "data_version": found.version,
+                "prompts": len(found.prompts),
+                "answers": len(found.prompts) * plan.samples,
+                "instruments": [c.name for c in plan.scorers],
+                "settings": {k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")},
+                "notes": list(found.notes),
+            }
+        )
+    return rows
+
+
+def score(
+    folder: str | Path,
+    scorers: Sequence[str] = (),
+    scorer_args: Mapping[str, Mapping[str, str]] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Score a run's answers again without asking the model: the run's own instruments, or those named.
+
+    A named scorer is added beside the others for every task that measures what it gives; earlier scores stay.
+    """
+    found = Run(folder)
+    config = RunConfig.model_validate(found.config["config"]).model_copy(update={"output_path": found.folder})
+    args = {name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers}
+    plans = [_with_scorers(plan, scorers, args) for plan in resolve.resolve(config)]
+    if scorers and not any(plan.scorers for plan in plans):
+        raise UserError(
+            f"no task of {found.folder} measures what {', '.join(scorers)} gives", "See `safety-eval ls scorers`."
+        )
+    with pipeline.writing(found.folder):
+        pipeline.score(found.folder, plans, found.config, progress or pipeline.Silent())
+        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans))
+        pipeline.write_json(found.folder / "run.json", found.config)
+    return Run(folder)
+
+
+def _with_scorers(
+    plan: resolve.TaskPlan, scorers: Sequence[str], args: Mapping[str, Mapping[str, str]]
+) -> resolve.TaskPlan:
+    if not scorers:
+        return plan
+    needs = {need for metric in plan.task.metrics for need in metric.needs} | {"status"}
+    chosen = tuple(
+        ScorerChoice(name, args.get(name, {}))
+        for name in scorers
+        if plugins.find("scorers", name).offers(args.get(name, {})) & needs
+    )
+    return resolve.TaskPlan(plan.task, plan.options, plan.settings, plan.samples, chosen)
+
+
+def unfinished(found: Run) -> Unfinished:
+    """What is still owed, for the closing message and the exit code. A shard owes only its own part."""
+    outputs: Counter[str] = Counter()
+    scores: Counter[str] = Counter()
+    part = found.config["config"].get("shard")
+    for name in found.tasks:
+        asked = answers.prompts(found.folder, name)
+        mine = {p.id for p in pipeline.shard(asked, tuple(part) if part else None)}
+        for m in found.measured(name):
+            if m.prompt.id not in mine:
+                continue
+            if m.output.error:
+                outputs[m.output.error.split(":")[0]] += 1
+                continue
+            for scorer, error in m.errors.items():
+                if not error.startswith(answers.PERMANENT):
+                    scores[f"{scorer}: {error.split(':')[0]}"] += 1
+    return Unfinished(dict(outputs), dict(scores))
+
+
+def names(kind: str) -> list[tuple[str, str]]:
+    """(name, one line) of every task, suite, engine or scorer."""
+    if kind == "suites":
+        return [(name, suite.about) for name, suite in suites.SUITES.items()]
+    if kind not in ("tasks", "engines", "scorers"):
+        raise UserError(f"nothing is called '{kind}'", nearest(kind, ("tasks", "suites", "engines", "scorers")))
+    rows = []
+    for name in plugins.names(kind):
+        try:
+            entry = plugins.find(kind, name)
+        except UserError as error:
+            rows.append((name, f"not available: {error.message}"))
+            continue
+        line = getattr(entry, "title", "") or getattr(entry, "about", "")
+        rows.append((name, line or ", ".join(sorted(getattr(entry, "capabilities", ())))))
+    return rows

@@ -1,0 +1,57 @@
+"""What a command prints. Harmful text never appears on the terminal, and control characters are escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from safety_eval.api import Unfinished
+from safety_eval.run import Run
+
+
+def console() -> Console:
+    return Console(highlight=False)
+
+
+def preview(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What `run --dry-run` says."""
+    table = Table("task", "data version", "prompts", "answers", "settings", "instruments")
+    for row in rows:
+        settings = ", ".join(f"{k} {v}" for k, v in row["settings"].items())
+        table.add_row(
+            row["task"], row["data_version"], str(row["prompts"]), str(row["answers"]), settings,
+            ", ".join(row["instruments"]),
+        )  # fmt: skip
+    out = console()
+    out.print(table)
+    for row in rows:
+        for note in row["notes"]:
+            out.print(f"{row['task']}: {note}", style="dim", markup=False)
+
+
+def run(found: Run) -> None:
+    """The papers' table and every task's groups, and where the report lies."""
+    from safety_eval import tables
+
+    out = console()
+    for table in tables.run_tables(found):
+        out.print(tables.rich_table(table))
+    out.print(f"report: {found.folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def unfinished(found: Run, left: Unfinished) -> int:
+    """Say what a run still owes; returns the exit code (0 nothing, 2 only prompts that can never fit, 4 else)."""
+    out = Console(stderr=True, highlight=False)
+    for what, reasons in (("prompts without an answer", left.outputs), ("answers without a score", left.scores)):
+        for reason, count in sorted(reasons.items()):
+            out.print(f"{what}: {count} ({reason})", style="yellow", markup=False)
+    if not left.outputs and not left.scores:
+        return 0
+    if left.too_long and not left.scores:
+        out.print("-> These prompts do not fit the model's context; everything else was kept.", markup=False)
+        return 2
+    out.print("-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False)
+    return 4
