@@ -21,6 +21,7 @@ from safety_eval.stats.proportion import clustered, korn_graubard, wilson
 from safety_eval.task import ANSWERED, Headline, Measured, Metric, Task
 
 Floats = NDArray[np.float64]
+ANSWERED_SUFFIX = ".answered"
 MIN_EFFECTIVE_CLUSTERS = 10
 """Below this a group is descriptive only: its limits would not hold (STATISTICS: coverage with few clusters)."""
 
@@ -69,7 +70,7 @@ def _columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator
                 yield _column(task, metric, scorer, rows, version)
             if rows and metric.on_answered and any(m.status for m in rows):
                 kept = [m for m in rows if m.status != "refuse"]
-                named = replace(metric, name=f"{metric.name}.answered")
+                named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
                 if kept:
                     yield _column(task, named, scorer, kept, version)
 
@@ -80,7 +81,7 @@ def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
 
 
 def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], version: str) -> _Column:
-    conditional = metric.name.endswith(".answered")
+    conditional = metric.name.endswith(ANSWERED_SUFFIX)
     y, sound, reasons = np.full(len(rows), np.nan), np.ones(len(rows), bool), [""] * len(rows)
     for i, row in enumerate(rows):
         value, reason = _measure(metric, scorer, row)
@@ -153,10 +154,8 @@ def _estimate(column: _Column, axis: str, group: str, weights: Floats) -> Estima
     gate = _gate(metric, np.where(column.sound[member], y, np.nan), codes, w)
     missing = Counter(r for r, m in zip(column.reasons, member, strict=True) if m and r)
     value, low, high, method = _display(metric, y[known], codes[known], w[known], equal=bool(np.all(w == w[0])))
-    few = gate.effective_clusters < MIN_EFFECTIVE_CLUSTERS
-    reason = "nothing was measured" if value is None else ""
-    if few and value is not None:
-        reason = f"descriptive only: {gate.effective_clusters:.1f} effective clusters (10 are needed)"
+    reason = _not_gateable(metric, value, gate)
+    conditional = metric.name.endswith(ANSWERED_SUFFIX)
     return Estimate(
         task=column.task,
         metric=metric.name,
@@ -173,15 +172,28 @@ def _estimate(column: _Column, axis: str, group: str, weights: Floats) -> Estima
         missing=dict(sorted(missing.items())),
         clusters=gate.clusters,
         effective_clusters=round(gate.effective_clusters, 6),
-        worst={"lower": gate.worst_high, "higher": gate.worst_low}.get(metric.better),
-        gate_low=gate.low,
-        gate_high=gate.high,
+        worst=None if conditional else {"lower": gate.worst_high, "higher": gate.worst_low}.get(metric.better),
+        gate_low=None if conditional else gate.low,
+        gate_high=None if conditional else gate.high,
         better=metric.better,
-        gateable=not few and value is not None,
+        gateable=not reason,
         method=method,
         reason=reason,
         data_version=column.version,
     )
+
+
+def _not_gateable(metric: Metric, value: float | None, gate: Gate) -> str:
+    """Why no policy may act on this number; '' when it may.
+
+    The answered-only rate is not gated: which answers it is about depends on the model, so that losing a refused
+    answer would change its population. The rate over all answers and the refusal rate are gated instead.
+    """
+    if value is None:
+        return "nothing was measured"
+    if gate.effective_clusters < MIN_EFFECTIVE_CLUSTERS:
+        return f"descriptive only: {gate.effective_clusters:.1f} effective clusters (10 are needed)"
+    return "conditional on answering: shown, not gated" if metric.name.endswith(ANSWERED_SUFFIX) else ""
 
 
 def _gate(metric: Metric, y: Floats, codes: NDArray[np.int64], weights: Floats) -> Gate:
@@ -198,7 +210,7 @@ def _display(
         return None, None, None, ""
     codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
     if metric.kind == "mean":
-        m = mean_interval(y, codes, weights=w)
+        m = mean_interval(y, codes, weights=w, span=metric.bounds)
         return m.value, m.low, m.high, m.method
     if equal and len(np.unique(codes)) == len(codes):
         interval = wilson(int(y.sum()), len(y))

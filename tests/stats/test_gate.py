@@ -1,0 +1,79 @@
+"""Limits that a decision acts on: exact where they can be, monotone under loss, and valid in simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from safety_eval.stats.gate import mean_gate, rate_gate
+
+
+def plain_codes(n: int) -> np.ndarray:
+    return np.arange(n, dtype=np.int64)
+
+
+@pytest.mark.parametrize(("k", "n", "upper"), [(0, 100, 0.029513), (1, 100, 0.046560), (2, 604, 0.010386), (143, 459, 0.349032)])
+def test_independent_answers_give_clopper_pearson(k: int, n: int, upper: float) -> None:
+    y = np.r_[np.ones(k), np.zeros(n - k)]
+    gate = rate_gate(y, plain_codes(n), np.ones(n))
+    assert gate.high == pytest.approx(upper, abs=1e-6)
+    low = stats.binomtest(k, n, alternative="greater").proportion_ci(0.95).low
+    assert gate.low == pytest.approx(low, abs=1e-9)
+
+
+answers = st.lists(
+    st.tuples(st.sampled_from([0.0, 1.0, float("nan")]), st.integers(0, 5), st.floats(0.1, 3)), min_size=2, max_size=30
+)
+
+
+@given(answers, st.data())
+def test_losing_an_answer_never_narrows_a_rate(rows: list[tuple[float, int, float]], data: st.DataObject) -> None:
+    y, c, w = (np.array(v) for v in zip(*rows, strict=True))
+    before = rate_gate(y, c, w)
+    lost = y.copy()
+    lost[data.draw(st.integers(0, len(y) - 1))] = np.nan
+    after = rate_gate(lost, c, w)
+    assert after.high >= before.high - 1e-12
+    assert after.low <= before.low + 1e-12
+
+
+values = st.lists(
+    st.tuples(st.one_of(st.floats(-1, 1), st.just(float("nan"))), st.integers(0, 8), st.floats(0.1, 3)),
+    min_size=2,
+    max_size=30,
+)
+
+
+@settings(max_examples=400)
+@given(values, st.data())
+def test_losing_an_answer_never_narrows_a_mean(rows: list[tuple[float, int, float]], data: st.DataObject) -> None:
+    y, c, w = (np.array(v) for v in zip(*rows, strict=True))
+    before = mean_gate(y, c, w, (-1.0, 1.0))
+    lost = y.copy()
+    lost[data.draw(st.integers(0, len(y) - 1))] = np.nan
+    after = mean_gate(lost, c, w, (-1.0, 1.0))
+    assert after.high >= before.high - 1e-9
+    assert after.low <= before.low + 1e-9
+
+
+def test_a_complete_mean_is_the_cluster_t_limit() -> None:
+    y = np.array([0.1, 0.4, -0.2, 0.7, 0.0, 0.3])
+    gate = mean_gate(y, plain_codes(6), np.ones(6), (-1, 1))
+    expected = y.mean() + stats.t.ppf(0.95, 5) * stats.sem(y)
+    assert gate.high == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
+def test_the_upper_limit_covers_for_clustered_rates(rho: float) -> None:
+    rng, missed, runs, p = np.random.default_rng(1), 0, 1500, 0.03
+    sizes = np.r_[np.full(30, 4), np.full(3, 30)]
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    for _ in range(runs):
+        common = rng.random(len(sizes)) < p
+        own = rng.random(len(codes)) < p
+        y = np.where(rng.random(len(codes)) < rho, common[codes], own).astype(float)
+        missed += rate_gate(y, codes, np.ones(len(codes))).high < p
+    assert missed / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
