@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from safety_eval.errors import UserError
 from safety_eval.records import Prompt, digest, from_plain
+from safety_eval.task import PromptSet
 
 GITHUB = "https://raw.githubusercontent.com"
 OWN = Path(__file__).with_name("data")
@@ -111,7 +112,7 @@ def _checked(source: Source, home: Home, files: list[Path]) -> Loaded:
         raise UserError(
             f"{source.name}: not the published data in {_listing(files)}: expected {source.rows} rows with "
             f"SHA-256 {source.sha256[:16]}..., found {len(rows)} rows with {found[:16]}...",
-            f"Copy the files of {home.folder} again (revision {home.revision or 'of any home'}), or leave out "
+            f"Copy the files of {home.folder} again (revision {home.revision or 'any'}), or leave out "
             "--data to fetch them.",
         )
     manifest = {
@@ -253,6 +254,14 @@ def own_prompts(file: Path, task: str) -> list[Prompt]:
             "Every prompt needs an id of its own.",
         )
     return prompts
+
+
+def quickstart(task: str) -> PromptSet:
+    """This project's own small prompt set for a task, packaged with it: not the benchmark."""
+    prompts = own_prompts(OWN / "quickstart" / f"{task}.jsonl", task)
+    manifest = {"source": "safety-eval quickstart", "sha256": digest(prompts), "rows": len(prompts)}
+    note = "quickstart: our own small prompt set, written for this project; NOT the benchmark."
+    return PromptSet(prompts, "quickstart", manifest | {"license": "Apache-2.0"}, (note,))
 
 
 def wording(text: str) -> str:

@@ -34,6 +34,13 @@ TOXIGEN_GROUPS = (
     "physical_disability",
     "women",
 )
+SAFENLP_GROUPS = {
+    "asian": "asian", "mexican": "mexican", "muslim": "muslim", "physical dis": "physical_disability",
+    "jewish": "jewish", "middle-eastern": "middle_east", "chinese": "chinese",
+    "mental dis": "mental_disability", "latino": "latino", "native-american": "native_american",
+    "women": "women", "black": "black", "lgbtq": "lgbtq",
+}  # fmt: skip
+"""SafeNLP's names for the 13 groups -> ours, which are those of ToxiGen's own files."""
 TOXIGEN_FILES = tuple(
     sorted(
         [f"{mood}_{group}_1k" for mood in ("hate", "neutral") for group in TOXIGEN_GROUPS] + ["hate_trans_1k"]
