@@ -66,7 +66,7 @@ def titles(made: Figure, title: str, fine_print: str) -> None:
             ncols=4,
             loc="outside upper left",
             frameon=False,
-            borderaxespad=0.2,
+            borderaxespad=0.5,
             borderpad=0.2,
         )
         drawn.get_title().set(fontsize=12, fontweight="bold", color=INK, parse_math=False)

@@ -6,14 +6,16 @@ that no policy may act on (descriptive only) and groups without data stay, greye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from safety_eval import wording
+from safety_eval.beside import Beside, few, published_beside
 from safety_eval.chart_style import (
     BESIDE,
     BLUE,
@@ -28,10 +30,9 @@ from safety_eval.chart_style import (
 )
 from safety_eval.errors import UserError, nearest
 from safety_eval.records import Estimate
+from safety_eval.run import Run
 from safety_eval.wording import Facts
 
-Published = Mapping[str, Mapping[str, float]]
-"""Published rows: model -> group (or 'all' for the headline) -> value in the estimate's unit (rates 0..1)."""
 ROW = 0.235
 """Inches of height for a group."""
 _WHOLE = ("total", "macro")
@@ -43,19 +44,6 @@ class Panel:
 
     title: str
     rows: tuple[Estimate, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """Published rows to draw beside ours, and what is said of them.
-
-    Attributes:
-        rows: at most five models, each group -> value.
-        note: where they come from and what was left out (rows whose printed labels are suspect).
-    """
-
-    rows: Published = field(default_factory=dict)
-    note: str = ""
 
 
 def select(
@@ -109,6 +97,44 @@ def panels(estimates: Sequence[Estimate], sections: Mapping[str, str] | None = N
     ]
 
 
+def metric_chart(
+    estimates: Sequence[Estimate],
+    metric: str | None,
+    config: Mapping[str, Any],
+    scorer: str | None = None,
+    beside: Beside | None = None,
+) -> Figure:
+    """The group chart of one task's metric, from a run's estimates and its run.json."""
+    task = estimates[0].task
+    chosen = select(estimates, task, metric, scorer)
+    return group_chart(chosen, wording.facts(config), beside=beside)
+
+
+def of_run(run: Run) -> Iterator[tuple[str, str, Figure, str]]:
+    """(task, file name without suffix, figure, what it shows in words) for every chart of a run's report."""
+    facts = wording.facts(run.config)
+    for task in run.tasks:
+        mine = [e for e in run.estimate_records() if e.task == task]
+        if mine:
+            chosen = select(mine, task, None, None)
+            near = published_beside(task)
+            near = near if near is not None and near.metric == chosen[0].metric else None
+            made = group_chart(chosen, facts, beside=near)
+            yield task, f"{task}.{chosen[0].metric}", made, alt(chosen)
+
+
+def alt(estimates: Sequence[Estimate]) -> str:
+    """A group chart in words, for readers who cannot see it; the numbers stand in the table beside it."""
+    first = estimates[0]
+    groups = [e for e in estimates if e.axis not in _WHOLE and e.value is not None]
+    words = f"{wording.metric_name(first.metric)} of {wording.name(first.task)}, {len(groups)} groups"
+    if groups:
+        ends = worst_first(groups)
+        words += f"; from {wording.name(ends[0].group)} {wording.value(ends[0])}"
+        words += f" to {wording.name(ends[-1].group)} {wording.value(ends[-1])}"
+    return f"{words}. The same numbers stand in the table."
+
+
 def group_chart(
     estimates: Sequence[Estimate],
     facts: Facts,
@@ -126,13 +152,14 @@ def group_chart(
         sections: group -> section, where groups are drawn by section.
     """
     first, beside = estimates[0], beside or Beside()
+    shown = few(beside, estimates)
     drawn = panels(estimates, sections) or [Panel("whole run", tuple(estimates))]
     heights = [max(len(p.rows), 1) + 0.9 for p in drawn]
     marks = _footnotes([e for p in drawn for e in p.rows])
-    made = figure(ROW * sum(heights) + 1.6 + 0.13 * len(marks) + 0.12 * bool(beside.rows))
+    made = figure(ROW * sum(heights) + 1.6 + 0.13 * len(marks) + 0.12 * bool(shown))
     grid = made.subplots(len(drawn), 1, sharex=True, squeeze=False, height_ratios=heights)
     for axes, panel in zip(grid[:, 0], drawn, strict=True):
-        _panel(axes, panel, beside.rows, marks)
+        _panel(axes, panel, shown, marks)
         _whole(axes, estimates)
     _scale(list(grid[:, 0]), first.kind)
     label(grid[-1, 0], f"{wording.metric_name(first.metric)} ({wording.direction(first.better)})")
@@ -149,11 +176,14 @@ def group_chart(
 
 def _footnotes(rows: Iterable[Estimate]) -> dict[str, str]:
     """Caveat -> footnote mark (a, b, ...), for the rows that have a value."""
-    words = dict.fromkeys(wording.caveat(e) for e in rows if e.value is not None and wording.caveat(e))
+    words = dict.fromkeys(wording.caveat(e, brief=True) for e in rows if e.value is not None)
+    words.pop("", None)
     return {w: f"({chr(97 + i)})" if i < 26 else f"({i + 1})" for i, w in enumerate(words)}
 
 
-def _panel(axes: Axes, panel: Panel, published: Published, marks: Mapping[str, str]) -> None:
+def _panel(
+    axes: Axes, panel: Panel, published: Mapping[str, Mapping[str, float]], marks: Mapping[str, str]
+) -> None:
     """Rows from the top down: band, interval, dot; the numbers stand at the right."""
     plain_axes(axes)
     for position, e in enumerate(panel.rows):
@@ -164,7 +194,8 @@ def _panel(axes: Axes, panel: Panel, published: Published, marks: Mapping[str, s
         points = [(values[e.group], y) for y, e in enumerate(panel.rows) if e.group in values]
         if points:
             axes.scatter(
-                *zip(*points, strict=True),
+                [x for x, _ in points],
+                [y for _, y in points],
                 s=20,
                 marker=marker,
                 facecolors="none",
@@ -230,7 +261,7 @@ def _numbers(e: Estimate, marks: Mapping[str, str]) -> str:
         return _short(wording.value(e), 52)
     gone = wording.absent(e)
     words = f"{wording.value(e)}  n={e.count:,}" + (f", {gone:,} missing" if gone else "")
-    mark = marks.get(wording.caveat(e), "")
+    mark = marks.get(wording.caveat(e, brief=True), "")
     return f"{words}  {mark}" if mark else words
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from safety_eval.records import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
+FEW_CLUSTERS = 30
+"""Effective clusters below which an interval is flagged (and below 10 it is descriptive only)."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -26,8 +29,7 @@ class Facts:
         engine: what generated.
         chat_template: by task: 'applied' or 'not applied' ('' where unknown).
         instruments: by scorer name: the instrument in words (name, version, revision).
-        data: by task: data version and source in words.
-        demo: by task: why its numbers are not the benchmark's ('' where they are).
+        notes: by task: what was left out of its prompts and why, or that they are not the benchmark.
     """
 
     model: str = ""
@@ -35,8 +37,39 @@ class Facts:
     engine: str = ""
     chat_template: Mapping[str, str] = field(default_factory=dict)
     instruments: Mapping[str, str] = field(default_factory=dict)
-    data: Mapping[str, str] = field(default_factory=dict)
-    demo: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def facts(config: Mapping[str, Any]) -> Facts:
+    """The facts of a run from its run.json."""
+    engine, tasks = config.get("engine", {}), config.get("tasks", {})
+    asked = config.get("config", {})
+    model = str(asked.get("model") or engine.get("model", ""))
+    revision = str(engine.get("revision") or "")
+    instruments = {s: identity for t in tasks.values() for s, identity in t.get("instruments", {}).items()}
+    return Facts(
+        model=f"{model} @ {revision[:12]}" if revision and revision not in model else model,
+        precision=str(engine.get("precision") or engine.get("dtype") or ""),
+        engine=str(engine.get("name") or asked.get("engine", "")),
+        chat_template={name: _template(t.get("settings", {})) for name, t in tasks.items()},
+        instruments={s: identity_words(s, identity) for s, identity in instruments.items()},
+        notes={name: tuple(t.get("notes", ())) for name, t in tasks.items()},
+    )
+
+
+def _template(settings: Mapping[str, Any]) -> str:
+    return {True: "applied", False: "not applied"}.get(settings.get("chat_template"), "")  # type: ignore[arg-type]
+
+
+def identity_words(scorer: str, identity: Mapping[str, Any]) -> str:
+    """An instrument in words: its name, then version, revision and the start of its weights' digest."""
+    parts = [str(identity.get("name") or scorer)]
+    parts += [
+        str(identity[k]) for k in ("model", "version", "revision", "variant", "mode") if identity.get(k)
+    ]
+    weights = next((str(v) for k, v in identity.items() if "weights" in k and v), "")
+    words = " ".join(dict.fromkeys(parts))
+    return f"{words} (weights {weights[:12]})" if weights else words
 
 
 def printable(text: object, keep: str = "") -> str:
@@ -70,7 +103,7 @@ def metric_name(metric: str) -> str:
 
 
 def number(value: float | None, kind: str) -> str:
-    """A value in its unit: rates in per cent with two digits, as the papers print them; the rest with three."""
+    """A value in its unit: rates in per cent with two digits, as the papers print them, else three digits."""
     if value is None:
         return NO_DATA
     shown = f"{100 * value:.2f}%" if kind == "rate" else f"{value:.3f}"
@@ -107,19 +140,22 @@ def missing(estimate: Estimate) -> str:
     return f"{gone} of {owed}" + (f" ({reasons})" if reasons else "")
 
 
-def caveat(estimate: Estimate) -> str:
-    """Why to read this number with care: no data, descriptive only, few clusters; '' = no reason known."""
+def caveat(estimate: Estimate, brief: bool = False) -> str:
+    """Why to read this number with care: no data, descriptive only, few clusters; '' = no reason known.
+
+    `brief` leaves out what differs from group to group, so that one footnote serves many rows.
+    """
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
-    if estimate.reason:
-        return (
-            f"descriptive only: {printable(estimate.reason)}"
-            if not estimate.gateable
-            else printable(estimate.reason)
-        )
-    if estimate.gateable and 0 < estimate.effective_clusters < 30:
-        return f"few clusters ({estimate.effective_clusters:.1f} effective)"
-    return ""
+    effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
+    if estimate.reason and not estimate.gateable:
+        stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
+        if brief and "effective clusters" in stem:
+            stem = "fewer than 10 effective clusters, so no policy acts on it"
+        return f"descriptive only: {stem}"
+    if estimate.gateable and 0 < estimate.effective_clusters < FEW_CLUSTERS:
+        return f"few clusters{effective or ', 10 to 30 effective'}"
+    return printable(estimate.reason)
 
 
 def greyed(estimate: Estimate) -> bool:
@@ -153,6 +189,5 @@ def caption(estimates: list[Estimate], facts: Facts) -> str:
         f"data version {printable(', '.join(versions))}" if versions else "",
         f"95% interval: {printable('; '.join(methods))}" if methods else "",
     ]
-    words = "; ".join(p for p in parts if p) + "."
-    demo = facts.demo.get(first.task, "")
-    return f"{printable(demo)} {words}" if demo else words
+    notes = [printable(n).rstrip(".") for n in facts.notes.get(first.task, ())]
+    return ". ".join(["; ".join(p for p in parts if p), *notes]) + "."

@@ -1,0 +1,331 @@
+"""The parts of the report as plain data: cards, tables with small pictures, verdict, answers, record."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from safety_eval import wording
+from safety_eval.beside import Beside
+from safety_eval.records import Estimate, digest
+from safety_eval.tables import Row, Table
+from safety_eval.task import Measured
+
+Pairs = tuple[tuple[str, str], ...]
+WORDY = ("note", "missing", "outcome", "what was found", "because")
+"""Columns of words, set from the left."""
+LONGEST_TEXT = 2_000
+"""Characters of a prompt or answer that the page shows."""
+READING = (
+    "Every number stands with its 95% interval and n, the answers that were measured. The interval says how "
+    "far the number could move with other prompts like these; it says nothing of prompts unlike these.",
+    "Missing answers are counted and never taken as safe. A policy acts only on one-sided limits in which "
+    "every unmeasured or degenerate answer counts as bad; the value shown is of what was measured.",
+    "Zero is not none: 0% of n answers still allows a rate of about 3/n.",
+    "Grey rows are descriptive: too few independent prompts for limits that hold. They are never judged.",
+    "The worst group of many looks worse than it is, because it was picked for being worst; compare groups "
+    "by their intervals, not by rank.",
+    "A classifier or judge has errors of its own, which may differ between groups. The instrument is named "
+    "with every number; numbers made by different instruments must not be compared.",
+    "Published rows are what the authors printed, measured with their instruments and settings, some of "
+    "which are not published. They give an order of magnitude, not a baseline.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A number in large type."""
+
+    name: str
+    value: str
+    fine: str
+    none: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A chart as a data URI, with what it shows in words."""
+
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """Positions (0..150) of a row's interval, value and published rows."""
+
+    value: float
+    low: float | None
+    high: float | None
+    beside: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """A table with a small picture for each row (none at all, or one place per row)."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    sparks: tuple[Spark | None, ...]
+    wordy: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One prompt with its answer, as shown when asked for."""
+
+    why: str
+    id: str
+    groups: str
+    prompt: str
+    status: str
+    text: str
+    scores: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPart:
+    """A task's section."""
+
+    title: str
+    anchor: str
+    meta: str
+    notes: tuple[str, ...]
+    cards: tuple[Card, ...]
+    charts: tuple[Picture, ...]
+    first: LaidOut | None
+    others: tuple[LaidOut, ...]
+    wide: LaidOut | None
+    about: Pairs
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictPart:
+    """The box on top."""
+
+    css: str
+    words: str
+    about: str
+    rules: LaidOut | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def slug(text: str) -> str:
+    """`text` as an anchor."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
+
+
+def card(e: Estimate, facts: wording.Facts) -> Card:
+    """An estimate in large type, with interval, n, what is missing and the instrument."""
+    name = f"{wording.name(e.task)}: {wording.metric_name(e.metric)}"
+    if e.axis == "macro":
+        name += f" ({wording.name(e.group)})"
+    fine = [wording.interval(e), f"n={e.count:,}", f"instrument: {wording.instrument(e, facts)}"]
+    if wording.absent(e):
+        fine.insert(2, f"missing {wording.missing(e)}")
+    if wording.caveat(e, brief=True):
+        fine.append(wording.caveat(e, brief=True))
+    shown = wording.NO_DATA if e.value is None else wording.number(e.value, e.kind)
+    return Card(name, shown, "; ".join(f for f in fine if f), none=e.value is None)
+
+
+def laid_out(table: Table, beside: Beside | None = None, models: Sequence[str] = ()) -> LaidOut:
+    """A table with its rows' small pictures on one scale, where its rows are estimates."""
+    estimates = [row.estimate for row in table.rows]
+    wordy = frozenset(i for i, c in enumerate(table.columns) if c in WORDY)
+    sparks: tuple[Spark | None, ...] = ()
+    if any(e is not None and e.value is not None for e in estimates):
+        near = {m: beside.groups(m) for m in models[:1]} if beside is not None else {}
+        sparks = _sparks(estimates, near)
+    key = tuple(f"Picture: dot and bar are ours, the open triangle is {wording.printable(m)}." for m in models[:1])
+    return LaidOut(table.title, table.columns, table.rows, (*key, *table.notes), sparks, wordy)
+
+
+def _sparks(
+    estimates: Sequence[Estimate | None], near: Mapping[str, Mapping[str, float]]
+) -> tuple[Spark | None, ...]:
+    measured = [e for e in estimates if e is not None and e.value is not None]
+    points = [x for e in measured for x in (e.value, e.low, e.high) if x is not None]
+    points += [v for values in near.values() for e in measured for g, v in values.items() if g == e.group]
+    low = min(0.0, *points) if measured[0].kind == "rate" else min(points)
+    span = (max(points) - low) or 1.0
+
+    def at(x: float | None) -> float | None:
+        return None if x is None else round(5 + 140 * (x - low) / span, 1)
+
+    made: list[Spark | None] = []
+    for e in estimates:
+        if e is None or e.value is None:
+            made.append(None)
+            continue
+        printed = tuple(x for v in near.values() if (x := at(v.get(e.group))) is not None)
+        both = (at(e.low), at(e.high)) if e.low is not None and e.high is not None else (None, None)
+        made.append(Spark(at(e.value) or 0.0, *both, printed))
+    return tuple(made)
+
+
+def subtitle(config: Mapping[str, Any], facts: wording.Facts) -> str:
+    """Who was measured how and when, on one line."""
+    parts = (
+        f"engine {facts.engine}" if facts.engine else "",
+        f"precision {facts.precision}" if facts.precision else "",
+        f"started {config['started']}" if config.get("started") else "",
+        f"finished {config['finished']}" if config.get("finished") else "not finished",
+        f"run {digest(config.get('asked', {}))[:12]}",
+    )
+    return "; ".join(p for p in parts if p)
+
+
+def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[str, ...]:
+    """What a reader must know before the first number."""
+    found = []
+    if not config.get("finished"):
+        found.append("This run is not finished: its numbers are of what was measured so far.")
+    if not estimates:
+        found.append("Nothing has been measured yet.")
+    missing = sorted({e.task for e in estimates if e.axis == "total" and wording.absent(e)})
+    if missing:
+        names = ", ".join(wording.name(t) for t in missing)
+        found.append(f"Some answers gave no value (missing, see the tables): {names}.")
+    return tuple(found)
+
+
+def verdict(signoff: Mapping[str, Any] | None) -> VerdictPart:
+    """The verdict box, from signoff.json; without one it says that nobody has judged this run."""
+    if signoff is None:
+        about = "No policy has judged this run. `safety-eval signoff RUN --policy FILE` gives a verdict."
+        return VerdictPart("none", "No verdict", about)
+    decision = str(signoff.get("decision", "cannot decide"))
+    about = f"Policy {signoff.get('policy', '')}, decided at {signoff.get('decided_at', 'an unknown time')}"
+    about += "." if signoff.get("registered") else "; the policy was not recorded before the first token."
+    rows = tuple(_finding(f) for f in signoff.get("findings", ()))
+    columns = ("rule", "outcome", "what was found", "because")
+    rules = laid_out(Table("Rules of the policy", columns, rows)) if rows else None
+    remarks = [str(b.get("sentence", "")) for b in signoff.get("blockers", ())]
+    remarks += [str(n) for n in signoff.get("notes", ())]
+    return VerdictPart(slug(decision), decision.capitalize(), about, rules, tuple(remarks))
+
+
+def _finding(found: Mapping[str, Any]) -> Row:
+    outcome = str(found.get("outcome", ""))
+    words = f"waived: {found['waiver']}" if outcome == "waived" and found.get("waiver") else outcome
+    cells = (str(found.get("rule", "")), words, str(found.get("sentence", "")), str(found.get("because", "")))
+    return Row(cells, ours=outcome == "broken")
+
+
+def task_meta(asked: Mapping[str, Any], template: str) -> str:
+    """Source, version, size and settings of a task on one line."""
+    settings = asked.get("settings", {})
+    decoding = [
+        f"{k.replace('_', ' ')} {settings[k]}"
+        for k in ("temperature", "top_p", "max_new_tokens")
+        if k in settings
+    ]
+    parts = (
+        str(asked.get("paper", "")),
+        f"data version {asked.get('data_version', '?')}",
+        f"{asked.get('prompts', 0):,} prompts, {asked.get('samples', 1)} answer(s) each",
+        ", ".join(decoding),
+        f"chat template {template}" if template else "",
+        f"instruments: {', '.join(asked.get('instruments', {})) or 'none'}",
+    )
+    return "; ".join(p for p in parts if p)
+
+
+def answers(measured: Sequence[Measured], most: int) -> tuple[Answer, ...]:
+    """A few answers: failed and degenerate ones first, then a draw that depends on the prompts' ids only."""
+    drawn = sorted(measured, key=lambda m: digest([m.prompt.id, m.output.sample]))
+    odd = [m for m in drawn if m.output.error or m.status in ("degenerate", "undecided")][: most // 4]
+    rest = [m for m in drawn if m not in odd][: most - len(odd)]
+    return tuple(
+        [_answer(m, "failed or degenerate") for m in odd] + [_answer(m, "drawn at random") for m in rest]
+    )
+
+
+def _answer(m: Measured, why: str) -> Answer:
+    groups = "; ".join(
+        f"{wording.name(a)}: {', '.join(map(wording.name, g))}" for a, g in m.prompt.groups.items()
+    )
+    scores = [
+        f"{s}.{k} = {v:.4g}" if isinstance(v, float) else f"{s}.{k} = {v}"
+        for s, vs in m.values.items()
+        for k, v in vs.items()
+    ]
+    scores += [f"{s}: {error}" for s, error in m.errors.items()]
+    if m.output.choice_logprobs:
+        chosen = zip(m.prompt.choices, m.output.choice_logprobs, strict=False)
+        text = "\n".join(f"{logprob:9.3f}  {choice.strip()}" for choice, logprob in chosen)
+    else:
+        text = f"(no answer: {m.output.error})" if m.output.text is None else m.output.text or "(empty)"
+    status = m.status or m.output.stop_reason
+    return Answer(why, m.prompt.id, groups, _clip(m.prompt.asked), status, _clip(text), "; ".join(scores))
+
+
+def _clip(text: str) -> str:
+    if len(text) <= LONGEST_TEXT:
+        return text
+    return (
+        f"{text[:LONGEST_TEXT]}\n[... {len(text) - LONGEST_TEXT:,} further characters are in outputs.jsonl]"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was asked, by whom it was answered and scored, from which data."""
+
+    asked: Pairs
+    engine: Pairs
+    tasks: tuple[RecordPart, ...]
+    scorer_cards: tuple[RecordPart, ...]
+    software: Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPart:
+    """Named facts."""
+
+    title: str
+    pairs: Pairs
+
+
+def record(config: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) -> Record:
+    """run.json (and audits of scorers) as named facts."""
+    parts = []
+    for name, task in config.get("tasks", {}).items():
+        named = {
+            **task.get("manifest", {}),
+            **{f"setting {k}": v for k, v in task.get("settings", {}).items()},
+        }
+        named |= {f"instrument {k}": v for k, v in task.get("instruments", {}).items()}
+        named["prompts digest"] = task.get("prompts_digest", "")
+        parts.append(
+            RecordPart(
+                f"{task.get('title') or wording.name(name)}: data, settings, instruments", pairs(named)
+            )
+        )
+    software = {**config.get("versions", {}), **config.get("machine", {})}
+    audits = tuple(RecordPart(name, pairs(facts)) for name, facts in cards.items())
+    return Record(
+        pairs(config.get("asked", {})), pairs(config.get("engine", {})), tuple(parts), audits, pairs(software)
+    )
+
+
+def pairs(values: Mapping[str, Any]) -> Pairs:
+    """A mapping as (name, words); empty values are left out, nested ones are written as JSON."""
+    return tuple((wording.name(k), _words(v)) for k, v in values.items() if v not in (None, "", {}, [], ()))
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "; ".join(f"{k}: {_words(v)}" for k, v in value.items())
+    if isinstance(value, Iterable):
+        return ", ".join(_words(v) for v in value)
+    return json.dumps(value)

@@ -1,0 +1,217 @@
+"""Estimates -> tables of words, once for the terminal and the report: the same rows in both.
+
+`papers_table` is the papers' form, our model's row beside the published ones; `group_table` has a row for
+every group with value, interval, n and what is missing. Text of prompts or answers never enters a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from safety_eval import wording
+from safety_eval.beside import WHOLE, Beside
+from safety_eval.charts import worst_first
+from safety_eval.records import Estimate
+from safety_eval.wording import Facts, printable
+
+SUSPECT = "\N{DAGGER}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line. `faint` rows must not be acted on; `estimate` is what a picture in the row is drawn from."""
+
+    cells: tuple[str, ...]
+    ours: bool = False
+    faint: bool = False
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A title, column names, rows of ready words, and what stands under the table."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+
+def headline(estimates: Iterable[Estimate], task: str, metric: str = "") -> Estimate | None:
+    """A task's number in the papers' summary: the named aggregate of its first metric, else its total."""
+    mine = [e for e in estimates if e.task == task and (not metric or e.metric == metric)]
+    if not mine:
+        return None
+    same = [e for e in mine if (e.metric, e.scorer) == (mine[0].metric, mine[0].scorer)]
+    for axis in ("macro", "total"):
+        for e in same:
+            if e.axis == axis:
+                return e
+    return same[0]
+
+
+def papers_table(estimates: Sequence[Estimate], facts: Facts, beside: Mapping[str, Beside]) -> Table:
+    """One row a model, one column a task, as in the papers' summary tables; ours first."""
+    tasks = list(dict.fromkeys(e.task for e in estimates))
+    ours = {t: headline(estimates, t, beside[t].metric if t in beside else "") for t in tasks}
+    columns = ["model"] + [f"{wording.name(t)}: {_what(ours[t])}" for t in tasks]
+    first = [printable(facts.model) or "this run"] + [_cell(ours[t]) for t in tasks]
+    rows = [Row(tuple(first), ours=True)]
+    for model in dict.fromkeys(m for t in tasks if t in beside for m in beside[t].rows):
+        cells = [_published(beside.get(t), model, ours[t]) for t in tasks]
+        if any(cells):
+            rows.append(Row((printable(model), *cells)))
+    notes = [f"{wording.name(t)}: {wording.caption([e], facts)}" for t, e in ours.items() if e is not None]
+    notes += [f"{wording.name(t)}: {printable(b.note)}" for t, b in beside.items() if b.note and t in tasks]
+    notes.append("Published rows were measured by their authors with their instruments and settings.")
+    return Table("Our model beside the published ones", tuple(columns), tuple(rows), tuple(notes))
+
+
+def _what(e: Estimate | None) -> str:
+    if e is None:
+        return "not measured"
+    arrow = {"lower": " \N{DOWNWARDS ARROW}", "higher": " \N{UPWARDS ARROW}"}.get(e.better, "")
+    return f"{wording.metric_name(e.metric)}{arrow}"
+
+
+def _cell(e: Estimate | None) -> str:
+    if e is None:
+        return wording.NO_DATA
+    gone = f", {wording.absent(e)} missing" if wording.absent(e) else ""
+    return f"{wording.value(e)} (n={e.count:,}{gone})" if e.value is not None else wording.value(e)
+
+
+def _published(beside: Beside | None, model: str, ours: Estimate | None) -> str:
+    if beside is None or ours is None or model not in beside.rows:
+        return ""
+    printed = beside.whole(model)
+    return "" if printed is None else wording.number(printed, ours.kind)
+
+
+def group_table(
+    estimates: Sequence[Estimate], facts: Facts, beside: Beside | None = None, published: Sequence[str] = ()
+) -> Table:
+    """Every group of one task, metric and scorer, worst first, the whole run on top.
+
+    Args:
+        estimates: of one task, metric and scorer.
+        facts: for the notes.
+        beside: published rows.
+        published: models of `beside` that get a column.
+    """
+    first = estimates[0]
+    whole = [e for e in estimates if e.axis in ("macro", "total")]
+    groups = [e for e in estimates if e.axis not in ("macro", "total")]
+    several = len({e.axis for e in groups}) > 1
+    ordered = whole + [
+        e
+        for axis in dict.fromkeys(e.axis for e in groups)
+        for e in worst_first(g for g in groups if g.axis == axis)
+    ]
+    columns = (
+        "group",
+        wording.metric_name(first.metric),
+        "95% interval",
+        "n",
+        "missing",
+        *(f"{printable(m)} (published)" for m in published),
+        "note",
+    )
+    rows = [_group_row(e, several, beside, published) for e in ordered]
+    notes = [wording.caption(list(estimates), facts), f"{wording.direction(first.better).capitalize()}."]
+    if beside is not None and beside.note:
+        notes.append(printable(beside.note))
+    title = f"{wording.name(first.task)}: {wording.metric_name(first.metric)}"
+    return Table(title, columns, tuple(rows), tuple(notes))
+
+
+def _group_row(e: Estimate, several: bool, beside: Beside | None, published: Sequence[str]) -> Row:
+    named = {"total": "all answers", "macro": wording.name(e.group)}.get(e.axis, wording.name(e.group))
+    if several and e.axis not in ("total", "macro"):
+        named = f"{wording.name(e.axis)}: {named}"
+    if e.axis == "total" and e.group not in ("all", ""):
+        named = f"all answers: {wording.name(e.group)}"
+    beyond = [_beside_cell(beside, m, e) for m in published] if beside is not None else [""] * len(published)
+    cells = (
+        named,
+        wording.number(e.value, e.kind) if e.value is not None else wording.NO_DATA,
+        wording.interval(e),
+        f"{e.count:,}",
+        wording.missing(e),
+        *beyond,
+        wording.caveat(e),
+    )
+    return Row(cells, ours=e.axis in ("total", "macro"), faint=wording.greyed(e), estimate=e)
+
+
+def _beside_cell(beside: Beside, model: str, e: Estimate) -> str:
+    if e.axis == "macro":
+        printed = beside.whole(model)
+    else:
+        printed = beside.groups(model).get(e.group) if e.axis != "total" else None
+    return "" if printed is None else wording.number(printed, e.kind)
+
+
+def wide_table(estimates: Sequence[Estimate], facts: Facts, beside: Beside) -> Table | None:
+    """The papers' per-group form: a row a model, a column a group; ours first. None without shared groups.
+
+    Suspect rows are shown as printed, marked, so that a reader finds the paper's own cells here.
+    """
+    groups = [e for e in estimates if e.axis not in ("macro", "total")]
+    printed = {g for values in beside.rows.values() for g in values}
+    columns = [e for e in groups if e.group in printed]
+    if not columns:
+        return None
+    first = columns[0]
+    ours = headline(estimates, first.task, first.metric)
+    rows = [Row((printable(facts.model) or "this run", _bare(ours), *map(_bare, columns)), ours=True)]
+    for model, values in beside.rows.items():
+        mark = f" {SUSPECT}" if model in beside.suspect else ""
+        cells = [
+            wording.number(values[g], first.kind) if g in values else ""
+            for g in (WHOLE, *(e.group for e in columns))
+        ]
+        rows.append(Row((f"{printable(model)}{mark}", *cells), faint=model in beside.suspect))
+    notes = [wording.caption(list(estimates), facts), printable(beside.note)]
+    if beside.suspect:
+        notes.append(
+            f"{SUSPECT} printed under group labels that the counts contradict; shown as printed, "
+            "never compared by group."
+        )
+    names = ("model", "headline", *(wording.name(e.group) for e in columns))
+    title = f"{wording.name(first.task)}: {wording.metric_name(first.metric)} by {wording.name(first.axis)}"
+    return Table(title, names, tuple(rows), tuple(n for n in notes if n))
+
+
+def _bare(e: Estimate | None) -> str:
+    return wording.NO_DATA if e is None or e.value is None else wording.number(e.value, e.kind)
+
+
+def by_metric(estimates: Iterable[Estimate]) -> dict[tuple[str, str, str], list[Estimate]]:
+    """(task, metric, scorer) -> its estimates, in their order."""
+    found: dict[tuple[str, str, str], list[Estimate]] = {}
+    for e in estimates:
+        found.setdefault((e.task, e.metric, e.scorer), []).append(e)
+    return found
+
+
+def rich_table(table: Table) -> RichTable:
+    """For the terminal. Cells are plain text (no markup): no group name can style or move anything."""
+    made = RichTable(
+        title=Text(table.title, style="bold"),
+        title_justify="left",
+        caption_justify="left",
+        caption=Text("\n".join(table.notes), style="dim"),
+        header_style="bold",
+        pad_edge=False,
+    )
+    for i, column in enumerate(table.columns):
+        made.add_column(Text(printable(column)), justify="left" if i == 0 else "right", overflow="fold")
+    for row in table.rows:
+        style = "bold" if row.ours else "dim" if row.faint else ""
+        made.add_row(*(Text(printable(cell)) for cell in row.cells), style=style)
+    return made
