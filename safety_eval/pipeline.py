@@ -243,7 +243,7 @@ def _score_tasks(
     if not any(owed.values()):
         return
     progress.note(f"loading scorer {spec.name}")
-    scorer: Scorer = plugins.find("scorers", spec.name).build(spec)
+    scorer = _scorer(spec)
     try:
         for task in tasks:
             facts["tasks"][task]["instruments"][spec.name] = plain(scorer.identity)
@@ -253,6 +253,11 @@ def _score_tasks(
                     file.append(found)
     finally:
         scorer.close()
+
+
+def _scorer(spec: ScorerSpec) -> Scorer:
+    scorer: Scorer = plugins.find("scorers", spec.name).build(spec)
+    return scorer
 
 
 def _told(rows: Iterator[Answer], progress: Progress) -> Iterator[Answer]:
