@@ -6,7 +6,6 @@ in the run folder and does what is still owed: the same command again is a resum
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 import time
@@ -16,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-from safety_eval import __version__, answers, metrics, plugins, resolve
+from safety_eval import __version__, answers, metrics, plugins, policy, resolve
 from safety_eval.config import RunConfig
 from safety_eval.errors import UserError
 from safety_eval.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerSpec
@@ -181,13 +180,11 @@ def _open(folder: Path, config: RunConfig) -> dict[str, Any]:
 
 
 def _record_policy(folder: Path, source: Path) -> dict[str, str]:
-    """Keep the policy and its hash before the first token, so that a verdict can show that it came first."""
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the policy {source}: {error.strerror}", "Check --policy.") from error
-    write_atomic(folder / "policy.yaml", content)
-    return {"sha256": hashlib.sha256(content).hexdigest(), "recorded": _now()}
+    """Keep the policy and the digest of its terms before the first token, so that a verdict can show that it
+    came first."""
+    registered = policy.registration(policy.load(source))
+    write_atomic(folder / "policy.yaml", source.read_bytes())
+    return {"name": registered.name, "sha256": registered.sha256, "recorded": _now()}
 
 
 def _engine(folder: Path, config: RunConfig, facts: dict[str, Any]) -> Engine:
