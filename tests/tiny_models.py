@@ -166,8 +166,9 @@ def classifier(
     make = {"roberta": t.RobertaConfig, "bert": t.BertConfig}[kind]
     settings = make(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=64, max_position_embeddings=130, initializer_range=0.3, pad_token_id=tokenizer.pad_token_id,
-        id2label=dict(enumerate(labels)), label2id={name: i for i, name in enumerate(labels)}, **config,
+        intermediate_size=64, max_position_embeddings=130, initializer_range=0.3,
+        pad_token_id=tokenizer.pad_token_id, id2label=dict(enumerate(labels)),
+        label2id={name: i for i, name in enumerate(labels)}, **config,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,0 +1,178 @@
+"""Where a model's files are: a Hub id, a local folder, a GGUF file, or the alias smollm2 -> one local
+folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safety_eval.engines._transformers.cache import file_digest, files_digest
+from safety_eval.engines._transformers.gguf import SMOLLM2, converted, smollm2_file
+from safety_eval.errors import UserError, nearest
+from safety_eval.interfaces import ModelSpec
+
+ARGS = frozenset(
+    {"revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path"}
+)
+"""Names that --model-args may give this engine.
+
+path: 'auto' (the fast path where the check at load allows it), 'plain' (transformers' own generate and
+batches).
+"""
+
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
+_HUB_SKIP = ["original/*", "onnx/*", "coreml/*", "openvino/*", "*consolidated*", "runs/*"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model's files on this machine.
+
+    Attributes:
+        name: as the user gave it. folder: what transformers opens. tokenizer: folder of the tokenizer.
+        revision: the Hub commit, '' for local files.
+        weights: digest of the published weights (of the GGUF file itself for a converted one).
+    """
+
+    name: str
+    folder: Path
+    tokenizer: Path
+    revision: str
+    weights: str
+
+
+def check_args(args: Mapping[str, str]) -> None:
+    """Refuse unknown --model-args and unknown values.
+
+    Raises:
+        UserError: a name or value that this engine does not know.
+    """
+    for name in sorted(set(args) - ARGS):
+        raise UserError(f"the transformers engine has no model argument '{name}'", nearest(name, ARGS))
+    flag(args, "trust_remote_code")
+    if args.get("path", "auto") not in ("auto", "plain"):
+        raise UserError(f"unknown path '{args['path']}'", "Use path=auto or path=plain.")
+
+
+def flag(args: Mapping[str, str], name: str) -> bool:
+    """A true/false argument, false where it is not given."""
+    value = str(args.get(name, "false")).lower()
+    if value not in ("true", "false", "1", "0", "yes", "no"):
+        raise UserError(f"{name}={args[name]} is neither true nor false", f"Use {name}=true or {name}=false.")
+    return value in ("true", "1", "yes")
+
+
+def locate(spec: ModelSpec) -> Source:
+    """Find the model's files, downloading or converting them where needed.
+
+    Raises:
+        UserError: no such model (the nearest known name is offered), a folder without weights, a missing
+            package.
+    """
+    check_args(spec.args)
+    path = Path(spec.model).expanduser()
+    if spec.model == SMOLLM2 and not path.exists():
+        return _gguf(spec, smollm2_file())
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise UserError(
+                f"{path} is a file, but not a .gguf file",
+                "Give the model's folder (config.json, *.safetensors), a .gguf file or a Hub id.",
+            )
+        return _gguf(spec, path)
+    if path.is_dir():
+        return _folder(spec, path, revision="")
+    if spec.model.startswith((".", "/", "~")) or spec.model.count("/") > 1:
+        raise UserError(f"no such folder or file: {spec.model}", "Give a folder, a .gguf file or a Hub id.")
+    folder = _download(spec)
+    return _folder(spec, folder, revision=folder.name)
+
+
+def _gguf(spec: ModelSpec, path: Path) -> Source:
+    folder = converted(path)
+    return Source(spec.model, folder, _tokenizer(spec, folder), "", file_digest(path))
+
+
+def _tokenizer(spec: ModelSpec, folder: Path) -> Path:
+    return Path(spec.args["tokenizer"]).expanduser() if "tokenizer" in spec.args else folder
+
+
+def _folder(spec: ModelSpec, folder: Path, revision: str) -> Source:
+    if "gguf_file" in spec.args:
+        return _gguf(spec, folder / spec.args["gguf_file"])
+    weights = weight_files(folder)
+    if not weights:
+        ggufs = sorted(folder.glob("*.gguf"))
+        if len(ggufs) == 1:
+            return _gguf(spec, ggufs[0])
+        raise UserError(
+            f"{spec.model} holds no weights (*.safetensors or *.bin)",
+            f"Choose one with --model-args gguf_file=NAME: {', '.join(p.name for p in ggufs)}."
+            if ggufs
+            else "Give the folder that save_pretrained wrote, a .gguf file or a Hub id.",
+        )
+    if not (folder / "config.json").is_file():
+        raise UserError(
+            f"{spec.model} holds weights but no config.json",
+            "Copy the model's config.json beside its weights.",
+        )
+    return Source(spec.model, folder, _tokenizer(spec, folder), revision, files_digest(weights))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files that transformers would open: safetensors, else PyTorch's."""
+    for pattern in ("*.safetensors", "pytorch_model*.bin"):
+        found = sorted(p for p in folder.glob(pattern) if not p.name.startswith(("adapter", "consolidated")))
+        if found:
+            return found
+    return []
+
+
+def _download(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    code = ["*.py"] if flag(spec.args, "trust_remote_code") else []
+    asked: dict[str, Any] = {"revision": spec.args.get("revision"), "ignore_patterns": _HUB_SKIP}
+    try:
+        wanted = [spec.args["gguf_file"]] if "gguf_file" in spec.args else ["*.safetensors"]
+        folder = Path(snapshot_download(spec.model, allow_patterns=_HUB_FILES + code + wanted, **asked))
+        if not weight_files(folder) and "gguf_file" not in spec.args:
+            folder = Path(
+                snapshot_download(spec.model, allow_patterns=[*_HUB_FILES, *code, "*.bin"], **asked)
+            )
+    except LocalEntryNotFoundError as error:
+        raise UserError(
+            f"model '{spec.model}' is neither a folder nor in the Hub cache, and the Hub is out of reach",
+            f"{nearest(spec.model, known_models())} Or give a local folder.",
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+        raise UserError(
+            f"no model '{spec.model}' on the Hub (or it is gated and needs a token: HF_TOKEN)",
+            nearest(spec.model, known_models()),
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"cannot download model '{spec.model}': {error}", "Try again, or give a folder."
+        ) from error
+    return folder
+
+
+def known_models() -> list[str]:
+    """Names that work here without a download: the alias, and what the Hub cache holds."""
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cached = [repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model"]
+    except (CacheNotFound, OSError):
+        cached = []
+    return [SMOLLM2, *cached]

@@ -1,0 +1,135 @@
+"""One prompt on its way through the engine, and the Output that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from safety_eval import sampling
+from safety_eval.engines._transformers.answer import Reader, cut_at, opened_by
+from safety_eval.engines._transformers.render import encode, encode_choices, render
+from safety_eval.interfaces import Settings
+from safety_eval.records import Output, Prompt, key
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A prompt that is ready to be answered.
+
+    Attributes:
+        ids: token ids of the rendered prompt.
+        most: tokens that its answer may have (the token limit, or what the context leaves).
+        draw: key of its random stream.
+        opened: opening mark of a reasoning channel that the prompt ends with.
+    """
+
+    prompt: Prompt
+    ids: tuple[int, ...]
+    most: int
+    draw: int
+    opened: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A prompt whose choices are ready: for each, the ids of context + choice and the length of the
+    context."""
+
+    prompt: Prompt
+    choices: tuple[tuple[tuple[int, ...], int], ...]
+
+    @property
+    def tokens(self) -> int:
+        return sum(len(ids) for ids, _ in self.choices)
+
+
+def failed(prompt: Prompt, settings: Settings, error: str, prompt_tokens: int = 0) -> Output:
+    """An Output that says why there is no answer."""
+    return Output(
+        prompt_key=key(prompt), prompt_id=prompt.id, sample=settings.sample, stop_reason="error",
+        prompt_tokens=prompt_tokens, error=error,
+    )  # fmt: skip
+
+
+def too_long(prompt: Prompt, settings: Settings, length: int, context: int) -> Output:
+    """The Output of a prompt that does not fit: data, not a crash."""
+    text = f"the prompt has {length} tokens and the model's context is {context} tokens"
+    return failed(prompt, settings, text, length)
+
+
+def prepare(
+    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None
+) -> list[Work | Output]:
+    """Prompts as work, or as the Output that says why not."""
+    ready: list[Work | Output] = []
+    for prompt in prompts:
+        try:
+            rendered = render(tokenizer, prompt, settings)
+        except (jinja2.TemplateError, TypeError) as error:
+            ready.append(failed(prompt, settings, f"the chat template refuses this prompt: {error}"))
+            continue
+        ids = encode(tokenizer, rendered)
+        if context is not None and len(ids) >= context:
+            ready.append(too_long(prompt, settings, len(ids), context))
+            continue
+        most = (
+            settings.max_new_tokens if context is None else min(settings.max_new_tokens, context - len(ids))
+        )
+        draw = sampling.draw_key(settings.seed, settings.task, prompt.id, settings.sample)
+        ready.append(Work(prompt, tuple(ids), most, draw, opened_by(rendered.text)))
+    return ready
+
+
+def prepare_choices(
+    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None
+) -> list[Asked | Output]:
+    """Prompts with choices as work, or as the Output that says why not."""
+    ready: list[Asked | Output] = []
+    for prompt in prompts:
+        try:
+            rendered = render(tokenizer, prompt, settings)
+        except (jinja2.TemplateError, TypeError) as error:
+            ready.append(failed(prompt, settings, f"the chat template refuses this prompt: {error}"))
+            continue
+        if not prompt.choices:
+            ready.append(failed(prompt, settings, "the prompt has no choices"))
+            continue
+        split = encode_choices(tokenizer, rendered, prompt.choices)
+        longest = max(len(ids) for ids, _ in split)
+        empty = [i for i, (ids, known) in enumerate(split) if len(ids) <= known]
+        if empty:
+            ready.append(failed(prompt, settings, f"choice {empty[0]} adds no token to the prompt"))
+        elif context is not None and longest > context:
+            ready.append(too_long(prompt, settings, longest, context))
+        else:
+            ready.append(Asked(prompt, tuple((tuple(ids), known) for ids, known in split)))
+    return ready
+
+
+def answered(work: Work, ids: list[int], reason: str, reader: Reader, settings: Settings) -> Output:
+    """The Output of a finished answer.
+
+    Args:
+        ids: generated tokens, the end token included where there was one.
+        reason: 'eos', 'stop' or 'length'.
+    """
+    text = reader.read(ids[:-1] if reason == "eos" else ids, work.opened)
+    answer, hit = cut_at(text.answer, settings.stop)
+    return Output(
+        prompt_key=key(work.prompt), prompt_id=work.prompt.id, sample=settings.sample, text=answer,
+        reasoning=text.reasoning, stop_reason="stop" if hit else reason, prompt_tokens=len(work.ids),
+        output_tokens=len(ids),
+    )  # fmt: skip
+
+
+def chosen(asked: Asked, logprobs: list[float], settings: Settings) -> Output:
+    """The Output of a prompt whose choices have been weighed."""
+    return Output(
+        prompt_key=key(asked.prompt), prompt_id=asked.prompt.id, sample=settings.sample,
+        choice_logprobs=tuple(logprobs), stop_reason="choice",
+        prompt_tokens=asked.choices[0][1], output_tokens=sum(len(ids) - known for ids, known in
+        asked.choices),
+    )  # fmt: skip
