@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from safety_eval import wording
+from safety_eval import answers, wording
 from safety_eval.beside import Beside, few, published_beside
 from safety_eval.chart_style import (
     BESIDE,
@@ -97,30 +96,39 @@ def panels(estimates: Sequence[Estimate], sections: Mapping[str, str] | None = N
     ]
 
 
-def metric_chart(
-    estimates: Sequence[Estimate],
-    metric: str | None,
-    config: Mapping[str, Any],
-    scorer: str | None = None,
-    beside: Beside | None = None,
-) -> Figure:
-    """The group chart of one task's metric, from a run's estimates and its run.json."""
-    task = estimates[0].task
-    chosen = select(estimates, task, metric, scorer)
-    return group_chart(chosen, wording.facts(config), beside=beside)
+def of_metric(run: Run, task: str, metric: str | None = None, scorer: str | None = None) -> Figure:
+    """The chart of one metric of a run: every group with its interval and its n, published rows beside.
+
+    Raises:
+        UserError: unknown task, metric or scorer; the nearest is offered.
+    """
+    chosen = select(run.estimate_records(), task, metric, scorer)
+    near = published_beside(task)
+    near = near if near is not None and near.metric == chosen[0].metric else None
+    named = run.config["tasks"][task].get("title") or wording.name(task)
+    title = f"{named}: {wording.metric_name(chosen[0].metric)}"
+    return group_chart(chosen, wording.facts(run.config), title, near, sections(run, task))
 
 
 def of_run(run: Run) -> Iterator[tuple[str, str, Figure, str]]:
     """(task, file name without suffix, figure, what it shows in words) for every chart of a run's report."""
-    facts = wording.facts(run.config)
-    for task in run.tasks:
-        mine = [e for e in run.estimate_records() if e.task == task]
-        if mine:
-            chosen = select(mine, task, None, None)
-            near = published_beside(task)
-            near = near if near is not None and near.metric == chosen[0].metric else None
-            made = group_chart(chosen, facts, beside=near)
-            yield task, f"{task}.{chosen[0].metric}", made, alt(chosen)
+    everything = run.estimate_records()
+    for task in dict.fromkeys(e.task for e in everything):
+        chosen = select(everything, task, None, None)
+        yield task, f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen)
+
+
+def sections(run: Run, task: str) -> dict[str, str]:
+    """Group -> the group that holds it, where a headline of the task nests them (BOLD: group -> domain)."""
+    nested = [h.levels[-2:] for m in run.task(task).metrics for h in m.headlines if len(h.levels) > 1]
+    if not nested:
+        return {}
+    outer, inner = nested[0]
+    found: dict[str, str] = {}
+    for prompt in answers.prompts(run.folder, task):
+        for group in prompt.groups.get(inner, ()):
+            found.setdefault(group, next(iter(prompt.groups.get(outer, ("",)))))
+    return found
 
 
 def alt(estimates: Sequence[Estimate]) -> str:
@@ -161,7 +169,7 @@ def group_chart(
     for axes, panel in zip(grid[:, 0], drawn, strict=True):
         _panel(axes, panel, shown, marks)
         _whole(axes, estimates)
-    _scale(list(grid[:, 0]), first.kind)
+    _scale(list(grid[:, 0]), estimates, [x for row in shown.values() for x in row.values()])
     label(grid[-1, 0], f"{wording.metric_name(first.metric)} ({wording.direction(first.better)})")
     order = "lowest first" if first.better == "neither" else "worst first"
     fine = f"{wording.caption(list(estimates), facts)} Groups {order}. {beside.note}".strip()
@@ -275,7 +283,7 @@ def _whole(axes: Axes, estimates: Sequence[Estimate]) -> None:
     for e in estimates:
         if e.axis not in _WHOLE or e.value is None:
             continue
-        named = "all answers" if e.axis == "total" else wording.name(e.group)
+        named = "all answers" if e.axis == "total" else wording.headline_name(e.group)
         if e.low is not None and e.high is not None and (e.axis == "macro" or not headline):
             axes.axvspan(e.low, e.high, color=BLUE, alpha=0.12, linewidth=0, zorder=1)
         axes.axvline(
@@ -288,16 +296,22 @@ def _whole(axes: Axes, estimates: Sequence[Estimate]) -> None:
         )
 
 
-def _scale(every: Sequence[Axes], kind: str) -> None:
-    """Ticks in the unit; a rate's axis starts at 0, so that lengths can be compared."""
-    axis = every[-1].xaxis
-    axis.set_major_locator(MaxNLocator(nbins=7))
-    low, high = every[-1].get_xlim()
-    if kind == "rate":
-        every[-1].set_xlim(0.0, min(max(high, 0.01), 1.0))
-        axis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g}%"))
+def _scale(every: Sequence[Axes], estimates: Sequence[Estimate], printed: Iterable[float]) -> None:
+    """Ticks in the unit. A rate's axis starts at 0, so that lengths can be compared; the wide interval of a
+    descriptive group runs out of the picture rather than pressing the others together."""
+    sure = [e for e in estimates if not wording.greyed(e)]
+    ends = [x for e in sure for x in (e.low, e.high) if x is not None]
+    ends += [*(e.value for e in estimates if e.value is not None), *printed]
+    low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
+    margin = 0.04 * (high - low) or 0.05
+    last = every[-1]
+    last.xaxis.set_major_locator(MaxNLocator(nbins=7))
+    if estimates[0].kind == "rate":
+        last.set_xlim(0.0, min(max(high + margin, 0.01), 1.0))
+        last.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g}%"))
         return
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", wording.MINUS)))
+    last.set_xlim(low - margin, high + margin)
+    last.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", wording.MINUS)))
     for axes in every:
         if low < 0 < high:
             axes.axvline(0.0, color=GREY, linewidth=0.8, zorder=1)

@@ -125,7 +125,7 @@ def card(e: Estimate, facts: wording.Facts) -> Card:
     """An estimate in large type, with interval, n, what is missing and the instrument."""
     name = f"{wording.name(e.task)}: {wording.metric_name(e.metric)}"
     if e.axis == "macro":
-        name += f" ({wording.name(e.group)})"
+        name += f", {wording.headline_name(e.group)}"
     fine = [wording.interval(e), f"n={e.count:,}", f"instrument: {wording.instrument(e, facts)}"]
     if wording.absent(e):
         fine.insert(2, f"missing {wording.missing(e)}")
@@ -143,7 +143,7 @@ def laid_out(table: Table, beside: Beside | None = None, models: Sequence[str] =
     if any(e is not None and e.value is not None for e in estimates):
         near = {m: beside.groups(m) for m in models[:1]} if beside is not None else {}
         sparks = _sparks(estimates, near)
-    key = tuple(f"Picture: dot and bar are ours, the open triangle is {wording.printable(m)}." for m in models[:1])
+    key = [f"Picture: dot and bar are ours, the open triangle is {wording.printable(m)}." for m in models[:1]]
     return LaidOut(table.title, table.columns, table.rows, (*key, *table.notes), sparks, wordy)
 
 

@@ -70,10 +70,7 @@ class Run:
         """The chart of a task's metric (None = its first) with every group, its interval and its n."""
         from safety_eval import charts
 
-        found = [e for e in self.estimate_records() if e.task == task]
-        if not found:
-            raise UserError(f"{self.folder} has no estimates of task '{task}'", nearest(task, self.tasks))
-        return charts.metric_chart(found, metric or found[0].metric, self.config)
+        return charts.of_metric(self, task, metric)
 
 
 def open_run(folder: str | Path) -> Run:

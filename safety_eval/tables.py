@@ -13,9 +13,10 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from safety_eval import wording
-from safety_eval.beside import WHOLE, Beside
-from safety_eval.charts import worst_first
+from safety_eval.beside import WHOLE, Beside, few, published_beside
+from safety_eval.charts import select, worst_first
 from safety_eval.records import Estimate
+from safety_eval.run import Run
 from safety_eval.wording import Facts, printable
 
 SUSPECT = "\N{DAGGER}"
@@ -123,6 +124,8 @@ def group_table(
     )
     rows = [_group_row(e, several, beside, published) for e in ordered]
     notes = [wording.caption(list(estimates), facts), f"{wording.direction(first.better).capitalize()}."]
+    if any(row.cells[-1].startswith(("descriptive: ", "few: ")) for row in rows):
+        notes.append(wording.FOOTNOTE)
     if beside is not None and beside.note:
         notes.append(printable(beside.note))
     title = f"{wording.name(first.task)}: {wording.metric_name(first.metric)}"
@@ -130,7 +133,9 @@ def group_table(
 
 
 def _group_row(e: Estimate, several: bool, beside: Beside | None, published: Sequence[str]) -> Row:
-    named = {"total": "all answers", "macro": wording.name(e.group)}.get(e.axis, wording.name(e.group))
+    named = {"total": "all answers", "macro": wording.headline_name(e.group)}.get(
+        e.axis, wording.name(e.group)
+    )
     if several and e.axis not in ("total", "macro"):
         named = f"{wording.name(e.axis)}: {named}"
     if e.axis == "total" and e.group not in ("all", ""):
@@ -143,7 +148,7 @@ def _group_row(e: Estimate, several: bool, beside: Beside | None, published: Seq
         f"{e.count:,}",
         wording.missing(e),
         *beyond,
-        wording.caveat(e),
+        wording.short_caveat(e),
     )
     return Row(cells, ours=e.axis in ("total", "macro"), faint=wording.greyed(e), estimate=e)
 
@@ -197,6 +202,22 @@ def by_metric(estimates: Iterable[Estimate]) -> dict[tuple[str, str, str], list[
     for e in estimates:
         found.setdefault((e.task, e.metric, e.scorer), []).append(e)
     return found
+
+
+def run_tables(run: Run) -> list[Table]:
+    """What a terminal shows of a run: the papers' form, then every task's first metric by group."""
+    estimates = run.estimate_records()
+    if not estimates:
+        return []
+    facts = wording.facts(run.config)
+    beside = {t: b for t in run.tasks if (b := published_beside(t)) is not None}
+    made = [papers_table(estimates, facts, beside)]
+    for task in dict.fromkeys(e.task for e in estimates):
+        chosen = select(estimates, task, None, None)
+        near = beside.get(task)
+        near = near if near is not None and near.metric == chosen[0].metric else None
+        made.append(group_table(chosen, facts, near, list(few(near, chosen, 2)) if near else []))
+    return made
 
 
 def rich_table(table: Table) -> RichTable:

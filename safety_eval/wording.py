@@ -5,8 +5,9 @@ Nothing here computes a statistic. A value that is None becomes words with its r
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,10 @@ from safety_eval.records import Estimate
 
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
+FOOTNOTE = (
+    "Descriptive: fewer than 10 effective clusters (independent prompts), shown but never judged. "
+    "Few: 10 to 30, read the interval with care."
+)
 FEW_CLUSTERS = 30
 """Effective clusters below which an interval is flagged (and below 10 it is descriptive only)."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -94,6 +99,11 @@ def name(text: object) -> str:
     return printable(text).replace("_", " ").strip() or "(unnamed)"
 
 
+def headline_name(headline: str) -> str:
+    """The papers' aggregates in words; any other by its own name."""
+    return {"macro": "mean over groups", "domain_macro": "mean over domains"}.get(headline, name(headline))
+
+
 def metric_name(metric: str) -> str:
     """'toxic_rate.answered' -> 'toxic rate, answered prompts only'."""
     stem, dot, suffix = metric.partition(".")
@@ -163,6 +173,22 @@ def greyed(estimate: Estimate) -> bool:
     return estimate.value is None or (not estimate.gateable and bool(estimate.reason))
 
 
+def short_caveat(estimate: Estimate) -> str:
+    """The caveat in a few words, for a narrow column; FOOTNOTE says what they mean."""
+    if estimate.value is None:
+        return caveat(estimate)
+    effective = f"{estimate.effective_clusters:.3g} eff. clusters"
+    if "effective clusters" in estimate.reason and not estimate.gateable:
+        return f"descriptive: {effective}"
+    return f"few: {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
+
+
+def methods(estimates: Iterable[Estimate]) -> str:
+    """How the intervals of these estimates were computed, each way once."""
+    ways = {re.sub(r", \d+ df\b", "", e.method) for e in estimates if e.low is not None and e.method}
+    return "; ".join(sorted(ways))
+
+
 def direction(better: str) -> str:
     """Which end is better, in words for an axis."""
     return {"lower": "lower is better", "higher": "higher is better"}.get(better, "neither end is better")
@@ -179,7 +205,7 @@ def caption(estimates: list[Estimate], facts: Facts) -> str:
     """What stands under every picture or table: model, precision, instrument, data version, interval."""
     first = estimates[0]
     versions = sorted({e.data_version for e in estimates if e.data_version})
-    methods = sorted({e.method for e in estimates if e.method})
+    ways = methods(estimates)
     template = facts.chat_template.get(first.task, "")
     parts = [
         f"Model {printable(facts.model)}" if facts.model else "",
@@ -187,7 +213,7 @@ def caption(estimates: list[Estimate], facts: Facts) -> str:
         f"chat template {template}" if template else "",
         f"instrument: {instrument(first, facts)}",
         f"data version {printable(', '.join(versions))}" if versions else "",
-        f"95% interval: {printable('; '.join(methods))}" if methods else "",
+        f"95% interval: {printable(ways)}" if ways else "",
     ]
     notes = [printable(n).rstrip(".") for n in facts.notes.get(first.task, ())]
     return ". ".join(["; ".join(p for p in parts if p), *notes]) + "."
