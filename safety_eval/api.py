@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval import answers, pipeline, plugins, resolve, suites
+from safety_eval import answers, pipeline, plugins, resolve, signoff, suites
+from safety_eval import merge as merging
+from safety_eval import policy as policies
 from safety_eval.config import RunConfig, read_yaml, run_config
 from safety_eval.errors import UserError, nearest
 from safety_eval.pipeline import Progress
 from safety_eval.run import Run, open_run
 from safety_eval.task import ScorerChoice
+from safety_eval.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,27 @@ def _with_scorers(
         if plugins.find("scorers", name).offers(args.get(name, {})) & needs
     )
     return resolve.TaskPlan(plan.task, plan.options, plan.settings, plan.samples, chosen)
+
+
+def merge(shards: Sequence[str | Path], folder: str | Path) -> Run:
+    """Join the shards of one run; see merge.merge."""
+    return Run(merging.merge([Path(s) for s in shards], Path(folder)))
+
+
+def report(found: Run) -> Path:
+    """RUN/charts/*.png and RUN/report.html, from the records and estimates of the run."""
+    from safety_eval import report as pages
+
+    return pages.write(found)
+
+
+def sign_off(
+    folder: str | Path, policy: str | Path, baseline: str | Path | None = None, keys: Sequence[str | Path] = ()
+) -> Verdict:
+    """Decide by a policy, and write RUN/signoff.json, its JUnit form and the evidence (signed by `keys`)."""
+    found = signoff.decide(Path(folder), policies.load(Path(policy)), Path(baseline) if baseline else None)
+    signoff.write(Path(folder), found)
+    return found
 
 
 def unfinished(found: Run) -> Unfinished:

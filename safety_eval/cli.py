@@ -21,7 +21,7 @@ _BOTH_SPELLINGS = {
     "help_option_names": ["-h", "--help"],
     "max_content_width": 110,
 }
-_RUN = click.argument("run", type=click.Path(path_type=Path))
+RUN = click.argument("run", type=click.Path(path_type=Path))
 
 
 @click.group(context_settings=_BOTH_SPELLINGS)
@@ -56,7 +56,7 @@ def run(context: click.Context, dry_run: bool, config_file: Path | None, **flags
 
 
 @cli.command()
-@_RUN
+@RUN
 @click.option("--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own.")
 @click.option("--scorer-args", "arguments", multiple=True, help="NAME:k=v,... for a scorer.")
 @click.pass_context
@@ -72,7 +72,7 @@ def score(context: click.Context, run: Path, scorer: tuple[str, ...], arguments:
 
 
 @cli.command()
-@_RUN
+@RUN
 def report(run: Path) -> None:
     """Write RUN/report.html and the charts."""
     from safety_eval import api
@@ -92,8 +92,33 @@ def ls(kind: str) -> None:
         click.echo(f"{name:{width}}  {line}")
 
 
+@cli.command()
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run.")
+def merge(shards: tuple[Path, ...], output_path: Path) -> None:
+    """Join the run folders of --shard 1/n ... n/n into one."""
+    from safety_eval import api, show
+
+    found = api.merge(shards, output_path)
+    api.report(found)
+    show.run(found)
+
+
+@cli.command()
+@click.option("--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror to look at.")
+def doctor(data: Path | None) -> None:
+    """What this machine has of what a run may need."""
+    from safety_eval import doctor as look
+
+    for finding in look.findings(data):
+        advice = f"  -> {finding.advice}" if finding.advice else ""
+        click.echo(f"{'ok' if finding.ok else '--':3} {finding.name:20} {finding.found}{advice}")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code (never raises for what a user can cause)."""
+    from safety_eval import cli_read  # noqa: F401 - adds its commands to the group
+
     try:
         code = cli.main(args=argv, prog_name="safety-eval", standalone_mode=False)
         return int(code or 0)

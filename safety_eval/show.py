@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from safety_eval import verdict as decided
 from safety_eval.api import Unfinished
 from safety_eval.run import Run
+from safety_eval.verdict import Verdict
 
 
 def console() -> Console:
@@ -55,3 +57,9 @@ def unfinished(found: Run, left: Unfinished) -> int:
         return 2
     out.print("-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False)
     return 4
+
+
+def verdict(found: Verdict) -> int:
+    """The verdict with each rule and the number that it saw; returns the exit code."""
+    console().print(decided.table(found), markup=False, soft_wrap=True)
+    return {"approved": 0, "rejected": 3}.get(found.decision, 4)
