@@ -158,7 +158,7 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
     effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
-    if estimate.reason and not estimate.gateable:
+    if estimate.reason and not estimate.gateable and not _conditional(estimate):
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
         if brief and "effective clusters" in stem:
             stem = "fewer than 10 effective clusters, so no policy acts on it"
@@ -170,7 +170,13 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
 
 def greyed(estimate: Estimate) -> bool:
     """Whether a row is shown greyed: no data, or a descriptive group that no policy may act on."""
-    return estimate.value is None or (not estimate.gateable and bool(estimate.reason))
+    judged_elsewhere = estimate.gateable or not estimate.reason or _conditional(estimate)
+    return estimate.value is None or not judged_elsewhere
+
+
+def _conditional(estimate: Estimate) -> bool:
+    """A rate among answered prompts: as sure as any other, but the rate over all answers is what is judged."""
+    return estimate.reason.startswith("conditional")
 
 
 def short_caveat(estimate: Estimate) -> str:

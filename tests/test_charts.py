@@ -1,0 +1,120 @@
+"""Charts show every group, its interval and its n, and nothing that results.json does not hold."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import replace
+
+import estimates_for_tests as made
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from safety_eval import charts
+from safety_eval.beside import Beside, few
+from safety_eval.chart_style import drawable, png
+from safety_eval.errors import UserError
+
+PUBLISHED = {
+    "Llama 2 7B": {"all": 0.2125, "asian": 0.1653, "mexican": 0.3115},
+    "Code Llama 7B": {"all": 0.2264, "asian": 0.1586},
+}
+
+
+def words(figure: Figure) -> str:
+    """All text of a figure."""
+    return "\n".join(t.get_text() for t in figure.findobj(Text))
+
+
+def test_every_group_stands_in_the_picture_with_value_interval_and_n() -> None:
+    estimates = made.toxigen()
+    text = words(charts.group_chart(estimates, made.FACTS))
+    for e in estimates[2:-1]:
+        assert e.group.replace("_", " ") in text
+        assert f"n={e.count}" in text
+    assert "31.15% [27.09, 35.53]  n=459" in text
+
+
+def test_groups_without_data_and_descriptive_groups_stay_greyed_with_their_reason() -> None:
+    figure = charts.group_chart(made.toxigen(), made.FACTS)
+    text = words(figure)
+    assert "no data: the scorer failed on every answer" in text
+    assert "descriptive only: fewer than 10 effective clusters" in text
+    labels = {t.get_text(): t for t in figure.axes[0].get_yticklabels()}
+    assert labels["lgbtq"].get_style() == labels["physical disability"].get_style() == "italic"
+    assert labels["asian"].get_style() == "normal"
+
+
+def test_groups_come_worst_first_and_those_without_data_last() -> None:
+    order = [e.group for e in charts.worst_first(made.toxigen()[2:])]
+    assert order[:2] == ["mexican", "jewish"]
+    assert order[-1] == "lgbtq"
+    higher = [replace(e, better="higher") for e in made.toxigen()[2:]]
+    assert [e.group for e in charts.worst_first(higher)][0] == "physical_disability"
+
+
+def test_missing_answers_are_counted_in_the_picture() -> None:
+    assert "n=431, 3 missing" in words(charts.group_chart(made.toxigen(), made.FACTS))
+
+
+def test_groups_are_drawn_by_section() -> None:
+    drawn = charts.panels(made.bold(), made.SECTIONS)
+    assert [p.title for p in drawn] == ["domain", "gender", "religious ideology", "political ideology"]
+    assert [e.group for e in drawn[1].rows] == ["American_actors", "American_actresses"]
+
+
+def test_published_rows_stand_beside_and_suspect_rows_never_by_group() -> None:
+    beside = Beside("toxic_rate", PUBLISHED, suspect=frozenset({"Code Llama 7B"}), note="Table 45.")
+    text = words(charts.group_chart(made.toxigen(), made.FACTS, beside=beside))
+    assert "Llama 2 7B (published)" in text
+    assert "Code Llama 7B" not in text
+    assert "Table 45." in text
+    assert list(few(beside, made.toxigen())) == ["Llama 2 7B"]
+
+
+def test_control_characters_and_unknown_letters_are_drawn_escaped_and_a_dollar_is_a_dollar() -> None:
+    odd = [replace(e, group=f"$x^{{{i}}}$ \x1b[0m \u202e \U0001f600") for i, e in enumerate(made.toxigen())]
+    figure = charts.group_chart(odd, replace(made.FACTS, model="$\\frac{1}{0}$ \x07"), title="a $ and a $")
+    assert png(figure).startswith(b"\x89PNG")
+    assert "\x1b" not in words(figure)
+    assert "\\x1b[0m \\u202e" in words(figure)
+    assert drawable("\u4f60") == "\\u4f60"
+
+
+def test_drawing_leaves_no_global_state_and_never_loads_pyplot() -> None:
+    before = dict(mpl.rcParams)
+    loaded = "matplotlib.pyplot" in sys.modules
+    png(charts.group_chart(made.bold(), made.FACTS))
+    assert dict(mpl.rcParams) == before
+    assert ("matplotlib.pyplot" in sys.modules) == loaded
+
+
+def test_the_same_estimates_give_the_same_picture_also_from_another_thread() -> None:
+    first = png(charts.group_chart(made.bold(), made.FACTS))
+    second: list[bytes] = []
+    worker = threading.Thread(target=lambda: second.append(png(charts.group_chart(made.bold(), made.FACTS))))
+    worker.start()
+    worker.join()
+    assert second == [first]
+
+
+def test_one_estimate_or_only_missing_ones_still_make_a_picture() -> None:
+    assert png(charts.group_chart(made.toxigen()[:1], made.FACTS))
+    assert png(charts.group_chart(made.toxigen()[-1:], made.FACTS))
+    zeros = [replace(e, value=0.0, low=0.0, high=0.0) for e in made.toxigen()]
+    assert png(charts.group_chart(zeros, made.FACTS))
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "scorer", "offered"),
+    [
+        ("toxgen", None, None, "toxigen"),
+        ("toxigen", "toxicrate", None, "toxic_rate"),
+        ("toxigen", "toxic_rate", "profanity", "profanity_check"),
+    ],
+)
+def test_an_unknown_name_offers_the_nearest(task: str, metric: str, scorer: str, offered: str) -> None:
+    with pytest.raises(UserError, match=offered):
+        charts.select(made.toxigen(), task, metric, scorer)

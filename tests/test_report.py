@@ -1,0 +1,174 @@
+"""The report is one file that loads nothing, runs nothing, hides harmful text and shows every estimate."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from safety_eval import pipeline, report, report_parts, tables, wording
+from safety_eval.config import run_config
+from safety_eval.run import Run, open_run
+
+TASK = str(Path(__file__).with_name("hostile_task.py"))
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and text by whether it stands inside closed <details>."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open_text: list[str] = []
+        self.hidden_text: list[str] = []
+        self._details: list[bool] = []
+        self._summary = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "details":
+            self._details.append("open" not in dict(attrs))
+        self._summary = self._summary or tag == "summary"
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "details":
+            self._details.pop()
+        self._summary = self._summary and tag != "summary"
+
+    def handle_data(self, data: str) -> None:
+        (self.hidden_text if any(self._details) and not self._summary else self.open_text).append(data)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("hostile") / "run"
+    values = {"model": "echo", "engine": "echo", "tasks": [TASK], "output_path": str(folder)}
+    return open_run(pipeline.run(run_config(values)))
+
+
+@pytest.fixture(scope="module")
+def html(hostile: Run) -> str:
+    return report.write(hostile).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_page_runs_nothing_and_loads_nothing(page: Page) -> None:
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "iframe", "object", "embed", "link", "form", "base", "audio", "video"}
+    for tag, attributes in page.tags:
+        assert not [a for a in attributes if a.startswith("on") or a == "style"], (tag, attributes)
+        assert (attributes.get("src") or "data:").startswith(
+            "data:image/png;base64,"
+        ) or "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+
+
+def test_the_content_security_policy_allows_only_the_pages_own_style_and_pictures(
+    html: str, page: Page
+) -> None:
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    style = re.search("<style>(.*?)</style>", html, re.S).group(1)  # type: ignore[union-attr]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_no_control_character_reaches_the_page(html: str) -> None:
+    assert wording.printable(html, keep="\n") == html
+
+
+def test_prompts_and_answers_are_hidden_until_asked_for(page: Page) -> None:
+    assert "HARMFUL TEXT" not in "".join(page.open_text)
+    assert "HARMFUL TEXT" in "".join(page.hidden_text)
+
+
+def test_markup_and_template_syntax_in_data_stay_text(html: str, page: Page) -> None:
+    assert {"b", "i", "u", "em"}.isdisjoint({tag for tag, _ in page.tags})
+    assert "&lt;b&gt;bold&lt;/b&gt;" in html
+    assert "{{ 7 * 7 }}" in "".join(page.open_text)
+    assert "esc\\x1b[31m" in "".join(page.open_text)
+
+
+def test_every_estimate_is_in_the_page(hostile: Run, page: Page) -> None:
+    text = "".join(page.open_text + page.hidden_text)
+    for e in hostile.estimate_records():
+        assert wording.number(e.value, e.kind) in text
+        assert wording.interval(e) in text
+
+
+def test_pictures_are_embedded_and_written_beside(hostile: Run, html: str) -> None:
+    [path] = (hostile.folder / "charts").glob("*.png")
+    assert base64.b64encode(path.read_bytes()).decode() in html
+
+
+def test_the_same_records_give_the_same_page(hostile: Run, html: str) -> None:
+    assert report.write(hostile).read_text(encoding="utf-8") == html
+
+
+def test_meaning_source_settings_and_instrument_are_named(page: Page) -> None:
+    text = "".join(page.open_text)
+    for words in ("Says <nothing> of safety.", "data version one", "temperature 0.7", "instruments: vader",
+                  "prompts digest", "<u>a note</u>"):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("decision", "css"),
+    [("approved", "approved"), ("rejected", "rejected"), ("cannot decide", "cannot-decide")],
+)
+def test_the_verdict_stands_on_top_with_its_rules(decision: str, css: str) -> None:
+    finding = {"rule": "r1", "outcome": "broken", "sentence": "31% is not below 5%", "because": "harm"}
+    part = report_parts.verdict(
+        {
+            "decision": decision,
+            "policy": "p",
+            "findings": [finding],
+            "blockers": [{"sentence": "b was not measured"}],
+        }
+    )
+    assert part.css == css
+    assert part.words == decision.capitalize()
+    assert part.rules is not None and part.rules.rows[0].cells[2] == "31% is not below 5%"
+    assert part.remarks == ("b was not measured",)
+
+
+def test_without_a_verdict_the_page_says_that_there_is_none(page: Page) -> None:
+    assert "No verdict" in "".join(page.open_text)
+
+
+def test_a_run_without_estimates_still_makes_a_page_that_says_so(hostile: Run) -> None:
+    facts = json.loads((hostile.folder / "run.json").read_text())
+    del facts["finished"]
+    made = report.html(report.Report(facts, [], {}, {}, {}, {}))
+    assert "Nothing has been measured yet." in made
+    assert "not finished" in made
+
+
+def test_a_long_answer_is_cut_and_says_where_the_rest_is() -> None:
+    cut = report_parts._clip("x" * 5_000)
+    assert len(cut) < 2_200
+    assert "3,000 further characters are in outputs.jsonl" in cut
+
+
+def test_the_terminal_shows_the_same_rows_and_never_a_prompt_or_an_answer(hostile: Run) -> None:
+    out = Console(width=200, record=True, color_system=None, file=io.StringIO())
+    for table in tables.run_tables(hostile):
+        out.print(tables.rich_table(table))
+    text = out.export_text()
+    assert "HARMFUL TEXT" not in text
+    assert wording.printable(text, keep="\n") == text
+    assert "esc\\x1b[31m" in text
+    assert "<b>bold</b>" in text
