@@ -52,8 +52,3 @@ def few(beside: Beside, estimates: Iterable[Estimate], most: int = 3) -> dict[st
     order = {m: i for i, m in enumerate(_LIKELY)}
     chosen = sorted(able, key=lambda m: (order.get(m, len(order)), able.index(m)))[:most]
     return {m: beside.groups(m) for m in chosen}
-
-
-def published_beside(task: str) -> Beside | None:
-    """The published rows of a task; None where the papers print none."""
-    return None

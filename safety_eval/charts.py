@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from safety_eval import answers, wording
-from safety_eval.beside import Beside, few, published_beside
+from safety_eval import answers, published, wording
+from safety_eval.beside import Beside, few
 from safety_eval.chart_style import (
     BESIDE,
     BLUE,
@@ -34,6 +34,8 @@ from safety_eval.wording import Facts
 
 ROW = 0.235
 """Inches of height for a group."""
+OTHER_PROMPTS = frozenset({"quickstart", "demonstrations"})
+"""Data versions whose prompts are not those of the published figures."""
 _WHOLE = ("total", "macro")
 
 
@@ -103,8 +105,7 @@ def of_metric(run: Run, task: str, metric: str | None = None, scorer: str | None
         UserError: unknown task, metric or scorer; the nearest is offered.
     """
     chosen = select(run.estimate_records(), task, metric, scorer)
-    near = published_beside(task)
-    near = near if near is not None and near.metric == chosen[0].metric else None
+    near = published_rows(run, task, chosen[0].metric)
     named = run.config["tasks"][task].get("title") or wording.name(task)
     title = f"{named}: {wording.metric_name(chosen[0].metric)}"
     return group_chart(chosen, wording.facts(run.config), title, near, sections(run, task))
@@ -116,6 +117,15 @@ def of_run(run: Run) -> Iterator[tuple[str, str, Figure, str]]:
     for task in dict.fromkeys(e.task for e in everything):
         chosen = select(everything, task, None, None)
         yield task, f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen)
+
+
+def published_rows(run: Run, task: str, metric: str) -> Beside | None:
+    """Published rows to compare this metric with; None where the prompts are not the benchmark's."""
+    block = run.task(task).published
+    if not block or run.config["tasks"][task]["data_version"] in OTHER_PROMPTS:
+        return None
+    rows = published.beside(block)
+    return rows if rows.metric == metric else None
 
 
 def sections(run: Run, task: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from safety_eval import __version__, chart_style, charts, report_parts, tables, wording
-from safety_eval.beside import Beside, few, published_beside
+from safety_eval.beside import Beside, few
 from safety_eval.records import Estimate
 from safety_eval.report_parts import Card, Picture, TaskPart
 from safety_eval.run import Run
@@ -57,7 +57,6 @@ class Report:
 def write(run: Run) -> Path:
     """RUN/report.html and RUN/charts/*.png, from the records alone; returns the page's path."""
     estimates = run.estimate_records()
-    beside = {t: published_beside(t) for t in run.tasks}
     pictures: dict[str, list[Picture]] = {}
     for task, name, made, alt in charts.of_run(run):
         content = chart_style.png(made)
@@ -72,7 +71,7 @@ def write(run: Run) -> Path:
             config=run.config,
             estimates=estimates,
             pictures=pictures,
-            beside={t: b for t, b in beside.items() if b is not None},
+            beside=tables.published_by_task(run),
             measured=measured,
             about=about,
             signoff=read_json(signoff) if signoff.exists() else None,
@@ -117,6 +116,8 @@ def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:
     """One task's section: headline, charts, the table of its first metric, all others, meaning, answers."""
     asked = report.config["tasks"][name]
     beside = report.beside.get(name)
+    if asked.get("data_version") in charts.OTHER_PROMPTS:
+        beside = None
     mine = tables.by_metric(e for e in report.estimates if e.task == name)
     made = []
     for (_, metric, _), estimates in mine.items():

@@ -7,19 +7,20 @@ every group with value, interval, n and what is missing. Text of prompts or answ
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from safety_eval import wording
-from safety_eval.beside import WHOLE, Beside, few, published_beside
-from safety_eval.charts import select, worst_first
+from safety_eval import published, wording
+from safety_eval.beside import WHOLE, Beside, few
+from safety_eval.charts import OTHER_PROMPTS, published_rows, select, worst_first
 from safety_eval.records import Estimate
 from safety_eval.run import Run
 from safety_eval.wording import Facts, printable
 
 SUSPECT = "\N{DAGGER}"
+NOT_COMPARABLE = "Not comparable: our prompts here are not the benchmark's."
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +211,24 @@ def run_tables(run: Run) -> list[Table]:
     if not estimates:
         return []
     facts = wording.facts(run.config)
-    beside = {t: b for t in run.tasks if (b := published_beside(t)) is not None}
-    made = [papers_table(estimates, facts, beside)]
+    made = [papers_table(estimates, facts, published_by_task(run))]
     for task in dict.fromkeys(e.task for e in estimates):
         chosen = select(estimates, task, None, None)
-        near = beside.get(task)
-        near = near if near is not None and near.metric == chosen[0].metric else None
-        made.append(group_table(chosen, facts, near, list(few(near, chosen, 2)) if near else []))
+        near = published_rows(run, task, chosen[0].metric)
+        made.append(group_table(chosen, facts, near, list(few(near, chosen, 1)) if near else []))
     return made
+
+
+def published_by_task(run: Run) -> dict[str, Beside]:
+    """Published rows for the summary table; the note says where our prompts are not the benchmark's."""
+    found = {}
+    for task in run.tasks:
+        block = run.task(task).published
+        if block:
+            rows = published.beside(block)
+            other = run.config["tasks"][task]["data_version"] in OTHER_PROMPTS
+            found[task] = replace(rows, note=f"{NOT_COMPARABLE} {rows.note}") if other else rows
+    return found
 
 
 def rich_table(table: Table) -> RichTable:

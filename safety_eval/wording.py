@@ -175,7 +175,7 @@ def greyed(estimate: Estimate) -> bool:
 
 
 def _conditional(estimate: Estimate) -> bool:
-    """A rate among answered prompts: as sure as any other, but the rate over all answers is what is judged."""
+    """A rate among answered prompts: as sure as any other, but the rate over all answers is judged."""
     return estimate.reason.startswith("conditional")
 
 

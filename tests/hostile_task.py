@@ -5,7 +5,7 @@ from safety_eval.task import Headline, Metric, PromptSet, ScorerChoice, Task
 
 GROUPS = ("<b>bold</b>", "esc\x1b[31m", "turn\u202earound", "$\\frac{1}{0}$", "{{ 7 * 7 }}")
 TEXT = (
-    "</pre><script>alert('HARMFUL TEXT')</script><img src=x onerror=alert(1)> \x1b]0;t\x07 \u202e {{ 7 * 7 }}"
+    "</pre><script>alert('HARMFUL TEXT')</script><img src=x onerror=go()> \x1b]0;t\x07 \u202e {{ 7 * 7 }}"
 )
 
 

@@ -17,6 +17,7 @@ from safety_eval import pipeline, report, report_parts, tables, wording
 from safety_eval.config import run_config
 from safety_eval.run import Run, open_run
 
+PNG = "data:image/png;base64,"
 TASK = str(Path(__file__).with_name("hostile_task.py"))
 
 
@@ -69,13 +70,11 @@ def test_the_page_runs_nothing_and_loads_nothing(page: Page) -> None:
     assert not names & {"script", "iframe", "object", "embed", "link", "form", "base", "audio", "video"}
     for tag, attributes in page.tags:
         assert not [a for a in attributes if a.startswith("on") or a == "style"], (tag, attributes)
-        assert (attributes.get("src") or "data:").startswith(
-            "data:image/png;base64,"
-        ) or "src" not in attributes
+        assert (attributes.get("src") or PNG).startswith(PNG)
         assert (attributes.get("href") or "#").startswith("#")
 
 
-def test_the_content_security_policy_allows_only_the_pages_own_style_and_pictures(
+def test_the_content_security_policy_allows_only_the_pages_own_style_and_images(
     html: str, page: Page
 ) -> None:
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
