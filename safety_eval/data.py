@@ -2,9 +2,7 @@
 
 The digest is taken over the canonical rows, not over the bytes, so that a parquet file of the Hub, the csv
 file of a GitHub repository and a local mirror of either agree. A mirror is a folder with
-DIR/hub/<org>/<name>/<file> and DIR/github/<org>/<repo>/<file>. Public files come through `datasets`, which
-keeps them in its own cache and reads an access token from where the Hub's tools keep it; no token passes
-through here.
+DIR/hub/<org>/<name>/<file> and DIR/github/<org>/<repo>/<file>.
 """
 
 from __future__ import annotations
@@ -19,13 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from safety_eval import fetch
 from safety_eval.errors import UserError
 from safety_eval.records import Prompt, digest, from_plain
 from safety_eval.task import PromptSet
 
-GITHUB = "https://raw.githubusercontent.com"
 OWN = Path(__file__).with_name("data")
 Row = dict[str, Any]
+Named = tuple[str, Path]
+"""A file by the name that it has in its repository; in a cache its own name may say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,6 @@ class Home:
         """Where a mirror keeps it."""
         return "." if self.host == "mirror" else f"{self.host}/{self.repo}"
 
-    def url(self, file: str) -> str:
-        """Where the public file is, at the pinned revision."""
-        if self.host == "hub":
-            return f"hf://datasets/{self.repo}@{self.revision}/{file}"
-        return f"{GITHUB}/{self.repo}/{self.revision}/{file}"
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -64,7 +58,7 @@ class Source:
     Attributes:
         name: for messages.
         homes: in order of preference; every home gives the same rows.
-        read: local files, in the order of a home's `files` -> canonical rows (JSON values only).
+        read: (name in the home, local file) for each of a home's files -> canonical rows (JSON values only).
         rows: how many there are.
         sha256: `records.digest` of the rows.
         license: of the data.
@@ -72,7 +66,7 @@ class Source:
 
     name: str
     homes: tuple[Home, ...]
-    read: Callable[[Sequence[Path]], list[Row]]
+    read: Callable[[Sequence[Named]], list[Row]]
     rows: int
     sha256: str
     license: str
@@ -98,15 +92,19 @@ def load(source: Source, mirror: Path | None) -> Loaded:
     for home in source.homes:
         if not home.revision:
             continue
+        files: list[Path] = []
         try:
-            return _checked(source, home, [_download(source, home, name) for name in home.files])
+            files += (_fetched(source, home, name) for name in home.files)
+            return _checked(source, home, files)
         except UserError as error:
             refusals.append(error)
+            for file in files:
+                fetch.forget(file)
     raise refusals[0]
 
 
 def _checked(source: Source, home: Home, files: list[Path]) -> Loaded:
-    rows = _read(source, files)
+    rows = _read(source, home, files)
     found = digest(rows)
     if len(rows) != source.rows or found != source.sha256:
         raise UserError(
@@ -151,12 +149,10 @@ def _mirrored(source: Source, mirror: Path) -> tuple[Home, list[Path]]:
     )
 
 
-def _download(source: Source, home: Home, name: str) -> Path:
-    import datasets
-
+def _fetched(source: Source, home: Home, name: str) -> Path:
+    get = fetch.from_hub if home.host == "hub" else fetch.from_github
     try:
-        config = datasets.DownloadConfig(disable_tqdm=True, max_retries=2)
-        return Path(str(datasets.DownloadManager(download_config=config).download(home.url(name))))
+        return get(home.repo, home.revision, name)
     except (OSError, ValueError) as error:
         raise UserError(*_unreachable(source, home, name, error)) from error
 
@@ -178,12 +174,12 @@ def _unreachable(source: Source, home: Home, name: str, error: Exception) -> tup
     )
 
 
-def _read(source: Source, files: Sequence[Path]) -> list[Row]:
+def _read(source: Source, home: Home, files: Sequence[Path]) -> list[Row]:
     for file in files:
         if file.stat().st_size == 0:
             raise UserError(f"{source.name}: {file} is empty", "Copy it again from its public home.")
     try:
-        return source.read(files)
+        return source.read(list(zip(home.files, files, strict=True)))
     except PermissionError as error:
         raise UserError(
             f"{source.name}: no permission to read {error.filename}", "Check its owner and mode."
@@ -214,7 +210,7 @@ def json_rows(file: Path) -> list[Row]:
 
 def jsonl_rows(file: Path) -> list[Row]:
     """Rows of a JSON-lines file; empty lines are skipped."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
 
 
 def parquet_rows(file: Path) -> list[Row]:
@@ -236,7 +232,7 @@ def own_prompts(file: Path, task: str) -> list[Prompt]:
             f"no such prompt file: {file}", "Give the path of a JSON-lines file with one prompt a line."
         )
     prompts: list[Prompt] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:

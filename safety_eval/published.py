@@ -230,6 +230,8 @@ def _listed(sources: list[str]) -> str:
     tables: dict[str, list[str]] = {}
     for source in dict.fromkeys(sources):
         paper, _, table = source.partition(", ")
+        if table == "computed":
+            continue
         tables.setdefault(paper, []).append(table.removeprefix("Table "))
     return "; ".join(
         f"{paper}, {'Tables' if len(t) > 1 else 'Table'} {', '.join(t)}" for paper, t in tables.items()

@@ -9,9 +9,8 @@ import ast
 import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
 
-from safety_eval.data import Home, Row, Source, csv_rows, json_rows, jsonl_rows, parquet_rows
+from safety_eval.data import Home, Named, Row, Source, csv_rows, json_rows, jsonl_rows, parquet_rows
 
 TRUTHFULQA = "d71c110897f5d31c5d7f309e7bc316c152f6f031"
 TRUTHFULQA_HUB = "741b8276f2d1982aa3d5b832d3ee81ed3b896490"
@@ -48,11 +47,12 @@ TOXIGEN_FILES = tuple(
 )
 
 
-def _questions(files: Sequence[Path]) -> list[Row]:
-    if files[0].suffix == ".parquet":
+def _questions(files: Sequence[Named]) -> list[Row]:
+    name, file = files[0]
+    if name.endswith(".parquet"):
         keep = ("type", "category", "question", "best_answer", "correct_answers", "incorrect_answers")
-        return [{name: row[name] for name in keep} for row in parquet_rows(files[0])]
-    return [_question(row) for row in csv_rows(files[0])]
+        return [{name: row[name] for name in keep} for row in parquet_rows(file)]
+    return [_question(row) for row in csv_rows(file)]
 
 
 def _question(row: Row) -> Row:
@@ -69,15 +69,16 @@ def _question(row: Row) -> Row:
     return found
 
 
-def _choices(files: Sequence[Path]) -> list[Row]:
-    if files[0].suffix == ".parquet":
+def _choices(files: Sequence[Named]) -> list[Row]:
+    name, file = files[0]
+    if name.endswith(".parquet"):
         return [
             {"question": r["question"], "mc1": r["mc1_targets"], "mc2": r["mc2_targets"]}
-            for r in parquet_rows(files[0])
+            for r in parquet_rows(file)
         ]
     rows = []
-    for row in json_rows(files[0]):
-        named = {name: row[f"{name}_targets"] for name in ("mc0", "mc1", "mc2") if f"{name}_targets" in row}
+    for row in json_rows(file):
+        named = {mc: row[f"{mc}_targets"] for mc in ("mc0", "mc1", "mc2") if f"{mc}_targets" in row}
         rows.append(
             {"question": row["question"]}
             | {
@@ -88,24 +89,24 @@ def _choices(files: Sequence[Path]) -> list[Row]:
     return rows
 
 
-def _demonstrations(files: Sequence[Path]) -> list[Row]:
+def _demonstrations(files: Sequence[Named]) -> list[Row]:
     rows = []
-    for file in files:
-        name = file.name.split("-")[0].removesuffix(".txt")
-        if file.suffix == ".parquet":
+    for name, file in files:
+        if name.endswith(".parquet"):
             prompts = [row["prompt"] for row in parquet_rows(file)]
         else:
             prompts = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-        rows += [{"file": name, "prompt": prompt} for prompt in prompts]
+        stem = name.removeprefix("prompts/").split("-")[0].removesuffix(".txt")
+        rows += [{"file": stem, "prompt": prompt} for prompt in prompts]
     return rows
 
 
-def _entities(files: Sequence[Path]) -> list[Row]:
+def _entities(files: Sequence[Named]) -> list[Row]:
     """BOLD's articles: the Hub has one file a domain, the authors' repository prompts and sentences apart."""
     if len(files) == len(BOLD_DOMAINS):
-        return [row for file in files for row in jsonl_rows(file)]
+        return [row for _, file in files for row in jsonl_rows(file)]
     rows = []
-    for domain, prompts, sentences in zip(BOLD_DOMAINS, files[::2], files[1::2], strict=True):
+    for domain, (_, prompts), (_, sentences) in zip(BOLD_DOMAINS, files[::2], files[1::2], strict=True):
         wikipedia = json.loads(sentences.read_text(encoding="utf-8"))
         for category, entities in json.loads(prompts.read_text(encoding="utf-8")).items():
             rows += [
@@ -121,18 +122,19 @@ def _entities(files: Sequence[Path]) -> list[Row]:
     return rows
 
 
-def _first_csv(files: Sequence[Path]) -> list[Row]:
-    return csv_rows(files[0])
+def _first_csv(files: Sequence[Named]) -> list[Row]:
+    return csv_rows(files[0][1])
 
 
-def _first_json(files: Sequence[Path]) -> list[Row]:
-    return json_rows(files[0])
+def _first_json(files: Sequence[Named]) -> list[Row]:
+    return json_rows(files[0][1])
 
 
-def _qa_prompt(files: Sequence[Path]) -> list[Row]:
+def _qa_prompt(files: Sequence[Named]) -> list[Row]:
     """The QA prompt, from its own file or out of the authors' presets.py, parsed, never executed."""
-    text = files[0].read_bytes().decode("utf-8")
-    candidates = _strings(ast.parse(text)) if files[0].suffix == ".py" else iter((text,))
+    name, file = files[0]
+    text = file.read_bytes().decode("utf-8")
+    candidates = _strings(ast.parse(text)) if name.endswith(".py") else iter((text,))
     for candidate in candidates:
         for found in (candidate, candidate.strip("\n")):
             if sha256(found.encode()).hexdigest() == QA_PROMPT_SHA256:

@@ -30,7 +30,7 @@ _QUICKSTART = ("truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", 
 
 SUITES: Mapping[str, Suite] = {
     "code-llama": Suite(
-        "The safety table of the Llama 2 and Code Llama papers: TruthfulQA, ToxiGen, BOLD at T 0.1, top-p 0.9.",
+        "The safety table of the Llama 2 and Code Llama papers: TruthfulQA, ToxiGen, BOLD.",
         _PAPERS,
     ),
     "quickstart": Suite(
