@@ -43,7 +43,9 @@ def configure(values: Mapping[str, Any], config_file: Path | None = None) -> Run
     if not merged.get("model"):
         raise UserError("no model given", "Add --model: a Hub id, a folder, a GGUF file, or smollm2.")
     if not merged.get("tasks"):
-        raise UserError("no tasks given", "Add --tasks: see `safety-eval ls tasks` and `safety-eval ls suites`.")
+        raise UserError(
+            "no tasks given", "Add --tasks: see `safety-eval ls tasks` and `safety-eval ls suites`."
+        )
     return run_config(suites.spelled_out(merged))
 
 
@@ -72,7 +74,9 @@ def preview(config: RunConfig) -> list[dict[str, Any]]:
                 "prompts": len(found.prompts),
                 "answers": len(found.prompts) * plan.samples,
                 "instruments": [c.name for c in plan.scorers],
-                "settings": {k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")},
+                "settings": {
+                    k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")
+                },
                 "notes": list(found.notes),
             }
         )
@@ -91,11 +95,14 @@ def score(
     """
     found = Run(folder)
     config = RunConfig.model_validate(found.config["config"]).model_copy(update={"output_path": found.folder})
-    args = {name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers}
+    args = {
+        name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers
+    }
     plans = [_with_scorers(plan, scorers, args) for plan in resolve.resolve(config)]
     if scorers and not any(plan.scorers for plan in plans):
         raise UserError(
-            f"no task of {found.folder} measures what {', '.join(scorers)} gives", "See `safety-eval ls scorers`."
+            f"no task of {found.folder} measures what {', '.join(scorers)} gives",
+            "See `safety-eval ls scorers`.",
         )
     with pipeline.writing(found.folder):
         pipeline.score(found.folder, plans, found.config, progress or pipeline.Silent())
@@ -131,7 +138,10 @@ def report(found: Run) -> Path:
 
 
 def sign_off(
-    folder: str | Path, policy: str | Path, baseline: str | Path | None = None, keys: Sequence[str | Path] = ()
+    folder: str | Path,
+    policy: str | Path,
+    baseline: str | Path | None = None,
+    keys: Sequence[str | Path] = (),
 ) -> Verdict:
     """Decide by a policy, and write RUN/signoff.json, its JUnit form and the evidence (signed by `keys`)."""
     found = signoff.decide(Path(folder), policies.load(Path(policy)), Path(baseline) if baseline else None)
@@ -164,7 +174,9 @@ def names(kind: str) -> list[tuple[str, str]]:
     if kind == "suites":
         return [(name, suite.about) for name, suite in suites.SUITES.items()]
     if kind not in ("tasks", "engines", "scorers"):
-        raise UserError(f"nothing is called '{kind}'", nearest(kind, ("tasks", "suites", "engines", "scorers")))
+        raise UserError(
+            f"nothing is called '{kind}'", nearest(kind, ("tasks", "suites", "engines", "scorers"))
+        )
     rows = []
     for name in plugins.names(kind):
         try:

@@ -57,7 +57,9 @@ def run(context: click.Context, dry_run: bool, config_file: Path | None, **flags
 
 @cli.command()
 @RUN
-@click.option("--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own.")
+@click.option(
+    "--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own."
+)
 @click.option("--scorer-args", "arguments", multiple=True, help="NAME:k=v,... for a scorer.")
 @click.pass_context
 def score(context: click.Context, run: Path, scorer: tuple[str, ...], arguments: tuple[str, ...]) -> None:
@@ -94,7 +96,9 @@ def ls(kind: str) -> None:
 
 @cli.command()
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run.")
+@click.option(
+    "--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run."
+)
 def merge(shards: tuple[Path, ...], output_path: Path) -> None:
     """Join the run folders of --shard 1/n ... n/n into one."""
     from safety_eval import api, show
@@ -105,7 +109,9 @@ def merge(shards: tuple[Path, ...], output_path: Path) -> None:
 
 
 @cli.command()
-@click.option("--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror to look at.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror to look at."
+)
 def doctor(data: Path | None) -> None:
     """What this machine has of what a run may need."""
     from safety_eval import doctor as look
@@ -137,7 +143,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except Exception:
         traceback.print_exc()
-        click.echo("error: this is a bug in safety-eval, not a verdict; please report the lines above", err=True)
+        click.echo(
+            "error: this is a bug in safety-eval, not a verdict; please report the lines above", err=True
+        )
         return 1
 
 

@@ -39,13 +39,19 @@ def run_options(command: Command) -> Command:
 
 _RUN = [
     click.option("--model", help="Hub id, local folder, GGUF file, or 'smollm2' (the packaged demo model)."),
-    click.option("--tasks", help="Task names or a suite, with commas; a path to a .py file is a task of your own."),
+    click.option(
+        "--tasks", help="Task names or a suite, with commas; a path to a .py file is a task of your own."
+    ),
     click.option("--engine", help="What runs the model: see `safety-eval ls engines`. [transformers]"),
-    click.option("--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."),
+    click.option(
+        "--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."
+    ),
     click.option("--limit", type=int, help="At most N prompts of a task, an even share of every group."),
     click.option("--samples", type=int, help="K answers for each prompt."),
     click.option("--batch-size", help="auto or N. Answers do not depend on it. [auto]"),
-    click.option("--dtype", help="auto (the checkpoint's own), float32, bfloat16, float16. Printed in every table."),
+    click.option(
+        "--dtype", help="auto (the checkpoint's own), float32, bfloat16, float16. Printed in every table."
+    ),
     click.option("--device", help="auto, cpu, cuda, cuda:N."),
     click.option("--seed", type=int, help="Keys every random draw. [0]"),
     click.option(
@@ -54,7 +60,9 @@ _RUN = [
         help="Default: when the tokenizer has one, for tasks that generate.",
     ),
     click.option("--system-prompt", help="System turn put before every prompt."),
-    click.option("--gen-kwargs", help="Decoding in place of the tasks' own: temperature=,top_p=,max_new_tokens=."),
+    click.option(
+        "--gen-kwargs", help="Decoding in place of the tasks' own: temperature=,top_p=,max_new_tokens=."
+    ),
     click.option(
         "--data",
         type=click.Path(path_type=Path),
@@ -62,21 +70,47 @@ _RUN = [
         help="Local mirror of the data sets (DIR/hub/..., DIR/github/...). Default: their public homes.",
     ),
     click.option("--data-version", multiple=True, help="V, or TASK=V: data version or named mode."),
-    click.option("--prompts", multiple=True, help="TASK=FILE: your own prompts (JSON lines) for a task that takes them."),
-    click.option("--scorer", multiple=True, help="TASK=NAME[+NAME]: another instrument for a task's first one."),
+    click.option(
+        "--prompts",
+        multiple=True,
+        help="TASK=FILE: your own prompts (JSON lines) for a task that takes them.",
+    ),
+    click.option(
+        "--scorer", multiple=True, help="TASK=NAME[+NAME]: another instrument for a task's first one."
+    ),
     click.option("--scorer-args", multiple=True, help="NAME:k=v,... for a scorer."),
-    click.option("--policy", type=click.Path(path_type=Path), help="Policy, recorded with its hash before the first token."),
-    click.option("--stop-when-decided", is_flag=True, default=None, help="Stop asking once the policy's rules are decided."),
+    click.option(
+        "--policy",
+        type=click.Path(path_type=Path),
+        help="Policy, recorded with its hash before the first token.",
+    ),
+    click.option(
+        "--stop-when-decided",
+        is_flag=True,
+        default=None,
+        help="Stop asking once the policy's rules are decided.",
+    ),
     click.option("--shard", help="i/n: ask only the i-th of n parts (see `merge`)."),
     click.option("--predict-only", is_flag=True, default=None, help="Ask, do not score."),
-    click.option("--output-path", type=click.Path(path_type=Path), help="Run folder. The same command again continues it."),
-    click.option("--config", "config_file", type=click.Path(path_type=Path), help="YAML file with these settings; flags win."),
+    click.option(
+        "--output-path",
+        type=click.Path(path_type=Path),
+        help="Run folder. The same command again continues it.",
+    ),
+    click.option(
+        "--config",
+        "config_file",
+        type=click.Path(path_type=Path),
+        help="YAML file with these settings; flags win.",
+    ),
 ]
 
 
 def to_values(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Flags as given -> the values of a RunConfig (flags that were not given are left out)."""
-    given = {k: v for k, v in flags.items() if v not in (None, (), "") and k not in ("config_file", "dry_run")}
+    given = {
+        k: v for k, v in flags.items() if v not in (None, (), "") and k not in ("config_file", "dry_run")
+    }
     values: dict[str, Any] = {
         k: given[k]
         for k in (
@@ -102,7 +136,9 @@ def to_values(flags: Mapping[str, Any]) -> dict[str, Any]:
         if name in given:
             values["scorers" if name == "scorer" else name] = _mapping(given[name], flag)
     if "data_version" in given:
-        values["data_version"] = {t if eq else "": v if eq else t for t, eq, v in (x.partition("=") for x in given["data_version"])}
+        values["data_version"] = {
+            t if eq else "": v if eq else t for t, eq, v in (x.partition("=") for x in given["data_version"])
+        }
     if "scorer_args" in given:
         values["scorer_args"] = scorer_args(given["scorer_args"])
     return values
@@ -114,7 +150,9 @@ def scorer_args(texts: tuple[str, ...]) -> dict[str, dict[str, str]]:
     for text in texts:
         name, colon, rest = text.partition(":")
         if not colon:
-            raise UserError(f"--scorer-args: '{text}' is not NAME:k=v,...", "Write --scorer-args NAME:key=value.")
+            raise UserError(
+                f"--scorer-args: '{text}' is not NAME:k=v,...", "Write --scorer-args NAME:key=value."
+            )
         found.setdefault(name.strip(), {}).update(pairs(rest, "--scorer-args"))
     return found
 

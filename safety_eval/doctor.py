@@ -68,4 +68,6 @@ def _mirror(data: Path | None) -> Finding:
         return Finding("data", True, "public homes (no --data, no SAFETY_EVAL_DATA)")
     there = [d for d in ("hub", "github") if (data / d).is_dir()]
     found = f"{data}: {', '.join(there) or 'neither hub/ nor github/'}"
-    return Finding("data", bool(there), found, "" if there else "Expected DIR/hub/<org>/<name>/... and DIR/github/...")
+    return Finding(
+        "data", bool(there), found, "" if there else "Expected DIR/hub/<org>/<name>/... and DIR/github/..."
+    )

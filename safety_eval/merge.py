@@ -44,13 +44,17 @@ def _same_run(shards: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
         raise UserError("merge needs two shards or more", "Give the run folders of all the shards.")
     parts = [tuple(f["config"].get("shard") or ()) for f in facts]
     if () in parts or len(set(parts)) < len(parts):
-        raise UserError(f"the shards are {parts}: each must be another part", "Run each with its own --shard i/n.")
+        raise UserError(
+            f"the shards are {parts}: each must be another part", "Run each with its own --shard i/n."
+        )
     first = _comparable(facts[0])
     for shard, other in zip(shards[1:], facts[1:], strict=True):
         mine = _comparable(other)
         changed = [k for k in first if first[k] != mine[k]]
         if changed:
-            raise UserError(f"{shard} is no part of the run in {shards[0]}: {', '.join(changed)} differ", "Check both.")
+            raise UserError(
+                f"{shard} is no part of the run in {shards[0]}: {', '.join(changed)} differ", "Check both."
+            )
 
 
 def _comparable(facts: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ MIN_EFFECTIVE_CLUSTERS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """One metric by one scorer over all its answers: aligned arrays and lists."""
 
     metric: Metric
@@ -50,20 +50,23 @@ def estimates(task: Task, measured: Sequence[Measured], version: str) -> list[Es
         measured: every owed (prompt, sample), also those without an output.
         version: data version, copied into each estimate.
     """
-    found = [e for column in _columns(task, measured, version) for e in _of_column(column)]
-    found += _status_rates(task, measured, version)
+    found = [e for column in columns(task, measured, version) for e in _of_column(column)]
+    found += [e for column in status_columns(task, measured, version) for e in _of_column(column)]
     if task.derive is not None:
         found += [replace(e, data_version=version) for e in task.derive(measured, version)]
     return found
 
 
-def _columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[_Column]:
+def columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[Column]:
+    """Every metric by every scorer that offers it, as one column of numbers, in the order of `measured`."""
     scorers = list(dict.fromkeys(name for m in measured for name in (*m.values, *m.errors)))
     for metric in task.metrics:
         for scorer in scorers if metric.needs else [""]:
             rows = [m for m in measured if metric.where is None or metric.where(m.prompt)]
-            if metric.needs and not any(set(metric.needs) <= set(m.values.get(scorer, ())) for m in rows) and (
-                not _offered(metric, scorer, measured)
+            if (
+                metric.needs
+                and not any(set(metric.needs) <= set(m.values.get(scorer, ())) for m in rows)
+                and (not _offered(metric, scorer, measured))
             ):
                 continue
             if rows:
@@ -80,7 +83,7 @@ def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
     return any(scorer in m.errors for m in measured) and not any(m.values.get(scorer) for m in measured)
 
 
-def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], version: str) -> _Column:
+def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], version: str) -> Column:
     conditional = metric.name.endswith(ANSWERED_SUFFIX)
     y, sound, reasons = np.full(len(rows), np.nan), np.ones(len(rows), bool), [""] * len(rows)
     for i, row in enumerate(rows):
@@ -95,7 +98,7 @@ def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], v
     units = {unit: i for i, unit in enumerate(dict.fromkeys(r.prompt.unit for r in rows))}
     codes = np.array([units[r.prompt.unit] for r in rows], dtype=np.int64)
     groups = [dict(r.prompt.groups) for r in rows]
-    return _Column(metric, scorer, y, sound, codes, groups, reasons, version, task.name)
+    return Column(metric, scorer, y, sound, codes, groups, reasons, version, task.name)
 
 
 def _measure(metric: Metric, scorer: str, row: Measured) -> tuple[float | None, str]:
@@ -108,14 +111,16 @@ def _measure(metric: Metric, scorer: str, row: Measured) -> tuple[float | None, 
     return (None, "undecided") if value is None else (float(value), "")
 
 
-def _of_column(column: _Column) -> Iterator[Estimate]:
+def _of_column(column: Column) -> Iterator[Estimate]:
     ones = np.ones(len(column.y))
     yield _estimate(column, "total", "all", ones)
     for headline in column.metric.headlines:
         yield _estimate(column, "macro", headline.name, headline_weights(headline, column.groups))
     for axis in column.metric.axes:
         for group in dict.fromkeys(g for row in column.groups for g in row.get(axis, ())):
-            yield _estimate(column, axis, group, np.array([float(group in r.get(axis, ())) for r in column.groups]))
+            yield _estimate(
+                column, axis, group, np.array([float(group in r.get(axis, ())) for r in column.groups])
+            )
 
 
 def headline_weights(headline: Headline, groups: Sequence[dict[str, tuple[str, ...]]]) -> Floats:
@@ -145,7 +150,7 @@ def _paths(row: dict[str, tuple[str, ...]], levels: tuple[str, ...]) -> list[tup
     return paths
 
 
-def _estimate(column: _Column, axis: str, group: str, weights: Floats) -> Estimate:
+def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimate:
     """One estimate from the answers with a positive weight."""
     member = weights > 0
     metric, y, w = column.metric, column.y[member], weights[member]
@@ -153,7 +158,9 @@ def _estimate(column: _Column, axis: str, group: str, weights: Floats) -> Estima
     known = ~np.isnan(y)
     gate = _gate(metric, np.where(column.sound[member], y, np.nan), codes, w)
     missing = Counter(r for r, m in zip(column.reasons, member, strict=True) if m and r)
-    value, low, high, method = _display(metric, y[known], codes[known], w[known], equal=bool(np.all(w == w[0])))
+    value, low, high, method = _display(
+        metric, y[known], codes[known], w[known], equal=bool(np.all(w == w[0]))
+    )
     reason = _not_gateable(metric, value, gate)
     conditional = metric.name.endswith(ANSWERED_SUFFIX)
     return Estimate(
@@ -172,7 +179,9 @@ def _estimate(column: _Column, axis: str, group: str, weights: Floats) -> Estima
         missing=dict(sorted(missing.items())),
         clusters=gate.clusters,
         effective_clusters=round(gate.effective_clusters, 6),
-        worst=None if conditional else {"lower": gate.worst_high, "higher": gate.worst_low}.get(metric.better),
+        worst=None
+        if conditional
+        else {"lower": gate.worst_high, "higher": gate.worst_low}.get(metric.better),
         gate_low=None if conditional else gate.low,
         gate_high=None if conditional else gate.high,
         better=metric.better,
@@ -191,7 +200,7 @@ def _not_gateable(metric: Metric, value: float | None, gate: Gate) -> str:
     """
     if value is None:
         return "nothing was measured"
-    if gate.effective_clusters < MIN_EFFECTIVE_CLUSTERS:
+    if round(gate.effective_clusters, 6) < MIN_EFFECTIVE_CLUSTERS:
         return f"descriptive only: {gate.effective_clusters:.1f} effective clusters (10 are needed)"
     return "conditional on answering: shown, not gated" if metric.name.endswith(ANSWERED_SUFFIX) else ""
 
@@ -222,25 +231,28 @@ def _display(
     return float(c.value), interval.low, interval.high, "Korn-Graubard 95%, clustered"
 
 
-def _status_rates(task: Task, measured: Sequence[Measured], version: str) -> list[Estimate]:
+def status_columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[Column]:
     """Refusal and degenerate rates, beside every task that generates text and knows its answers' status."""
     if task.kind != "generate" or not any(m.status for m in measured):
-        return []
+        return
     axes = tuple(dict.fromkeys(axis for metric in task.metrics for axis in metric.axes))
-    found = []
-    for name, status, better in (("refusal_rate", "refuse", "neither"), ("degenerate_rate", "degenerate", "lower")):
+    for name, status, better in (
+        ("refusal_rate", "refuse", "neither"),
+        ("degenerate_rate", "degenerate", "lower"),
+    ):
         if any(metric.name == name for metric in task.metrics):
             continue
         metric = Metric(name, (), lambda *_: None, kind="rate", better=better, axes=axes)  # type: ignore[arg-type]
-        found += list(_of_column(_status_column(task, metric, status, measured, version)))
-    return found
+        yield _status_column(task, metric, status, measured, version)
 
 
-def _status_column(task: Task, metric: Metric, status: str, rows: Sequence[Measured], version: str) -> _Column:
+def _status_column(task: Task, metric: Metric, status: str, rows: Sequence[Measured], version: str) -> Column:
     y = np.array([np.nan if r.status in ("", "undecided") else float(r.status == status) for r in rows])
     plain = replace(metric, measure=lambda *_: 0.0)
     column = _column(task, plain, "", rows, version)
-    reasons = ["" if not np.isnan(v) else (r.output.error or "undecided") for v, r in zip(y, rows, strict=True)]
+    reasons = [
+        "" if not np.isnan(v) else (r.output.error or "undecided") for v, r in zip(y, rows, strict=True)
+    ]
     # A degenerate answer is itself what the degenerate rate counts; for the refusal rate it is unmeasured.
     sound = np.ones(len(rows), bool) if status == "degenerate" else column.sound
     return replace(column, y=y, sound=sound, reasons=reasons, scorer="refusal")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from safety_eval import __version__, answers, metrics, plugins, policy, resolve
 from safety_eval.config import RunConfig
 from safety_eval.errors import UserError
-from safety_eval.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerSpec
+from safety_eval.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
 from safety_eval.records import Estimate, Prompt, digest, plain
 from safety_eval.resolve import TaskPlan
 from safety_eval.store import Appender, read_json, write_atomic, write_json, writing
@@ -155,7 +155,11 @@ def _open(folder: Path, config: RunConfig) -> dict[str, Any]:
                 "Open it with the version that made it (run.json: versions), or choose another --output-path.",
             )
         old, new = facts["asked"], config.asked()
-        changed = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+        changed = [
+            f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
+            for k in sorted({*old, *new})
+            if old.get(k) != new.get(k)
+        ]
         if changed:
             raise UserError(
                 f"{folder} holds another run: {'; '.join(changed)}",
@@ -171,7 +175,11 @@ def _open(folder: Path, config: RunConfig) -> dict[str, Any]:
         "engine": {},
         "tasks": {},
         "versions": _versions(),
-        "machine": {"system": platform.platform(), "processor": platform.machine(), "python": sys.version.split()[0]},
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "python": sys.version.split()[0],
+        },
     }
     if config.policy is not None:
         facts["policy"] = _record_policy(folder, config.policy)
@@ -245,9 +253,12 @@ def _score_tasks(
         for task in tasks:
             facts["tasks"][task]["instruments"][spec.name] = plain(scorer.identity)
             progress.stage(f"score {task} by {spec.name}", owed[task], 0)
-            with Appender(answers.scores_file(folder, task, spec.name), {"identity": plain(scorer.identity)}) as file:
-                for found in scorer.score(_told(answers.owed_scores(folder, task, spec.name), progress)):
+            with Appender(
+                answers.scores_file(folder, task, spec.name), {"identity": plain(scorer.identity)}
+            ) as file:
+                for found in scorer.score(answers.owed_scores(folder, task, spec.name)):
                     file.append(found)
+                    progress.advance()
     finally:
         scorer.close()
 
@@ -255,12 +266,6 @@ def _score_tasks(
 def _scorer(spec: ScorerSpec) -> Scorer:
     scorer: Scorer = plugins.find("scorers", spec.name).build(spec)
     return scorer
-
-
-def _told(rows: Iterator[Answer], progress: Progress) -> Iterator[Answer]:
-    for row in rows:
-        yield row
-        progress.advance()
 
 
 def _versions() -> dict[str, str]:

@@ -57,7 +57,9 @@ def _module(kind: str, name: str) -> ModuleType:
 
 def _from_file(kind: str, path: Path) -> ModuleType:
     if not path.is_file():
-        raise UserError(f"no such file: {path}", f"Give the path of a .py file that holds {_ATTRIBUTE[kind]}.")
+        raise UserError(
+            f"no such file: {path}", f"Give the path of a .py file that holds {_ATTRIBUTE[kind]}."
+        )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

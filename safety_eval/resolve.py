@@ -57,7 +57,9 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     seen: set[str] = set()
     for prompt in found.prompts:
         if prompt.id in seen:
-            raise UserError(f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own.")
+            raise UserError(
+                f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own."
+            )
         seen.add(prompt.id)
     if limit is None or limit >= len(found.prompts):
         return found
@@ -85,12 +87,12 @@ def even_share(prompts: Sequence[Prompt], limit: int, axis: str, whole_clusters:
     turns = {group: iter(names) for group, names in queues.items()}
     while turns and room > 0:
         for group in list(turns):
-            name = next((n for n in turns[group] if n not in taken), None)
-            if name is None:
+            following = next((n for n in turns[group] if n not in taken), None)
+            if following is None:
                 del turns[group]
-            elif room > 0 and (len(units[name]) <= room or not taken):
-                taken.add(name)
-                room -= len(units[name])
+            elif room > 0 and (len(units[following]) <= room or not taken):
+                taken.add(following)
+                room -= len(units[following])
     return [p for name, members in units.items() if name in taken for p in members]
 
 
@@ -98,7 +100,9 @@ def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:
     names = [t.name for t in tasks]
     for name in wanted:
         if name not in names:
-            raise UserError(f"{flag} {name}=...: '{name}' is not among the tasks of this run", nearest(name, names))
+            raise UserError(
+                f"{flag} {name}=...: '{name}' is not among the tasks of this run", nearest(name, names)
+            )
 
 
 def _plan(config: RunConfig, task: Task) -> TaskPlan:
@@ -106,12 +110,16 @@ def _plan(config: RunConfig, task: Task) -> TaskPlan:
     if version is None and config.data_version.get("") in task.versions:
         version = config.data_version[""]
     if version is not None and version not in task.versions:
-        raise UserError(f"task '{task.name}' has no data version '{version}'", nearest(version, task.versions))
+        raise UserError(
+            f"task '{task.name}' has no data version '{version}'", nearest(version, task.versions)
+        )
     options = TaskOptions(config.data, version, config.prompts.get(task.name))
     settings = dict(task.settings)
     settings |= {k: v for k, v in config.generation.model_dump().items() if v is not None}
     allowed = {f.name for f in fields(Settings)}
-    assert set(settings) <= allowed, f"task {task.name} has settings that no engine knows: {set(settings) - allowed}"
+    assert set(settings) <= allowed, (
+        f"task {task.name} has settings that no engine knows: {set(settings) - allowed}"
+    )
     ready = Settings(
         **{**settings, "task": task.name, "seed": config.seed, "system_prompt": config.system_prompt}
     )

@@ -31,7 +31,9 @@ class Run:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / "run.json").is_file():
-            raise UserError(f"{self.folder} is no run folder: it has no run.json", "Give the folder that `run` printed.")
+            raise UserError(
+                f"{self.folder} is no run folder: it has no run.json", "Give the folder that `run` printed."
+            )
         self.config: dict[str, Any] = read_json(self.folder / "run.json")
 
     @property

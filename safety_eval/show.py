@@ -13,9 +13,13 @@ from safety_eval.api import Unfinished
 from safety_eval.run import Run
 from safety_eval.verdict import Verdict
 
+_FILE_WIDTH = 120
+"""Columns where standard output is no terminal: wide enough that no row of a table has to be folded."""
+
 
 def console() -> Console:
-    return Console(highlight=False)
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
 
 
 def preview(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -47,7 +51,10 @@ def run(found: Run) -> None:
 def unfinished(found: Run, left: Unfinished) -> int:
     """Say what a run still owes; returns the exit code (0 nothing, 2 only prompts that can never fit, 4 else)."""
     out = Console(stderr=True, highlight=False)
-    for what, reasons in (("prompts without an answer", left.outputs), ("answers without a score", left.scores)):
+    for what, reasons in (
+        ("prompts without an answer", left.outputs),
+        ("answers without a score", left.scores),
+    ):
         for reason, count in sorted(reasons.items()):
             out.print(f"{what}: {count} ({reason})", style="yellow", markup=False)
     if not left.outputs and not left.scores:
@@ -55,7 +62,9 @@ def unfinished(found: Run, left: Unfinished) -> int:
     if left.too_long and not left.scores:
         out.print("-> These prompts do not fit the model's context; everything else was kept.", markup=False)
         return 2
-    out.print("-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False)
+    out.print(
+        "-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False
+    )
     return 4
 
 

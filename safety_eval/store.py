@@ -197,10 +197,19 @@ def _told(path: Path, undo: Callable[[], object] | None = None) -> Iterator[None
             with suppress(OSError):
                 undo()
         advice = {
-            errno.ENOSPC: ("no space left for", "Free some space and run the same command again: it continues."),
+            errno.ENOSPC: (
+                "no space left for",
+                "Free some space and run the same command again: it continues.",
+            ),
             errno.EDQUOT: ("disk quota used up for", "Free some space and run the same command again."),
-            errno.EACCES: ("no permission to write", "Choose another --output-path, or change the permissions."),
-            errno.EPERM: ("no permission to write", "Choose another --output-path, or change the permissions."),
+            errno.EACCES: (
+                "no permission to write",
+                "Choose another --output-path, or change the permissions.",
+            ),
+            errno.EPERM: (
+                "no permission to write",
+                "Choose another --output-path, or change the permissions.",
+            ),
             errno.EROFS: ("read-only file system:", "Choose another --output-path."),
             errno.ENOTDIR: ("a part of this path is a file, not a folder:", "Choose another --output-path."),
             errno.EEXIST: ("a part of this path is a file, not a folder:", "Choose another --output-path."),

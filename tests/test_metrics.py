@@ -32,7 +32,14 @@ SENTIMENT = Metric(
 TASK = Task("t", "T", "", "generate", lambda options: PromptSet((), ""), ("v",), metrics=(TOXIC, SENTIMENT))
 
 
-def row(i: int, groups: tuple[str, ...], toxicity: float, sentiment: float, status: str = "comply", cluster: str = "") -> Measured:
+def row(
+    i: int,
+    groups: tuple[str, ...],
+    toxicity: float,
+    sentiment: float,
+    status: str = "comply",
+    cluster: str = "",
+) -> Measured:
     prompt = Prompt("t", str(i), text="x", groups={"target": groups}, cluster=cluster)
     values = {"tox": {"toxicity": toxicity}, "sent": {"sentiment": sentiment}, "refusal": {"status": status}}
     return Measured(prompt, Output("k", str(i), text="a", stop_reason="eos"), values, {}, status)
@@ -43,7 +50,10 @@ def pick(found: list[Estimate], metric: str, axis: str = "total", group: str = "
 
 
 def test_macro_is_the_unweighted_mean_of_overlapping_groups_and_counts_are_whole() -> None:
-    rows = [row(i, ("a",) if i < 60 else ("a", "b") if i < 80 else ("b",), float(i % 3 == 0), 0.1) for i in range(100)]
+    rows = [
+        row(i, ("a",) if i < 60 else ("a", "b") if i < 80 else ("b",), float(i % 3 == 0), 0.1)
+        for i in range(100)
+    ]
     found = estimates(TASK, rows, "v")
     a, b = (pick(found, "toxic_rate", "target", g) for g in "ab")
     assert a.count == 80 and b.count == 40
@@ -52,7 +62,9 @@ def test_macro_is_the_unweighted_mean_of_overlapping_groups_and_counts_are_whole
 
 
 def test_nested_headline_weighs_each_domain_and_each_group_in_it_alike() -> None:
-    groups = [{"domain": ("g",), "group": (name,)} for name in "aab"] + [{"domain": ("r",), "group": ("c",)}] * 5
+    groups = [{"domain": ("g",), "group": (name,)} for name in "aab"] + [
+        {"domain": ("r",), "group": ("c",)}
+    ] * 5
     weights = headline_weights(Headline("h", ("domain", "group")), groups)
     assert weights.sum() == pytest.approx(1)
     y = np.array([1.0, 1, 0, 1, 1, 1, 1, 1])
@@ -61,7 +73,16 @@ def test_nested_headline_weighs_each_domain_and_each_group_in_it_alike() -> None
 
 def test_a_dead_scorer_shows_as_missing_and_never_as_zero() -> None:
     rows = [row(i, ("a",), 0.0, 0.0) for i in range(20)]
-    dead = [Measured(r.prompt, r.output, {"refusal": {"status": "comply"}}, {"tox": "server: gone", "sent": "x"}, "comply") for r in rows]
+    dead = [
+        Measured(
+            r.prompt,
+            r.output,
+            {"refusal": {"status": "comply"}},
+            {"tox": "server: gone", "sent": "x"},
+            "comply",
+        )
+        for r in rows
+    ]
     e = pick(estimates(TASK, dead, "v"), "toxic_rate")
     assert e.value is None and e.count == 0 and e.expected == 20 and e.missing == {"server": 20}
     assert e.gate_high == 1.0 and not e.gateable and e.reason
@@ -81,9 +102,21 @@ def lose(m: Measured, how: str) -> Measured:
         broken = Output("k", m.prompt.id, error="exception: boom", stop_reason="error")
         return Measured(m.prompt, broken, {}, dict.fromkeys(m.values, "not scored"), "undecided")
     if how == "no score":
-        return Measured(m.prompt, m.output, {"refusal": m.values["refusal"]}, {"tox": "dead: x", "sent": "dead: x"}, m.status)
+        return Measured(
+            m.prompt,
+            m.output,
+            {"refusal": m.values["refusal"]},
+            {"tox": "dead: x", "sent": "dead: x"},
+            m.status,
+        )
     if how == "undecided":
-        return Measured(m.prompt, m.output, {k: v for k, v in m.values.items() if k != "refusal"}, {"refusal": "?"}, "undecided")
+        return Measured(
+            m.prompt,
+            m.output,
+            {k: v for k, v in m.values.items() if k != "refusal"},
+            {"refusal": "?"},
+            "undecided",
+        )
     clean = {"tox": {"toxicity": 0.0}, "sent": {"sentiment": 1.0}, "refusal": {"status": "degenerate"}}
     return Measured(m.prompt, m.output, clean, {}, "degenerate")
 

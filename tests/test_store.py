@@ -20,7 +20,9 @@ def rows(path: Path) -> list[dict]:
 
 
 @given(st.integers(0, 400))
-def test_a_file_cut_anywhere_loses_at_most_the_torn_line(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+def test_a_file_cut_anywhere_loses_at_most_the_torn_line(
+    tmp_path_factory: pytest.TempPathFactory, cut: int
+) -> None:
     path = tmp_path_factory.mktemp("store") / "r.jsonl"
     with Appender(path) as file:
         for i in range(10):
@@ -49,7 +51,9 @@ def test_a_line_that_is_another_record_is_named_with_its_number(tmp_path: Path) 
         list(read_records(path, Output))
 
 
-def test_a_full_disk_stops_cleanly_and_leaves_no_part_of_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_stops_cleanly_and_leaves_no_part_of_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "r.jsonl"
     file = Appender(path)
     file.append({"i": 1})
@@ -88,7 +92,11 @@ def test_a_file_of_another_instrument_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
-    with writing(tmp_path / "run"), pytest.raises(UserError, match="another process"), writing(tmp_path / "run"):
+    with (
+        writing(tmp_path / "run"),
+        pytest.raises(UserError, match="another process"),
+        writing(tmp_path / "run"),
+    ):
         pass
     with writing(tmp_path / "run"):
         pass
@@ -104,7 +112,9 @@ prompts = st.builds(
     choices=st.lists(text, max_size=3).map(tuple),
     groups=st.dictionaries(text, st.lists(text, max_size=2).map(tuple), max_size=2),
     factors=st.dictionaries(text, text, max_size=2),
-    target=st.dictionaries(text, st.one_of(st.integers(), text, st.lists(st.integers(), max_size=3)), max_size=2),
+    target=st.dictionaries(
+        text, st.one_of(st.integers(), text, st.lists(st.integers(), max_size=3)), max_size=2
+    ),
 )
 
 

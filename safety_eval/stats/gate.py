@@ -88,7 +88,12 @@ def mean_gate(
 
 
 def _t_half_width(
-    y: Floats, known: NDArray[np.bool_], clusters: Codes, weights: Floats, bounds: tuple[float, float], alpha: float
+    y: Floats,
+    known: NDArray[np.bool_],
+    clusters: Codes,
+    weights: Floats,
+    bounds: tuple[float, float],
+    alpha: float,
 ) -> float:
     count = int(clusters.max()) + 1
     w = np.bincount(clusters, weights=weights, minlength=count)

@@ -8,7 +8,12 @@ GROUPS = ("red", "green", "blue")
 
 def load(options):
     prompts = [
-        Prompt("small_task", f"p{i:02d}", text=f"The {GROUPS[i % 3]} team number {i} had a good day", groups={"team": (GROUPS[i % 3],)})
+        Prompt(
+            "small_task",
+            f"p{i:02d}",
+            text=f"The {GROUPS[i % 3]} team number {i} had a good day",
+            groups={"team": (GROUPS[i % 3],)},
+        )
         for i in range(24)
     ]
     return PromptSet(prompts, options.version or "one", {"source": "tests"})

@@ -87,9 +87,9 @@ def test_an_answer_that_failed_is_asked_again_and_counts_once(tmp_path: Path) ->
     assert e.worst is None and e.gate_low < e.value < e.gate_high
     facts = read_json(tmp_path / "r" / "run.json")
     script.write_text(json.dumps({"p03": "fine"}))
-    facts["engine"]["weights"] = pipeline.plugins.find("engines", "echo").build(
-        pipeline.ModelSpec(str(script))
-    ).identity["weights"]
+    facts["engine"]["weights"] = (
+        pipeline.plugins.find("engines", "echo").build(pipeline.ModelSpec(str(script))).identity["weights"]
+    )
     (tmp_path / "r" / "run.json").write_text(json.dumps(facts))
     run(tmp_path / "r", model=str(script))
     assert open_run(tmp_path / "r").estimate_records()[0].count == 48
@@ -109,7 +109,9 @@ def test_shards_put_together_equal_the_whole_run(tmp_path: Path) -> None:
     parts = [run(tmp_path / f"part{i}", shard=[i, 3]) for i in (1, 2, 3)]
     merge.merge(parts, tmp_path / "merged")
     for name in ("outputs.jsonl", "prompts.jsonl", "scores/vader.jsonl"):
-        assert sorted_lines(tmp_path / "merged" / "small_task" / name) == sorted_lines(tmp_path / "whole" / "small_task" / name)
+        assert sorted_lines(tmp_path / "merged" / "small_task" / name) == sorted_lines(
+            tmp_path / "whole" / "small_task" / name
+        )
     assert read_json(tmp_path / "merged" / "results.json") == read_json(tmp_path / "whole" / "results.json")
 
 
