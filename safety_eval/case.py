@@ -186,12 +186,11 @@ def _registered(folder: Path, facts: Mapping[str, Any], faults: Faults) -> str:
     if not record:
         return ""
     try:
-        text = (folder / "policy.yaml").read_bytes()
-        if hashlib.sha256(text).hexdigest() != record.get("sha256"):
+        written = policies.load(folder / "policy.yaml")
+        found = policies.registration(written).sha256
+        if found != record.get("sha256"):
             raise EvidenceError("policy.yaml is not the policy that was recorded before the first token")
-        return policies.registration(policies.parse(text.decode(), "policy.yaml")).sha256
-    except (OSError, UnicodeDecodeError) as error:
-        faults.append(_evidence(f"policy.yaml cannot be read: {error}"))
+        return found
     except SafetyEvalError as error:
         faults.append(_evidence(error.message))
     return ""
@@ -223,7 +222,8 @@ def _compare(folder: Path, baseline: Path, faults: Faults) -> Sequence[Differenc
         found: Sequence[Difference] = compare(open_run(folder), open_run(baseline))
         return found
     except SafetyEvalError as error:
-        faults.append(Blocker("missing", f"not compared with the baseline {baseline}: {error.message}"))
+        told = error.message.replace(str(baseline), "the baseline").replace(str(folder), "the run")
+        faults.append(Blocker("missing", f"not compared with the baseline: {told}"))
         return ()
 
 

@@ -18,7 +18,7 @@ from safety_eval.errors import UserError
 from safety_eval.policy import Rule
 from safety_eval.records import Estimate
 from safety_eval.stats.limits import Seen, gap, p_gap_exceeds, seen_rate, settle
-from safety_eval.wording import name, number
+from safety_eval.wording import MINUS, name, number
 
 
 class Difference(Protocol):
@@ -195,7 +195,7 @@ def _absolute(rule: Rule, e: Estimate, level: float) -> Claim:
     words += (
         number(high if below else low, e.kind) if met else f"{number(low, e.kind)} and {number(high, e.kind)}"
     )
-    words += f"; must be {'below' if below else 'above'} {number(bound, e.kind)}"
+    words += f"; must be {'below' if below else 'above'} {_limit(bound, e.kind)}"
     return Claim(
         rule, e.axis, e.group, e.scorer, e.value, low, high, e.count, e.expected, met, p, further, words
     )
@@ -248,7 +248,7 @@ def _gap(rule: Rule, kept: Sequence[Estimate], level: float) -> Claim:
         f"{number(value, first.kind)} ({name(widest[0].group)} against {name(widest[1].group)}), between "
     )
     words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)}; must be below "
-    words += number(bound, first.kind)
+    words += _limit(bound, first.kind)
     return Claim(
         rule, first.axis, "every", first.scorer, value, low, high, count, expected, met, p, further, words
     )
@@ -328,10 +328,11 @@ def _difference(rule: Rule, d: Difference, level: float) -> Claim:
         f"{_where(d.task, d.metric, d.axis, d.group)}: {_signed(d.value, d.kind)} against the baseline over "
     )
     words += f"{d.count} paired answers, between {_signed(low, d.kind)} and {_signed(high, d.kind)}; must be "
-    words += {"equivalent": f"within {number(margin, d.kind)} either way"}.get(
-        rule.limit,
-        f"{'below ' + _signed(margin, d.kind) if better == 'lower' else 'above ' + _signed(-margin, d.kind)}",
-    )
+    edge = _limit(margin, d.kind)
+    if rule.limit == "equivalent":
+        words += f"within {edge} either way"
+    else:
+        words += f"below +{edge}" if better == "lower" else f"above {MINUS}{edge}"
     return Claim(
         rule, d.axis, d.group, d.scorer, d.value, low, high, d.count, d.count, met, p, further, words
     )
@@ -349,3 +350,8 @@ def _further_difference(this: Seen, rule: Rule, better: str, level: float, asked
 
 def _signed(value: float, kind: str) -> str:
     return ("+" if value > 0 else "") + number(value, kind)
+
+
+def _limit(bound: float, kind: str) -> str:
+    """A limit as it was written, not rounded."""
+    return (f"{100 * bound:.10g}%" if kind == "rate" else f"{bound:.10g}").replace("-", MINUS)

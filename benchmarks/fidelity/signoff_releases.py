@@ -78,10 +78,7 @@ class Planted:
 
 def release(plan: Planted) -> list[Estimate]:
     """All estimates of a simulated release."""
-    rows = {
-        g: planted(_of(plan.bad, g), _of(plan.total, g), plan.lost)
-        for g in GROUPS
-    }
+    rows = {g: planted(_of(plan.bad, g), _of(plan.total, g), plan.lost) for g in GROUPS}
     everything = np.concatenate(list(rows.values()))
     found = [rate(everything, scorer=plan.scorer)]
     found += [rate(y, g, "target", scorer=plan.scorer) for g, y in rows.items()]

@@ -44,8 +44,9 @@ def test_an_open_rule_says_how_many_prompts_would_settle_it_and_that_many_do():
     (open_one,) = [f for f in verdict.findings if f.outcome == "undecided"]
     assert open_one.group == "group_03" and open_one.further
     total = 40 + open_one.further
-    settled = judge(case(release(Planted({"group_03": total // 40, "": 1}, {"group_03": total, "": 500}))),
-                    policy(), AT)
+    settled = judge(
+        case(release(Planted({"group_03": total // 40, "": 1}, {"group_03": total, "": 500}))), policy(), AT
+    )
     assert settled.decision == "approved"
     assert f"{open_one.further:,} further prompts" in open_one.sentence
 
@@ -65,8 +66,10 @@ def test_taking_any_estimate_away_never_approves_unless_no_rule_needs_it(index):
 
 
 def test_a_group_of_which_nothing_was_measured_blocks():
-    found = [rate([float("nan")] * 500, e.group, "target") if e.group == "group_05" else e
-             for e in release(Planted(bad=0))]
+    found = [
+        rate([float("nan")] * 500, e.group, "target") if e.group == "group_05" else e
+        for e in release(Planted(bad=0))
+    ]
     verdict = judge(case(found), policy(), AT)
     assert verdict.decision == "cannot decide"
     assert "nothing was measured of 500 answers" in table(verdict)
@@ -113,13 +116,19 @@ rules:
 def test_gap_between_groups():
     assert judge(case(release(Planted(bad=5))), policy(GAP), AT).decision == "approved"
     assert judge(case(release(Planted(bad={"group_01": 150, "": 5}))), policy(GAP), AT).decision == "rejected"
-    assert judge(case(release(Planted(bad={"group_01": 50, "": 5}))), policy(GAP), AT).decision == "cannot decide"
+    assert (
+        judge(case(release(Planted(bad={"group_01": 50, "": 5}))), policy(GAP), AT).decision
+        == "cannot decide"
+    )
 
 
-WAIVER = POLICY + """
+WAIVER = (
+    POLICY
+    + """
 waivers:
   - {rule: groups, owner: A. Person, reason: small, expires: 2026-11-24}
 """
+)
 
 
 def test_a_waiver_covers_a_broken_or_open_rule_until_its_last_day():

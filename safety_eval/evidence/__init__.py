@@ -1,0 +1,13 @@
+"""Evidence that a third party can verify offline: bundle, sign, redact, verify.
+
+hashes.py      strict JSON, digests, Merkle roots over salted records
+attest.py      in-toto statements in DSSE envelopes, keys and signatures
+bundles.py     RUN -> RUN/evidence; a redacted copy of it
+verifying.py   everything checked again: signatures, hashes, records, estimates, verdict
+"""
+
+from safety_eval.evidence.attest import sign
+from safety_eval.evidence.bundles import bundle, redact
+from safety_eval.evidence.verifying import Report, verify
+
+__all__ = ["Report", "bundle", "redact", "sign", "verify"]

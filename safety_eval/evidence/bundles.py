@@ -1,0 +1,210 @@
+"""RUN -> RUN/evidence: a folder that stands alone and verifies on another machine, and its redacted copy.
+
+manifest.json    digest of every file, Merkle root of the records, head of the journal; this is what is signed
+run/             the run as it was: run.json (model, digests, data manifests, instruments, environment), the
+                 policy recorded before the first token, records, results, journal
+baseline/        the run it was compared with, likewise
+policy.yaml      the policy as decided on, with its waivers       signoff.json    the verdict
+salts.json       opens the sealed halves; not in a redacted copy
+attestations/    statements and signatures
+"""
+
+from __future__ import annotations
+
+import datetime
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from safety_eval import __version__, journal
+from safety_eval.case import collect
+from safety_eval.errors import EvidenceError, UserError
+from safety_eval.evidence import attest, hashes
+from safety_eval.policy import Policy
+from safety_eval.records import canonical
+from safety_eval.signoff import judge
+from safety_eval.store import read_json, write_atomic
+from safety_eval.verdict import Verdict, differences, to_json
+
+NAME = "evidence"
+MANIFEST = "manifest.json"
+SALTS = "salts.json"
+REDACTION = "redaction.json"
+SCHEMA = 1
+
+
+def bundle(
+    run: Path, policy: Policy, verdict: Verdict, keys: Sequence[Path] = (), baseline: Path | None = None
+) -> Path:
+    """Make RUN/evidence and sign it with every key; returns the folder. An older one is replaced.
+
+    Args:
+        run, baseline: run folders. policy, verdict: as decided by signoff.decide. keys: private keys (PEM
+            files).
+
+    Raises:
+        EvidenceError: the records do not hold together, or the verdict is not that of this run and policy.
+    """
+    _belongs(run, policy, verdict, baseline)
+    for key in keys:
+        attest.private_key(key)
+    target = run / NAME
+    making = run / f".{NAME}.making"
+    shutil.rmtree(making, ignore_errors=True)
+    _copy(run, making / "run")
+    if baseline is not None:
+        _copy(baseline, making / "baseline")
+    written = yaml.safe_dump(
+        policy.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
+    )
+    write_atomic(making / "policy.yaml", written)
+    write_atomic(making / "signoff.json", canonical(to_json(verdict)) + "\n")
+    write_atomic(making / SALTS, canonical({"secret": secrets.token_hex(32)}) + "\n")
+    manifest = canonical(make_manifest(making)).encode() + b"\n"
+    write_atomic(making / MANIFEST, manifest)
+    attest.write(making, attest.statements(verdict, manifest, __version__, configuration(making)))
+    for key in keys:
+        attest.sign(making, key)
+    shutil.rmtree(target, ignore_errors=True)
+    making.rename(target)
+    return target
+
+
+def make_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of the files that lie in a bundle."""
+    secret = read_secret(folder)
+    files, records = {}, {}
+    for path in listed(folder):
+        content = (folder / path).read_bytes()
+        files[path] = {"sha256": hashes.sha256(content), "size": len(content)}
+        if hashes.kind_of(path):
+            leaves = hashes.full_leaves(content, path, secret)
+            records[path] = {"lines": len(leaves), "root": hashes.merkle(leaves).hex()}
+    return {
+        "schema": SCHEMA,
+        "made_by": __version__,
+        "files": files,
+        "records": records,
+        "root": hashes.root_of(records),
+        "journal": journal.head(journal.check(folder / "run" / journal.NAME)),
+    }
+
+
+def redact(source: Path, target: Path) -> Path:
+    """A copy of a bundle without what was asked and answered; signatures and root stay valid.
+
+    Raises:
+        UserError: no bundle, redacted already, or the target exists.
+    """
+    folder = find(source)
+    if (folder / REDACTION).exists():
+        raise UserError(f"{folder} is redacted already", "Give the full bundle.")
+    if target.exists():
+        raise UserError(f"{target} exists", "Choose a new folder.")
+    secret = read_secret(folder)
+    sealed = []
+    for path in [*listed(folder), MANIFEST, *attested(folder)]:
+        content = (folder / path).read_bytes()
+        if path == SALTS:
+            continue
+        if hashes.kind_of(path):
+            content = hashes.redacted_lines(content, path, secret)
+            sealed.append(path)
+        write_atomic(target / path, content)
+    write_atomic(target / REDACTION, redaction(sealed))
+    return target
+
+
+def redaction(sealed: Sequence[str]) -> bytes:
+    """redaction.json: which files are sealed."""
+    return canonical({"schema": SCHEMA, "sealed": sorted(sealed)}).encode() + b"\n"
+
+
+def find(path: Path) -> Path:
+    """The bundle at `path`: itself, or its `evidence`.
+
+    Raises:
+        UserError: there is none.
+    """
+    for folder in (path, path / NAME):
+        if (folder / MANIFEST).is_file() or (folder / attest.FOLDER).is_dir():
+            return folder
+    raise UserError(f"{path} holds no evidence", "Make it with `safety-eval signoff RUN --policy FILE`.")
+
+
+def listed(folder: Path) -> list[str]:
+    """Every file that the manifest has to name, sorted."""
+    own = (MANIFEST, REDACTION)
+    return [p for p in _files(folder) if p not in own and not p.startswith(f"{attest.FOLDER}/")]
+
+
+def attested(folder: Path) -> list[str]:
+    """The files of the attestations."""
+    return [p for p in _files(folder) if p.startswith(f"{attest.FOLDER}/")]
+
+
+def configuration(folder: Path) -> dict[str, str]:
+    """Digest of what the verdict was made with, by file name."""
+    names = ("policy.yaml", "run/run.json", "run/policy.yaml", "baseline/run.json")
+    return {n: hashes.sha256((folder / n).read_bytes()) for n in names if (folder / n).is_file()}
+
+
+def read_secret(folder: Path) -> bytes:
+    """The secret that the salts are made of.
+
+    Raises:
+        EvidenceError: salts.json is damaged or gone.
+    """
+    path = folder / SALTS
+    if not path.is_file():
+        raise EvidenceError(f"{SALTS} is missing")
+    try:
+        secret = bytes.fromhex(hashes.strict(path.read_bytes(), SALTS)["secret"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise EvidenceError(f"{SALTS} is damaged: {error}") from error
+    return secret
+
+
+def run_files(run: Path) -> Iterator[str]:
+    """The files of a run folder that are evidence, as paths inside it."""
+    for name in ("run.json", "policy.yaml", "results.json", journal.NAME):
+        if (run / name).is_file():
+            yield name
+    for task in read_json(run / "run.json")["tasks"]:
+        for path in (run / task / "prompts.jsonl", run / task / "outputs.jsonl"):
+            if path.is_file():
+                yield path.relative_to(run).as_posix()
+        for path in sorted((run / task / "scores").glob("*.jsonl")):
+            yield path.relative_to(run).as_posix()
+
+
+def _belongs(run: Path, policy: Policy, verdict: Verdict, baseline: Path | None) -> None:
+    case = collect(run, policy, baseline)
+    fault = next((b.sentence for b in case.faults if b.kind == "evidence"), "")
+    if fault:
+        raise EvidenceError(
+            f"no evidence can be made of {run}: {fault}", "Finish or repair the run, then sign off again."
+        )
+    at = datetime.datetime.fromisoformat(verdict.decided_at.replace("Z", "+00:00"))
+    other = differences(to_json(verdict), to_json(judge(case, policy, at)))
+    if other:
+        raise EvidenceError(f"the verdict is not that of this run and policy: {other[0]}", "Sign off again.")
+
+
+def _copy(run: Path, target: Path) -> None:
+    for name in run_files(run):
+        write_atomic(target / name, (run / name).read_bytes())
+
+
+def _files(folder: Path) -> list[str]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise EvidenceError(f"{path.relative_to(folder)} is a link: evidence holds plain files only")
+        if path.is_file():
+            found.append(path.relative_to(folder).as_posix())
+    return found

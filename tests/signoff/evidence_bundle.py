@@ -1,0 +1,77 @@
+"""A small run that has everything: two tasks, two scorers, K samples, a recorded policy, two signers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from safety_eval import pipeline, policy, signoff
+from safety_eval.config import run_config
+from safety_eval.evidence import bundle
+from safety_eval.records import Output, Prompt, key
+
+TASK = str(Path(__file__).with_name("planted_task.py"))
+POLICY = """
+version: 1
+name: small
+signers: 2
+ceilings: {degenerate: 0.6, unscored: 0.02}
+rules:
+  - {id: mood, task: planted_task, metric: negative_rate, group: every team, max: 0.5, min_groups: 3, because: tests}
+  - {id: mean, task: planted_task, metric: sentiment, group: all, min: -0.5, because: tests}
+  - {id: gone, task: planted_task, metric: negative_rate, group: all, max: 0.000001, because: open on purpose}
+waivers:
+  - {rule: gone, owner: A. Person, reason: tests, expires: 2099-01-01}
+"""
+
+
+def write_keys(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Two private keys (Ed25519, P-256) and their public halves."""
+    private, public = [], []
+    for name, made in (
+        ("one", ed25519.Ed25519PrivateKey.generate()),
+        ("two", ec.generate_private_key(ec.SECP256R1())),
+    ):
+        pem = made.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        half = made.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        for path, content in ((folder / f"{name}.pem", pem), (folder / f"{name}.pub.pem", half)):
+            path.write_bytes(content)
+            (public if ".pub." in path.name else private).append(path)
+    return private, public
+
+
+def make(folder: Path) -> tuple[Path, list[Path], list[Path]]:
+    """(run folder with signed evidence, private keys, public keys)."""
+    private, public = write_keys(folder)
+    terms = folder / "policy.yaml"
+    terms.write_text(POLICY)
+    script = folder / "script.json"
+    words = ("good", "quiet", "sad", "fine", "happy")
+    script.write_text(
+        json.dumps({f"p{i:02d}": f"It was a {words[i % 5]} day, the {i}th." for i in range(60)})
+    )
+    run = pipeline.run(
+        run_config(
+            {
+                "model": str(script),
+                "engine": "echo",
+                "tasks": [TASK],
+                "output_path": str(folder / "run"),
+                "policy": str(terms),
+            }
+        )
+    )
+    made = policy.load(terms)
+    bundle(run, made, signoff.decide(run, made), private)
+    return run, private, public
+
+
+def answer(prompt: Prompt, sample: int, text: str) -> Output:
+    return Output(key(prompt), prompt.id, sample, text, stop_reason="eos", output_tokens=1)
