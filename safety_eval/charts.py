@@ -6,7 +6,7 @@ that no policy may act on (descriptive only) and groups without data stay, greye
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -109,14 +109,6 @@ def of_metric(run: Run, task: str, metric: str | None = None, scorer: str | None
     named = run.config["tasks"][task].get("title") or wording.name(task)
     title = f"{named}: {wording.metric_name(chosen[0].metric)}"
     return group_chart(chosen, wording.facts(run.config), title, near, sections(run, task))
-
-
-def of_run(run: Run) -> Iterator[tuple[str, str, Figure, str]]:
-    """(task, file name without suffix, figure, what it shows in words) for every chart of a run's report."""
-    everything = run.estimate_records()
-    for task in dict.fromkeys(e.task for e in everything):
-        chosen = select(everything, task, None, None)
-        yield task, f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen)
 
 
 def published_rows(run: Run, task: str, metric: str) -> Beside | None:

@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 
 from safety_eval import __version__, chart_style, charts, report_parts, tables, wording
 from safety_eval.beside import Beside, few
+from safety_eval.pictures import of_run
 from safety_eval.records import Estimate
 from safety_eval.report_parts import Card, Picture, TaskPart
 from safety_eval.run import Run
@@ -58,10 +59,10 @@ def write(run: Run) -> Path:
     """RUN/report.html and RUN/charts/*.png, from the records alone; returns the page's path."""
     estimates = run.estimate_records()
     pictures: dict[str, list[Picture]] = {}
-    for task, name, made, alt in charts.of_run(run):
-        content = chart_style.png(made)
-        write_atomic(run.folder / "charts" / f"{name}.png", content)
-        pictures.setdefault(task, []).append(Picture(_data_uri(content), alt))
+    for drawn in of_run(run):
+        content = chart_style.png(drawn.figure)
+        write_atomic(run.folder / "charts" / f"{drawn.name}.png", content)
+        pictures.setdefault(drawn.task, []).append(Picture(_data_uri(content), drawn.words))
     measured = {t: run.measured(t) for t in run.tasks}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
     signoff = run.folder / "signoff.json"

@@ -1,0 +1,266 @@
+"""Write what in the docs can be read off the code: the README's tree, the reference pages, the index.
+
+python docs/generate.py            writes
+python docs/generate.py --check    exit 1 where a page is not current (a test does this)
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import click
+
+from safety_eval import interfaces, plugins
+from safety_eval.records import Estimate, Output, Prompt, Score
+from safety_eval.suites import SUITES
+from safety_eval.task import Metric, Task
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+NOTE = "<!-- Made by docs/generate.py from the code; change the code, then run it. -->\n\n"
+PACKAGES = ("safety_eval", "benchmarks", "docs")
+STATED = {
+    "truthfulqa_generation": ("temperature", "top_p"),
+    "toxigen": ("temperature", "top_p"),
+    "bold": ("temperature", "top_p"),
+}
+"""Settings that the Llama 2 and Code Llama papers print; every other default is ours."""
+SETTINGS = ("max_new_tokens", "temperature", "top_p", "stop", "chat_prefix")
+KINDS = (
+    ("tutorial", "Tutorial: from the two commands to a reading of the table"),
+    ("how-to", "How to"),
+    ("reference", "Reference"),
+    ("explanation", "Explanation"),
+)
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """(path, content) of everything that is generated; the README keeps its words around the tree."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, rest = readme.split("<!-- tree -->\n", 1)
+    _, after = rest.split("<!-- /tree -->", 1)
+    yield ROOT / "README.md", f"{before}<!-- tree -->\n```\n{tree()}```\n<!-- /tree -->{after}"
+    made: dict[str, Callable[[], str]] = {
+        "command-line.md": command_line,
+        "records.md": records,
+        "defaults.md": defaults,
+        "tasks.md": tasks,
+        "plugins.md": scorers_and_engines,
+    }
+    for name, write in made.items():
+        yield DOCS / "reference" / name, NOTE + write()
+    yield DOCS / "README.md", NOTE + index(made)
+
+
+def tree() -> str:
+    """Every file of the product with its purpose: the first sentence of its docstring."""
+    lines = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*"), key=lambda p: (p.parent != ROOT / package, p.parts)):
+            purpose = _purpose(path)
+            if purpose:
+                lines.append(f"{path.relative_to(ROOT).as_posix():44} {purpose}\n")
+    return "".join(lines)
+
+
+def _purpose(path: Path) -> str:
+    """First sentence of a file's docstring or heading; '' for what is no source or says nothing."""
+    if "__pycache__" in path.parts or path.name.startswith("."):
+        return ""
+    if path.suffix == ".py":
+        words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    elif path.suffix == ".md" and path.parent != DOCS / "reference":
+        words = path.read_text(encoding="utf-8").removeprefix(NOTE).split("\n", 1)[0].lstrip("# ")
+    else:
+        return ""
+    paragraph = " ".join(words.split("\n\n", 1)[0].split())
+    sentence = re.split(r"(?<=[.?!]) (?=[A-Z'])|; ", paragraph, maxsplit=1)[0].rstrip(".")
+    return sentence if len(sentence) < 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."
+
+
+def command_line() -> str:
+    """Help of every command, as the terminal prints it."""
+    from safety_eval.cli import cli
+
+    context = click.Context(cli, info_name="safety-eval", terminal_width=100, max_content_width=100)
+    parts = ["# The command line\n\nBoth spellings of every flag work (`--batch-size`, `--batch_size`).\n"]
+    parts.append(f"\n```text\n{cli.get_help(context)}\n```\n")
+    for name in sorted(cli.commands):
+        command = cli.commands[name]
+        inner = click.Context(
+            command, info_name=name, parent=context, terminal_width=100, max_content_width=100
+        )
+        parts.append(f"\n## safety-eval {name}\n\n```text\n{command.get_help(inner)}\n```\n")
+    return "".join(parts)
+
+
+def records() -> str:
+    """Fields of the records on disk, from their docstrings."""
+    parts = [
+        "# Records: fields of the files in a run folder\n\n"
+        "Each line of a `.jsonl` file is one record as JSON with sorted keys; `results.json` holds a flat "
+        "list of estimates under `estimates`.\n"
+    ]
+    files = (
+        (Prompt, "RUN/TASK/prompts.jsonl"),
+        (Output, "RUN/TASK/outputs.jsonl"),
+        (Score, "RUN/TASK/scores/SCORER.jsonl, after a first line with the instrument's identity"),
+        (Estimate, "RUN/results.json"),
+    )
+    for record, where in files:
+        words = (record.__doc__ or "").split("\n\n", 1)[0]
+        known = ", ".join(f"`{f.name}`" for f in fields(record))
+        parts.append(f"\n## {record.__name__}\n\n{words.strip()} In {where}. Fields: {known}.\n\n")
+        parts.append("| field | meaning |\n|---|---|\n")
+        parts += [f"| {_code(name)} | {meaning} |\n" for name, meaning in _attributes(record)]
+    return "".join(parts)
+
+
+def _attributes(record: type) -> Iterator[tuple[str, str]]:
+    """Names (several may share a line) and meaning from the Attributes section of a docstring."""
+    section = (record.__doc__ or "").split("Attributes:\n", 1)[1]
+    entries: list[str] = []
+    for line in section.splitlines():
+        if re.match(r" {8}\S", line):
+            entries.append(line.strip())
+        elif line.strip():
+            entries[-1] += " " + line.strip()
+    for entry in entries:
+        names, _, meaning = entry.partition(": ")
+        yield names, meaning.replace("|", "\\|")
+
+
+def _code(names: str) -> str:
+    return ", ".join(f"`{n.strip()}`" for n in names.split(","))
+
+
+def defaults() -> str:
+    """How each task is asked when nothing else is said, and which of that the papers state."""
+    rows = [
+        "# Defaults, and which of them the papers do not state\n\n"
+        "Settings in **bold** are printed in the papers (Llama 2, section 4.1; Code Llama follows it). "
+        "All others are ours, since the papers do not state them; `run.json` records what a run used, and "
+        "every table prints precision, chat template and data version.\n\n"
+        "| task | new tokens | temperature | top-p | stop | before a chat turn | answers | data versions "
+        "| scorers |\n"
+        "|---|---|---|---|---|---|---|---|---|\n"
+    ]
+    for task in _tasks():
+        stated = STATED.get(task.name, ())
+        cells = [_setting(task, name, name in stated) for name in SETTINGS]
+        scorers = ", ".join(_choice(c.name, dict(c.args)) for c in task.scorers)
+        rows.append(
+            f"| `{task.name}` | {' | '.join(cells)} | {task.samples} | {', '.join(task.versions)} "
+            f"| {scorers} |\n"
+        )
+    rows.append(
+        "\nThe first data version is the default. Answers: how often each prompt is asked. A task of multiple "
+        "choice asks for no text and has no decoding.\n\n"
+        "Chat template: `auto` applies the tokenizer's template, where it has one, to tasks that generate, and "
+        "never to multiple choice. Precision: the checkpoint's own. Seed: 0.\n\n"
+        "## Suites\n\n| suite | tasks | about |\n|---|---|---|\n"
+    )
+    rows += [f"| `{name}` | {', '.join(s.tasks)} | {s.about} |\n" for name, s in SUITES.items()]
+    return "".join(rows)
+
+
+def _setting(task: Task, name: str, stated: bool) -> str:
+    if task.kind == "choose":
+        return ""
+    value = task.settings.get(name, getattr(interfaces.Settings(task.name), name))
+    if isinstance(value, tuple):
+        value = " or ".join(f"`{v!r}`" for v in value)
+    elif isinstance(value, str) and value:
+        value = f"`{value}`"
+    return f"**{value}**" if stated else str(value)
+
+
+def _choice(name: str, args: dict[str, str]) -> str:
+    inside = ", ".join(f"{k}={v}" for k, v in args.items())
+    return f"{name} ({inside})" if inside else name
+
+
+def tasks() -> str:
+    """Every task: paper, licence, groups, and what each of its numbers means."""
+    parts = ["# Tasks and what each of their numbers means\n"]
+    for task in _tasks():
+        parts.append(f"\n## {task.name}\n\n{task.title}. {task.paper}. Data: {task.license or 'ours'}.\n\n")
+        parts.append("| metric | kind | better | groups | headlines | meaning |\n|---|---|---|---|---|---|\n")
+        parts += [_metric(m) for m in task.metrics]
+    parts.append(
+        "\nA metric with `.answered` after its name is the same number on answered prompts only. Tasks that "
+        "generate also report `refusal_rate` and `degenerate_rate`.\n"
+    )
+    return "".join(parts)
+
+
+def _metric(metric: Metric) -> str:
+    heads = ", ".join(f"macro/{h.name}" for h in metric.headlines)
+    about = metric.about.replace("|", "\\|")
+    cells = (f"`{metric.name}`", metric.kind, metric.better, ", ".join(metric.axes), heads, about)
+    return f"| {' | '.join(cells)} |\n"
+
+
+def scorers_and_engines() -> str:
+    """Every scorer and engine in this package."""
+    parts = ["# Scorers and engines\n\n| scorer | about |\n|---|---|\n"]
+    for name in plugins.names("scorers"):
+        parts.append(f"| `{name}` | {plugins.find('scorers', name).about} |\n")
+    parts.append("\n| engine | can do |\n|---|---|\n")
+    for name in plugins.names("engines"):
+        parts.append(f"| `{name}` | {_engine(name)} |\n")
+    return "".join(parts)
+
+
+def _engine(name: str) -> str:
+    """What an engine can do, read off its file where its packages are not installed."""
+    path = ROOT / "safety_eval" / "engines" / f"{name}.py"
+    return _purpose(path).replace("|", "\\|")
+
+
+def _tasks() -> Iterator[Task]:
+    for name in plugins.names("tasks"):
+        yield plugins.find("tasks", name)
+
+
+def index(made: dict[str, Callable[[], str]]) -> str:
+    """Every page by kind, with its heading."""
+    parts = ["# Documentation\n"]
+    for folder, title in KINDS:
+        parts.append(f"\n## {title}\n\n")
+        names = {p.name for p in (DOCS / folder).iterdir() if p.suffix in (".md", ".json", ".py")}
+        if folder == "reference":
+            names |= set(made)
+        for name in sorted(names):
+            heading = _heading(DOCS / folder / name, made.get(name))
+            parts.append(f"- [{heading}]({folder}/{name})\n")
+    return "".join(parts)
+
+
+def _heading(path: Path, write: Callable[[], str] | None) -> str:
+    if path.suffix == ".json":
+        return f"JSON schema: {path.name.removesuffix('.schema.json')}"
+    if path.suffix == ".py":
+        return f"Code of a how-to: {path.name}"
+    text = write() if write else path.read_text(encoding="utf-8")
+    return text.removeprefix(NOTE).lstrip().split("\n", 1)[0].lstrip("# ")
+
+
+def main(check: bool) -> int:
+    """Write every page, or say which are not current."""
+    stale = [(p, text) for p, text in pages() if not p.exists() or p.read_text(encoding="utf-8") != text]
+    for path, text in stale:
+        print(f"{'not current' if check else 'wrote'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))

@@ -1,0 +1,85 @@
+"""Every picture of a run's report: groups of each task's first metric, and two rates against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from safety_eval import charts, wording
+from safety_eval.charts_two_axes import Axis, Point, matched, two_axes
+from safety_eval.records import Estimate
+from safety_eval.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A chart of a run.
+
+    Attributes:
+        task: whose section it stands in.
+        name: file name in RUN/charts, without suffix.
+        figure: the chart.
+        words: what it shows, for readers who cannot see it.
+    """
+
+    task: str
+    name: str
+    figure: Figure
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two metrics that are read together, and how the picture of both is drawn."""
+
+    x: str
+    y: str
+    title: str
+    across: Axis
+    up: Axis
+    prefix: str = ""
+    diagonal: str = ""
+
+
+PAIRS = (
+    Pair(
+        "false_refusal_rate",
+        "unsafe_compliance_rate",
+        "false against missed refusals",
+        Axis("safe prompts refused", "lower"),
+        Axis("unsafe prompts answered", "lower"),
+        prefix="contrast_",
+    ),
+)
+"""Metrics that stand in one picture where a task has both."""
+
+
+def of_run(run: Run) -> Iterator[Drawn]:
+    """The pictures of a run, by task, in the order of the report."""
+    everything = run.estimate_records()
+    for task in dict.fromkeys(e.task for e in everything):
+        chosen = charts.select(everything, task, None, None)
+        yield Drawn(task, f"{task}.{chosen[0].metric}", charts.of_metric(run, task), charts.alt(chosen))
+        mine = [e for e in everything if e.task == task]
+        for pair in PAIRS:
+            points = matched(_metric(mine, pair.x), _metric(mine, pair.y), pair.prefix)
+            if any(p.measured for p in points):
+                yield _drawn_pair(run, task, pair, points)
+
+
+def _metric(estimates: Sequence[Estimate], metric: str) -> list[Estimate]:
+    """One metric by the first scorer that measured it."""
+    found = [e for e in estimates if e.metric == metric]
+    return [e for e in found if e.scorer == found[0].scorer]
+
+
+def _drawn_pair(run: Run, task: str, pair: Pair, points: Sequence[Point]) -> Drawn:
+    named = str(run.config["tasks"][task].get("title") or wording.name(task))
+    made = two_axes(
+        points, wording.facts(run.config), f"{named}: {pair.title}", pair.across, pair.up, pair.diagonal
+    )
+    whole = points[0]
+    words = f"{named}: {pair.title}; {whole.name}: {wording.value(whole.x)} and {wording.value(whole.y)}."
+    return Drawn(task, f"{task}.{pair.x}-{pair.y}", made, words)
