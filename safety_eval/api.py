@@ -34,7 +34,7 @@ class Unfinished:
     @property
     def too_long(self) -> bool:
         """Only prompts longer than the model's context are left: asking again cannot help."""
-        return bool(self.outputs) and all(reason.startswith("context") for reason in self.outputs)
+        return bool(self.outputs) and set(self.outputs) == {"prompt too long"}
 
 
 def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:

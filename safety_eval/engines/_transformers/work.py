@@ -56,7 +56,7 @@ def failed(prompt: Prompt, settings: Settings, error: str, prompt_tokens: int = 
 
 def too_long(prompt: Prompt, settings: Settings, length: int, context: int) -> Output:
     """The Output of a prompt that does not fit: data, not a crash."""
-    text = f"the prompt has {length} tokens and the model's context is {context} tokens"
+    text = f"prompt too long: it has {length} tokens and the model's context is {context} tokens"
     return failed(prompt, settings, text, length)
 
 
