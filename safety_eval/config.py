@@ -105,10 +105,19 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:
         place = ".".join(str(part) for part in problem["loc"]) or "(top)"
         if problem["type"] == "extra_forbidden":
             lines.append(f"{place}: unknown key")
-            hint = nearest(str(problem["loc"][-1]), model.model_fields)
+            hint = nearest(str(problem["loc"][-1]), _fields(model, problem["loc"][:-1]))
         else:
             lines.append(f"{place}: {problem['msg']}, got {str(problem['input'])[:80]!r}")
     return "bad configuration: " + "; ".join(lines), hint
+
+
+def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields at a place of a model."""
+    for part in place:
+        kind = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
+    return list(model.model_fields)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
