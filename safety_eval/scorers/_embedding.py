@@ -32,7 +32,10 @@ class Embedder:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors in order, each of length 1 (their dot product is the cosine)."""
-        vectors = np.stack([r.logits[0] for r in self._reader.read(texts)]) if texts else np.zeros((0, 1))
+        if not texts:
+            return np.zeros((0, 1))
+        valid = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates have no tokens
+        vectors = np.stack([r.logits[0] for r in self._reader.read(valid)])
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 

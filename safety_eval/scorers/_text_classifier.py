@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from safety_eval.errors import UserError
 from safety_eval.scorers._weights import Weights
@@ -21,9 +22,10 @@ Batch = Mapping[str, torch.Tensor]
 Forward = Callable[[Batch], torch.Tensor]
 """Padded batch (input_ids, attention_mask ...; shape [texts, tokens]) -> logits [texts, labels]."""
 
-
 Window = dict[str, list[int]]
 """Token ids (and token types) of one window of a text, special tokens included."""
+
+_VOCABULARY = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def load_model(weights: Weights, kind: str, dtype: Any, **settings: Any) -> Any:
             weights.folder, dtype=dtype, local_files_only=True, trust_remote_code=False,
             output_loading_info=True, weights_only=True, **settings,
         )  # fmt: skip
-    except (OSError, ValueError, RuntimeError, KeyError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, EOFError, SafetensorError) as error:
         raise UserError(
             f"{weights.folder} cannot be loaded as {kind}: {str(error).strip().splitlines()[0]}",
             "Is it complete, and a model of this kind? Models that need their own code are not loaded.",
@@ -101,9 +103,14 @@ def load_tokenizer(weights: Weights) -> Any:
     """The folder's tokenizer.
 
     Raises:
-        UserError: there is none, or it has no padding token.
+        UserError: there is none. (transformers makes one without any words where the files are missing.)
     """
     from transformers import AutoTokenizer
+
+    if not any(found for pattern in _VOCABULARY for found in weights.folder.glob(pattern)):
+        raise UserError(
+            f"{weights.folder} holds no tokenizer", "Put tokenizer.json and tokenizer_config.json beside it."
+        )
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(

@@ -1,4 +1,4 @@
-"""What every scorer must do, whatever it measures. A plugin's test calls `check_scorer` with its own answers.
+"""What every scorer must do, whatever it measures. A plugin's test calls `check_scorer`.
 
 Answers of a conforming test: `make(texts)` gives (Prompt, Output) pairs with what the scorer needs in `target`.
 """
@@ -43,7 +43,11 @@ def answers(texts: Sequence[str], target: dict | None = None, **prompt: object) 
 
 
 def check_scorer(
-    entry: ScorerEntry, spec: ScorerSpec, make: Make = answers, tolerance: float = 0.0, scores_empty: bool = False
+    entry: ScorerEntry,
+    spec: ScorerSpec,
+    make: Make = answers,
+    tolerance: float = 0.0,
+    scores_empty: bool = False,
 ) -> None:
     """Raise AssertionError unless the scorer conforms. `tolerance`: of values between batch splits."""
     scorer = entry.build(spec)
