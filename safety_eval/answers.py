@@ -116,10 +116,10 @@ def _join(task: Task, prompt: Prompt, output: Output, kept: Mapping[str, Mapping
             values[scorer] = score.values
         else:
             errors[scorer] = score.error if score is not None else "not scored"
-    return Measured(prompt, output, values, errors, _status(task, output, values, errors))
+    return Measured(prompt, output, values, errors, status_of(task, output, values, errors))
 
 
-def _status(task: Task, output: Output, values: Mapping[str, Any], errors: Mapping[str, str]) -> str:
+def status_of(task: Task, output: Output, values: Mapping[str, Any], errors: Mapping[str, str]) -> str:
     """Status of an answer; '' where the task has none (choices)."""
     if task.kind == "choose":
         return ""
