@@ -13,6 +13,7 @@ Output.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -110,9 +111,9 @@ class Echo:
 
 def _ended(values: dict[str, Any], settings: Settings) -> dict[str, Any]:
     text, reason = str(values.get("text", "")), values.get("stop_reason", "eos")
-    words = text.split(" ")
+    words = list(re.finditer(r"\S+", text))
     if len(words) > settings.max_new_tokens:
-        text, reason = " ".join(words[: settings.max_new_tokens]), "length"
+        text, reason = text[: words[settings.max_new_tokens - 1].end()], "length"
     found = [at for at in (text.find(s) for s in settings.stop if s) if at >= 0]
     if found:
         text, reason = text[: min(found)], "stop"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import pickle
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
@@ -23,6 +25,13 @@ DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
     "float16": torch.float16, "fp16": torch.float16,
 }  # fmt: skip
+
+
+_UNREADABLE = (
+    ValueError, KeyError, OSError, ImportError, EOFError, RuntimeError, SafetensorError,
+    pickle.UnpicklingError,
+)  # fmt: skip
+"""What transformers raises for a file that is torn, of another shape, or holds more than tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +132,13 @@ def _open_model(spec: ModelSpec, source: Source, config: Any, dtype: torch.dtype
             model: Any = AutoModelForCausalLM.from_pretrained(source.folder, **asked)
             if "device_map" not in spec.args:
                 model = model.to(device)
-    except (ValueError, KeyError, OSError, ImportError) as error:
-        raise _refused(source, error, remote) from error
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"{source.name} does not fit into the memory of {device}",
             "Spread it with --model-args device_map=auto, or choose --dtype bfloat16.",
         ) from error
+    except _UNREADABLE as error:
+        raise _refused(source, error, remote) from error
     return model.eval().requires_grad_(False)
 
 
