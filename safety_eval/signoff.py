@@ -17,7 +17,7 @@ from safety_eval import conditions, rules
 from safety_eval.case import Case, collect
 from safety_eval.policy import Policy, Waiver, registration
 from safety_eval.rules import Claim
-from safety_eval.stats.limits import holm
+from safety_eval.stats.groups import holm
 from safety_eval.store import write_atomic, write_json
 from safety_eval.verdict import Blocker, Decision, Finding, Outcome, Verdict, junit, to_json
 from safety_eval.wording import name
@@ -92,7 +92,7 @@ def _family(seen: Sequence[Claim], policy: Policy) -> list[float]:
     adjusted = [1.0] * len(seen)
     for members in families.values():
         for i, p in zip(members, holm([seen[i].p_broken for i in members]), strict=True):
-            adjusted[i] = p
+            adjusted[i] = float(p)
     return adjusted
 
 

@@ -9,7 +9,7 @@ back the worst-case value it belongs to, and that the limit at every other level
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from scipy.optimize import brentq
@@ -181,14 +181,3 @@ def p_gap_exceeds(one: Seen, other: Seen, bound: float) -> float:
     if off(low) >= 0:
         return _LEAST_ALPHA
     return 1.0 if off(high) <= 0 else math.exp(brentq(off, low, high, xtol=1e-9))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values: rejecting those at most alpha keeps the family-wise error at most alpha."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    adjusted = [1.0] * len(p_values)
-    running = 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = running
-    return adjusted
