@@ -8,7 +8,7 @@ on. All numbers here are population statements: prompts like these (clusters of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,7 +36,7 @@ class Column:
     sound: NDArray[np.bool_]
     """Not degenerate: only then does the value count for the gate."""
     clusters: NDArray[np.int64]
-    groups: Sequence[dict[str, tuple[str, ...]]]
+    groups: Sequence[Mapping[str, tuple[str, ...]]]
     reasons: Sequence[str]
     version: str
     task: str
@@ -97,7 +97,7 @@ def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], v
             y[i] = value
     units = {unit: i for i, unit in enumerate(dict.fromkeys(r.prompt.unit for r in rows))}
     codes = np.array([units[r.prompt.unit] for r in rows], dtype=np.int64)
-    groups = [dict(r.prompt.groups) for r in rows]
+    groups = [r.prompt.groups for r in rows]
     return Column(metric, scorer, y, sound, codes, groups, reasons, version, task.name)
 
 
@@ -117,13 +117,22 @@ def _of_column(column: Column) -> Iterator[Estimate]:
     for headline in column.metric.headlines:
         yield _estimate(column, "macro", headline.name, headline_weights(headline, column.groups))
     for axis in column.metric.axes:
-        for group in dict.fromkeys(g for row in column.groups for g in row.get(axis, ())):
-            yield _estimate(
-                column, axis, group, np.array([float(group in r.get(axis, ())) for r in column.groups])
-            )
+        for group, rows in _members(column.groups, axis).items():
+            weights = np.zeros(len(column.y))
+            weights[rows] = 1.0
+            yield _estimate(column, axis, group, weights)
 
 
-def headline_weights(headline: Headline, groups: Sequence[dict[str, tuple[str, ...]]]) -> Floats:
+def _members(groups: Sequence[Mapping[str, tuple[str, ...]]], axis: str) -> dict[str, list[int]]:
+    """Row numbers of each group of an axis."""
+    found: dict[str, list[int]] = {}
+    for i, row in enumerate(groups):
+        for group in row.get(axis, ()):
+            found.setdefault(group, []).append(i)
+    return found
+
+
+def headline_weights(headline: Headline, groups: Sequence[Mapping[str, tuple[str, ...]]]) -> Floats:
     """Weight of each answer so that the weighted mean is the headline (sums to 1; overlap is exact).
 
     A group's mean weighs 1 / (number of groups in its parent), level by level; an answer in several groups adds
@@ -143,7 +152,7 @@ def headline_weights(headline: Headline, groups: Sequence[dict[str, tuple[str, .
     return weights
 
 
-def _paths(row: dict[str, tuple[str, ...]], levels: tuple[str, ...]) -> list[tuple[str, ...]]:
+def _paths(row: Mapping[str, tuple[str, ...]], levels: tuple[str, ...]) -> list[tuple[str, ...]]:
     paths: list[tuple[str, ...]] = [()]
     for level in levels:
         paths = [(*path, group) for path in paths for group in row.get(level, ())]
@@ -157,7 +166,7 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     codes = np.unique(column.clusters[member], return_inverse=True)[1].astype(np.int64)
     known = ~np.isnan(y)
     gate = _gate(metric, np.where(column.sound[member], y, np.nan), codes, w)
-    missing = Counter(r for r, m in zip(column.reasons, member, strict=True) if m and r)
+    missing = Counter(column.reasons[i] for i in np.flatnonzero(member & np.isnan(column.y)))
     value, low, high, method = _display(
         metric, y[known], codes[known], w[known], equal=bool(np.all(w == w[0]))
     )
