@@ -91,7 +91,8 @@ def html(report: Report) -> str:
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     facts = wording.facts(report.config)
-    made_tables = [_task(report, name, facts) for name in report.config.get("tasks", {})]
+    measured = dict.fromkeys(e.task for e in report.estimates)
+    made_tables = [_task(report, name, facts) for name in {**measured, **report.config.get("tasks", {})}]
     summary = tables.papers_table(report.estimates, facts, report.beside) if report.estimates else None
     return (
         _environment()
@@ -143,9 +144,9 @@ def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:
 
 
 def _cards(metrics: Sequence[Sequence[Estimate]], facts: wording.Facts) -> tuple[Card, ...]:
-    """The headline of every metric of a task, at most six."""
+    """The headline of a task's first metrics; what is of answered prompts only stands in the tables."""
     cards = []
-    for estimates in metrics[:6]:
+    for estimates in [m for m in metrics if not m[0].metric.endswith(".answered")][:4]:
         e = tables.headline(estimates, estimates[0].task)
         if e is not None:
             cards.append(report_parts.card(e, facts))

@@ -57,8 +57,8 @@ def headline(estimates: Iterable[Estimate], task: str, metric: str = "") -> Esti
 
 
 def papers_table(estimates: Sequence[Estimate], facts: Facts, beside: Mapping[str, Beside]) -> Table:
-    """One row a model, one column a task, as in the papers' summary tables; ours first."""
-    tasks = list(dict.fromkeys(e.task for e in estimates))
+    """One row a model, one column a task (those with published rows first), as in the papers; ours on top."""
+    tasks = sorted(dict.fromkeys(e.task for e in estimates), key=lambda t: t not in beside)
     ours = {t: headline(estimates, t, beside[t].metric if t in beside else "") for t in tasks}
     columns = ["model"] + [f"{wording.name(t)}: {_what(ours[t])}" for t in tasks]
     first = [printable(facts.model) or "this run"] + [_cell(ours[t]) for t in tasks]

@@ -1,0 +1,79 @@
+"""The docs are true: generated pages are current, links lead somewhere, code in them runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from safety_eval import pipeline, report
+from safety_eval.cli import cli
+from safety_eval.config import run_config
+from safety_eval.run import open_run
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Code blocks of one language on a page."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tree_in_the_readme_and_the_reference_pages_are_current() -> None:
+    stale = [
+        path.relative_to(ROOT).as_posix()
+        for path, text in generator().pages()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    assert not stale, f"run `python docs/generate.py`: {', '.join(stale)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
+            assert (page.parent / target.split("#")[0]).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_commands_on_a_page_are_commands_with_flags_that_exist(page: Path) -> None:
+    """Every `safety-eval ...` line of a bash block names a command and flags that it takes."""
+    for block in blocks(page, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.partition("#")[0])
+            if not words or words[0] != "safety-eval":
+                continue
+            command = cli.commands.get(words[1])
+            assert command is not None, f"{page.name}: no command {words[1]}"
+            known = {
+                o for p in command.params if isinstance(p, click.Option) for o in (*p.opts, *p.secondary_opts)
+            }
+            for flag in (w.split("=")[0] for w in words[2:] if w.startswith("--")):
+                assert flag in known, f"{page.name}: {words[1]} has no {flag}"
+
+
+def test_the_benchmark_of_the_how_to_runs_as_it_stands(tmp_path: Path) -> None:
+    [code] = blocks(ROOT / "docs" / "how-to" / "add-a-benchmark.md", "python")
+    file = tmp_path / "letters.py"
+    file.write_text(code, encoding="utf-8")
+    values = {"model": "echo", "engine": "echo", "tasks": [str(file)], "output_path": str(tmp_path / "run")}
+    run = open_run(pipeline.run(run_config(values)))
+    table = run.estimates().set_index(["metric", "axis", "group"])
+    assert table.loc[("reply_sentiment", "name", "first"), "count"] == 24
+    assert table.loc[("reply_sentiment", "macro", "macro"), "expected"] == 48
+    assert "descriptive only" in table.loc[("reply_sentiment", "total", "all"), "reason"]
+    assert "Mean VADER compound of the reply" in report.write(run).read_text(encoding="utf-8")
