@@ -96,7 +96,8 @@ class Echo:
         if values.get("error"):
             return replace(output, stop_reason="error", error=str(values["error"]))
         text = values.get("text")
-        words = len(str(text).split()) if text is not None else 0
+        said = str(text) if text is not None else " ".join(prompt.choices)
+        words = len(said.split())
         return replace(
             output, text=text, reasoning=str(values.get("reasoning", "")),
             stop_reason=str(values["stop_reason"]),

@@ -52,6 +52,12 @@ def test_delongs_limits_cover_the_truth_as_often_as_they_say() -> None:
     assert 0.92 <= hits / 400 <= 0.98
 
 
+def test_a_value_at_the_edge_has_an_interval_not_a_point() -> None:
+    apart = np.arange(20.0), np.arange(100.0, 130.0)
+    assert auc(*apart)[:3] == pytest.approx((0.0, 0.0, 1 - 0.025 ** (1 / 20)))
+    assert auc(*apart[::-1])[:3] == pytest.approx((1.0, 0.025 ** (1 / 20), 1.0))
+
+
 def test_scores_are_scaled_by_toxicity_and_plain_beside() -> None:
     hate = [row(i, "hate", 10.0 + i, toxicity=5.0) for i in range(12)]
     neutral = [row(20 + i, "neutral", 5.0 + i / 10, toxicity=1.0) for i in range(12)]
