@@ -248,3 +248,14 @@ def test_own_prompts_refuse_a_bad_line_by_its_number(tmp_path: Path) -> None:
             own_prompts(file, "t")
     with pytest.raises(UserError, match="no such prompt file"):
         own_prompts(tmp_path / "none.jsonl", "t")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_page_about_data_names_every_home_and_commit(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/get-the-data.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if f"/{ALL[name].homes[0].files[0]}`" in line]
+    lines = [line for line in lines if ALL[name].homes[0].repo + "/" + ALL[name].homes[0].files[0] in line]
+    assert len(lines) == 1
+    for home in ALL[name].homes:
+        assert home.files[0] in lines[0] and home.revision[:12] in lines[0]
+    assert f"| {ALL[name].rows} |" in lines[0]
