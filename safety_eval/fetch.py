@@ -33,7 +33,13 @@ def from_hub(repo: str, revision: str, file: str) -> Path:
 
     config = datasets.DownloadConfig(disable_tqdm=True, max_retries=TRIES - 1)
     manager = datasets.DownloadManager(download_config=config)
-    return Path(str(manager.download(f"hf://datasets/{repo}@{revision}/{file}")))
+    try:
+        return Path(str(manager.download(f"hf://datasets/{repo}@{revision}/{file}")))
+    except Exception as error:
+        # The Hub's client lets errors of its HTTP library through, and that library is another in each version.
+        if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):
+            raise ConnectionError(str(error) or type(error).__name__) from error
+        raise
 
 
 def from_github(repo: str, revision: str, file: str) -> Path:

@@ -87,3 +87,10 @@ def test_a_gated_data_set_says_which_terms_and_token_are_needed(
 def test_without_the_hub_the_folder_that_would_do_is_named(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     said = ask(hub, tmp_path, HF_HUB_OFFLINE="1")
     assert "cannot fetch x.json" in said and "HF_HUB_OFFLINE" in said and "hub/some/one/x.json" in said
+
+
+def test_without_a_network_the_folder_that_would_do_is_named(
+    hub: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    said = ask(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert "UserError a small set: cannot fetch x.json" in said and "hub/some/one/x.json" in said
