@@ -1,4 +1,4 @@
-"""The user's cache: converted GGUF files and digests of large files."""
+"""What the engine keeps in the user's cache: converted GGUF files and digests of large files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-
-def cache_folder() -> Path:
-    """SAFETY_EVAL_CACHE, or safety-eval in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    given = os.environ.get("SAFETY_EVAL_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "safety-eval"
+from safety_eval.fetch import cache_folder
 
 
 def file_digest(path: Path) -> str:

@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from safety_eval.engines._transformers.cache import cache_folder, file_digest
+from safety_eval.engines._transformers.cache import file_digest
 from safety_eval.errors import UserError
+from safety_eval.fetch import cache_folder
 
 FORMAT = "v1"
 """Part of the cache's key: a change of the conversion must not find the old folders."""
