@@ -15,7 +15,9 @@ def plain_codes(n: int) -> np.ndarray:
     return np.arange(n, dtype=np.int64)
 
 
-@pytest.mark.parametrize(("k", "n", "upper"), [(0, 100, 0.029513), (1, 100, 0.046560), (2, 604, 0.010386), (143, 459, 0.349032)])
+@pytest.mark.parametrize(
+    ("k", "n", "upper"), [(0, 100, 0.029513), (1, 100, 0.046560), (2, 604, 0.010386), (143, 459, 0.349032)]
+)
 def test_independent_answers_give_clopper_pearson(k: int, n: int, upper: float) -> None:
     y = np.r_[np.ones(k), np.zeros(n - k)]
     gate = rate_gate(y, plain_codes(n), np.ones(n))
@@ -25,12 +27,16 @@ def test_independent_answers_give_clopper_pearson(k: int, n: int, upper: float) 
 
 
 answers = st.lists(
-    st.tuples(st.sampled_from([0.0, 1.0, float("nan")]), st.integers(0, 5), st.floats(0.1, 3)), min_size=2, max_size=30
+    st.tuples(st.sampled_from([0.0, 1.0, float("nan")]), st.integers(0, 5), st.floats(0.1, 3)),
+    min_size=2,
+    max_size=30,
 )
 
 
 @given(answers, st.data())
-def test_losing_an_answer_never_narrows_a_rate(rows: list[tuple[float, int, float]], data: st.DataObject) -> None:
+def test_losing_an_answer_never_narrows_a_rate(
+    rows: list[tuple[float, int, float]], data: st.DataObject
+) -> None:
     y, c, w = (np.array(v) for v in zip(*rows, strict=True))
     before = rate_gate(y, c, w)
     lost = y.copy()
@@ -49,7 +55,9 @@ values = st.lists(
 
 @settings(max_examples=400)
 @given(values, st.data())
-def test_losing_an_answer_never_narrows_a_mean(rows: list[tuple[float, int, float]], data: st.DataObject) -> None:
+def test_losing_an_answer_never_narrows_a_mean(
+    rows: list[tuple[float, int, float]], data: st.DataObject
+) -> None:
     y, c, w = (np.array(v) for v in zip(*rows, strict=True))
     before = mean_gate(y, c, w, (-1.0, 1.0))
     lost = y.copy()
