@@ -86,7 +86,8 @@ def test_memory_stays_flat():
 
 
 @pytest.mark.parametrize("call", [
-    lambda: m.mean_interval([]), lambda: m.mean_interval([1.0, float("nan")]), lambda: m.mean_interval([1.0], ["a", "b"]),
+    lambda: m.mean_interval([]), lambda: m.mean_interval([1.0, float("nan")]),
+    lambda: m.mean_interval([1.0], ["a", "b"]),
 ])  # fmt: skip
 def test_bad_input_is_refused(call):
     with pytest.raises(ValueError):
