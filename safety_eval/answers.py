@@ -36,6 +36,12 @@ def scores_file(folder: Path, task: str, scorer: str) -> Path:
     return folder / task / "scores" / f"{scorer}.jsonl"
 
 
+def record_files(folder: Path) -> list[Path]:
+    """Every record file of a run: prompts, outputs and scores of all tasks."""
+    patterns = ("*/prompts.jsonl", "*/outputs.jsonl", "*/scores/*.jsonl")
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+
+
 def scorers(folder: Path, task: str) -> list[str]:
     """Scorers that left a file, by name."""
     return sorted(p.stem for p in (folder / task / "scores").glob("*.jsonl"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,14 @@ def note(folder: Path, event: str, **facts: Any) -> str:
     return str(entry["hash"])
 
 
-def note_file(folder: Path, event: str, path: Path, **facts: Any) -> str:
-    """Append an event about a file of the run: its name, digest and size as they are now."""
-    content = path.read_bytes()
-    name = path.relative_to(folder).as_posix()
-    return note(
-        folder, event, file=name, sha256=hashlib.sha256(content).hexdigest(), size=len(content), **facts
-    )
+def note_files(folder: Path, event: str, paths: Iterable[Path]) -> None:
+    """Append an event for every file that is not as the journal saw it last: its name, digest and size."""
+    known = last_files(check(folder / NAME))
+    for path in paths:
+        content = path.read_bytes()
+        name, found = path.relative_to(folder).as_posix(), hashlib.sha256(content).hexdigest()
+        if known.get(name) != found:
+            note(folder, event, file=name, sha256=found, size=len(content))
 
 
 def check(path: Path) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-from safety_eval import __version__, answers, metrics, plugins, policy, resolve
+from safety_eval import __version__, answers, journal, metrics, plugins, policy, resolve
 from safety_eval.config import RunConfig
 from safety_eval.errors import UserError
 from safety_eval.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
@@ -75,6 +75,7 @@ def freeze(folder: Path, plans: Sequence[TaskPlan], config: RunConfig, facts: di
         with Appender(path) as file:
             for prompt in found.prompts:
                 file.append(prompt)
+        journal.note_files(folder, "frozen", [path])
         facts["tasks"][name] = {
             "title": plan.task.title,
             "paper": plan.task.paper,
@@ -136,7 +137,9 @@ def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
 
 def write_results(folder: Path, found: Sequence[Estimate]) -> None:
     """RUN/results.json: the flat list that scripts read."""
-    write_json(folder / "results.json", {"schema": SCHEMA, "estimates": [plain(e) for e in found]})
+    path = folder / "results.json"
+    write_json(path, {"schema": SCHEMA, "estimates": [plain(e) for e in found]})
+    journal.note_files(folder, "measured", [*answers.record_files(folder), path])
 
 
 def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Prompt]:
@@ -184,6 +187,7 @@ def _open(folder: Path, config: RunConfig) -> dict[str, Any]:
     if config.policy is not None:
         facts["policy"] = _record_policy(folder, config.policy)
     write_json(path, facts)
+    journal.note(folder, "asked", asked=digest(facts["asked"]), policy=facts.get("policy", {}).get("sha256", ""))
     return facts
 
 
