@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval import answers, pipeline, plugins, resolve, signoff, suites
-from safety_eval import merge as merging
 from safety_eval import policy as policies
 from safety_eval.config import RunConfig, read_yaml, run_config
 from safety_eval.errors import UserError, nearest
+from safety_eval.merge import merge as join_shards
 from safety_eval.pipeline import Progress
 from safety_eval.run import Run, open_run
 from safety_eval.task import ScorerChoice
@@ -127,14 +127,14 @@ def _with_scorers(
 
 def merge(shards: Sequence[str | Path], folder: str | Path) -> Run:
     """Join the shards of one run; see merge.merge."""
-    return Run(merging.merge([Path(s) for s in shards], Path(folder)))
+    return Run(join_shards([Path(s) for s in shards], Path(folder)))
 
 
 def report(found: Run) -> Path:
     """RUN/charts/*.png and RUN/report.html, from the records and estimates of the run."""
-    from safety_eval import report as pages
+    from safety_eval.report import write
 
-    return pages.write(found)
+    return write(found)
 
 
 def sign_off(

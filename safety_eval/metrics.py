@@ -166,7 +166,7 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     codes = np.unique(column.clusters[member], return_inverse=True)[1].astype(np.int64)
     known = ~np.isnan(y)
     gate = _gate(metric, np.where(column.sound[member], y, np.nan), codes, w)
-    missing = Counter(column.reasons[i] for i in np.flatnonzero(member & np.isnan(column.y)))
+    missing = Counter(column.reasons[int(i)] for i in np.flatnonzero(member & np.isnan(column.y)))
     value, low, high, method = _display(
         metric, y[known], codes[known], w[known], equal=bool(np.all(w == w[0]))
     )

@@ -6,24 +6,18 @@ in the run folder and does what is still owed: the same command again is a resum
 
 from __future__ import annotations
 
-import platform
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
-from safety_eval import __version__, answers, journal, metrics, plugins, policy, resolve
+from safety_eval import answers, folders, journal, metrics, plugins, resolve
 from safety_eval.config import RunConfig
 from safety_eval.errors import UserError
 from safety_eval.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
 from safety_eval.records import Estimate, Prompt, digest, plain
 from safety_eval.resolve import TaskPlan
-from safety_eval.store import Appender, read_json, write_atomic, write_json, writing
-
-SCHEMA = 1
+from safety_eval.store import Appender, read_json, write_json, writing
 
 
 class Progress(Protocol):
@@ -52,13 +46,13 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
     folder = config.folder()
     plans = resolve.resolve(config)
     with writing(folder):
-        facts = _open(folder, config)
+        facts = folders.begin(folder, config)
         freeze(folder, plans, config, facts)
         generate(folder, plans, config, facts, progress)
         if not config.predict_only:
             score(folder, plans, facts, progress)
             write_results(folder, measure(folder, plans))
-        facts["finished"] = _now()
+        facts["finished"] = folders.now()
         write_json(folder / "run.json", facts)
     return folder
 
@@ -138,7 +132,7 @@ def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
 def write_results(folder: Path, found: Sequence[Estimate]) -> None:
     """RUN/results.json: the flat list that scripts read."""
     path = folder / "results.json"
-    write_json(path, {"schema": SCHEMA, "estimates": [plain(e) for e in found]})
+    write_json(path, {"schema": folders.SCHEMA, "estimates": [plain(e) for e in found]})
     journal.note_files(folder, "measured", [*answers.record_files(folder), path])
 
 
@@ -147,73 +141,14 @@ def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Promp
     return list(prompts) if part is None else list(prompts[part[0] - 1 :: part[1]])
 
 
-def _open(folder: Path, config: RunConfig) -> dict[str, Any]:
-    """run.json of a new run, or of this one; a folder that was asked something else is refused."""
-    path = folder / "run.json"
-    if path.exists():
-        facts: dict[str, Any] = read_json(path)
-        if facts.get("schema") != SCHEMA:
-            raise UserError(
-                f"{folder} has run schema {facts.get('schema')}, this version reads {SCHEMA}",
-                "Open it with the version that made it (run.json: versions), or choose another --output-path.",
-            )
-        old, new = facts["asked"], config.asked()
-        changed = [
-            f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
-            for k in sorted({*old, *new})
-            if old.get(k) != new.get(k)
-        ]
-        if changed:
-            raise UserError(
-                f"{folder} holds another run: {'; '.join(changed)}",
-                "Ask the same to continue it, or choose another --output-path.",
-            )
-        return facts
-    resolve.check_writable(folder)
-    facts = {
-        "schema": SCHEMA,
-        "started": _now(),
-        "asked": config.asked(),
-        "config": config.model_dump(mode="json"),
-        "engine": {},
-        "tasks": {},
-        "versions": _versions(),
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.machine(),
-            "python": sys.version.split()[0],
-        },
-    }
-    if config.policy is not None:
-        facts["policy"] = _record_policy(folder, config.policy)
-    write_json(path, facts)
-    journal.note(folder, "asked", asked=digest(facts["asked"]), policy=facts.get("policy", {}).get("sha256", ""))
-    return facts
-
-
-def _record_policy(folder: Path, source: Path) -> dict[str, str]:
-    """Keep the policy and the digest of its terms before the first token, so that a verdict can show that it
-    came first."""
-    registered = policy.registration(policy.load(source))
-    write_atomic(folder / "policy.yaml", source.read_bytes())
-    return {"name": registered.name, "sha256": registered.sha256, "recorded": _now()}
-
-
 def _engine(folder: Path, config: RunConfig, facts: dict[str, Any]) -> Engine:
-    entry = plugins.find("engines", config.engine)
-    engine: Engine = entry.build(
-        ModelSpec(config.model, config.model_args, config.dtype, config.device, config.batch_size)
-    )
-    found = plain(engine.identity)
-    if facts["engine"] and facts["engine"] != found:
+    spec = ModelSpec(config.model, config.model_args, config.dtype, config.device, config.batch_size)
+    engine: Engine = plugins.find("engines", config.engine).build(spec)
+    try:
+        folders.bind(folder, plain(engine.identity), facts)
+    except UserError:
         engine.close()
-        changed = [k for k in sorted({*found, *facts["engine"]}) if found.get(k) != facts["engine"].get(k)]
-        raise UserError(
-            f"{folder} was begun with another model or engine: {', '.join(changed)} differ",
-            "Use the same model on the same kind of machine, or choose another --output-path.",
-        )
-    facts["engine"] = found
-    write_json(folder / "run.json", facts)
+        raise
     return engine
 
 
@@ -270,17 +205,3 @@ def _score_tasks(
 def _scorer(spec: ScorerSpec) -> Scorer:
     scorer: Scorer = plugins.find("scorers", spec.name).build(spec)
     return scorer
-
-
-def _versions() -> dict[str, str]:
-    found = {"safety_eval": __version__}
-    for name in ("torch", "transformers", "datasets", "detoxify", "vaderSentiment", "numpy", "scipy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
