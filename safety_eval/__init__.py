@@ -1,3 +1,56 @@
-"""safety-eval: may this language model be released? See README.md for the two commands."""
+"""safety-eval: may this language model be released? See README.md for the two commands.
+
+The public door. Names are loaded when they are first used, so that importing the package loads nothing heavy.
+`safety_eval.api` holds what runs, scores and judges; the rest is what a reader or a plugin needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from safety_eval import api
+    from safety_eval.errors import CannotDecideError, EvidenceError, SafetyEvalError, UserError
+    from safety_eval.interfaces import Engine, Scorer, Settings
+    from safety_eval.records import Estimate, Output, Prompt, Score
+    from safety_eval.run import Run, open_run
+    from safety_eval.task import Metric, PromptSet, Task, TaskOptions
 
 __version__ = "0.1.0"
+__all__ = [
+    "CannotDecideError",
+    "Engine",
+    "Estimate",
+    "EvidenceError",
+    "Metric",
+    "Output",
+    "Prompt",
+    "PromptSet",
+    "Run",
+    "SafetyEvalError",
+    "Score",
+    "Scorer",
+    "Settings",
+    "Task",
+    "TaskOptions",
+    "UserError",
+    "api",
+    "open_run",
+]
+_HOMES = ("errors", "interfaces", "records", "run", "task")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "api":
+        return import_module("safety_eval.api")
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"safety_eval.{home}")
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module 'safety_eval' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ class Report:
         beside: by task, published rows.
         measured: by task, answers to choose from (may be empty).
         about: by task, metric -> what it means and does not.
+        sections: by task, group -> section, where groups stand by section.
         signoff: signoff.json, or None.
         scorer_cards: by scorer, its audited error rates.
     """
@@ -51,6 +52,7 @@ class Report:
     beside: Mapping[str, Beside]
     measured: Mapping[str, Sequence[Measured]]
     about: Mapping[str, Mapping[str, str]]
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     signoff: Mapping[str, Any] | None = None
     scorer_cards: Mapping[str, Mapping[str, Any]] | None = None
 
@@ -75,6 +77,7 @@ def write(run: Run) -> Path:
             beside=tables.published_by_task(run),
             measured=measured,
             about=about,
+            sections={t: charts.sections(run, t) for t in run.tasks},
             signoff=read_json(signoff) if signoff.exists() else None,
             scorer_cards={path.stem: read_json(path) for path in cards},
         )
@@ -124,8 +127,12 @@ def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:
     made = []
     for (_, metric, _), estimates in mine.items():
         near = beside if beside is not None and beside.metric == metric else None
-        models = list(few(near, estimates)) if near else []
-        made.append(report_parts.laid_out(tables.group_table(estimates, facts, near, models), near, models))
+        models = list(few(near, estimates, 2)) if near else []
+        made.append(
+            report_parts.laid_out(
+                tables.group_table(estimates, facts, near, models, report.sections.get(name)), near, models
+            )
+        )
     wide = tables.wide_table(next(iter(mine.values())), facts, beside) if mine and beside else None
     about = report.about.get(name, {})
     return TaskPart(

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from safety_eval import published, wording
 from safety_eval.beside import WHOLE, Beside, few
-from safety_eval.charts import OTHER_PROMPTS, published_rows, select, worst_first
+from safety_eval.charts import OTHER_PROMPTS, panels, published_rows, sections, select
 from safety_eval.records import Estimate
 from safety_eval.run import Run
 from safety_eval.wording import Facts, printable
@@ -25,11 +25,13 @@ NOT_COMPARABLE = "Not comparable: our prompts here are not the benchmark's."
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line. `faint` rows must not be acted on; `estimate` is what a picture in the row is drawn from."""
+    """One line. `faint` rows must not be acted on; `estimate` is what a picture in the row is drawn from; a
+    `heading` names the rows below it in its first cell."""
 
     cells: tuple[str, ...]
     ours: bool = False
     faint: bool = False
+    heading: bool = False
     estimate: Estimate | None = None
 
 
@@ -95,7 +97,11 @@ def _published(beside: Beside | None, model: str, ours: Estimate | None) -> str:
 
 
 def group_table(
-    estimates: Sequence[Estimate], facts: Facts, beside: Beside | None = None, published: Sequence[str] = ()
+    estimates: Sequence[Estimate],
+    facts: Facts,
+    beside: Beside | None = None,
+    published: Sequence[str] = (),
+    sections: Mapping[str, str] | None = None,
 ) -> Table:
     """Every group of one task, metric and scorer, worst first, the whole run on top.
 
@@ -104,16 +110,9 @@ def group_table(
         facts: for the notes.
         beside: published rows.
         published: models of `beside` that get a column.
+        sections: group -> section, where groups stand by section.
     """
     first = estimates[0]
-    whole = [e for e in estimates if e.axis in ("macro", "total")]
-    groups = [e for e in estimates if e.axis not in ("macro", "total")]
-    several = len({e.axis for e in groups}) > 1
-    ordered = whole + [
-        e
-        for axis in dict.fromkeys(e.axis for e in groups)
-        for e in worst_first(g for g in groups if g.axis == axis)
-    ]
     columns = (
         "group",
         wording.metric_name(first.metric),
@@ -123,9 +122,14 @@ def group_table(
         *(f"{printable(m)} (published)" for m in published),
         "note",
     )
-    rows = [_group_row(e, several, beside, published) for e in ordered]
+    rows = [_group_row(e, beside, published) for e in estimates if e.axis in ("macro", "total")]
+    parts = panels(estimates, sections)
+    for part in parts:
+        if len(parts) > 1:
+            rows.append(Row((part.title, *("" for _ in columns[1:])), heading=True))
+        rows += [_group_row(e, beside, published) for e in part.rows]
     notes = [wording.caption(list(estimates), facts), f"{wording.direction(first.better).capitalize()}."]
-    if any(row.cells[-1].startswith(("descriptive: ", "few: ")) for row in rows):
+    if any(row.cells[-1].startswith(("descriptive, G", "few, G")) for row in rows):
         notes.append(wording.FOOTNOTE)
     if beside is not None and beside.note:
         notes.append(printable(beside.note))
@@ -133,18 +137,16 @@ def group_table(
     return Table(title, columns, tuple(rows), tuple(notes))
 
 
-def _group_row(e: Estimate, several: bool, beside: Beside | None, published: Sequence[str]) -> Row:
-    named = {"total": "all answers", "macro": wording.headline_name(e.group)}.get(
-        e.axis, wording.name(e.group)
-    )
-    if several and e.axis not in ("total", "macro"):
-        named = f"{wording.name(e.axis)}: {named}"
-    if e.axis == "total" and e.group not in ("all", ""):
-        named = f"all answers: {wording.name(e.group)}"
-    beyond = [_beside_cell(beside, m, e) for m in published] if beside is not None else [""] * len(published)
+def _group_row(e: Estimate, beside: Beside | None, published: Sequence[str]) -> Row:
+    named = wording.name(e.group)
+    if e.axis == "macro":
+        named = wording.headline_name(e.group)
+    elif e.axis == "total":
+        named = "all answers" if e.group in ("all", "") else f"all answers: {named}"
+    beyond = [_beside_cell(beside, m, e) if beside is not None else "" for m in published]
     cells = (
         named,
-        wording.number(e.value, e.kind) if e.value is not None else wording.NO_DATA,
+        wording.NO_DATA if e.value is None else wording.number(e.value, e.kind),
         wording.interval(e),
         f"{e.count:,}",
         wording.missing(e),
@@ -215,7 +217,9 @@ def run_tables(run: Run) -> list[Table]:
     for task in dict.fromkeys(e.task for e in estimates):
         chosen = select(estimates, task, None, None)
         near = published_rows(run, task, chosen[0].metric)
-        made.append(group_table(chosen, facts, near, list(few(near, chosen, 1)) if near else []))
+        made.append(
+            group_table(chosen, facts, near, list(few(near, chosen, 1)) if near else [], sections(run, task))
+        )
     return made
 
 
@@ -244,6 +248,6 @@ def rich_table(table: Table) -> RichTable:
     for i, column in enumerate(table.columns):
         made.add_column(Text(printable(column)), justify="left" if i == 0 else "right", overflow="fold")
     for row in table.rows:
-        style = "bold" if row.ours else "dim" if row.faint else ""
+        style = "bold" if row.ours else "bold cyan" if row.heading else "dim" if row.faint else ""
         made.add_row(*(Text(printable(cell)) for cell in row.cells), style=style)
     return made

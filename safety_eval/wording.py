@@ -16,7 +16,7 @@ from safety_eval.records import Estimate
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
 FOOTNOTE = (
-    "Descriptive: fewer than 10 effective clusters (independent prompts), shown but never judged. "
+    "G: effective clusters (independent prompts). Descriptive: fewer than 10, shown but never judged. "
     "Few: 10 to 30, read the interval with care."
 )
 FEW_CLUSTERS = 30
@@ -183,10 +183,10 @@ def short_caveat(estimate: Estimate) -> str:
     """The caveat in a few words, for a narrow column; FOOTNOTE says what they mean."""
     if estimate.value is None:
         return caveat(estimate)
-    effective = f"{estimate.effective_clusters:.3g} eff. clusters"
+    effective = f"G={estimate.effective_clusters:.3g}"
     if "effective clusters" in estimate.reason and not estimate.gateable:
-        return f"descriptive: {effective}"
-    return f"few: {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
+        return f"descriptive, {effective}"
+    return f"few, {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
 
 
 def methods(estimates: Iterable[Estimate]) -> str:
