@@ -42,9 +42,16 @@ def drawable(text: object, keep: str = "") -> str:
     return "".join(c if ord(c) in _drawable() or c in keep else f"\\u{ord(c):04x}" for c in shown)
 
 
-def figure(height: float, width: float = WIDTH) -> Figure:
+class Chart(Figure):
+    """A figure that a notebook shows as it is, whether or not it has set matplotlib up."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def figure(height: float, width: float = WIDTH) -> Chart:
     """An empty figure with its own canvas; inches."""
-    made = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    made = Chart(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(made)
     return made
 
