@@ -36,6 +36,7 @@ KINDS = (
     ("how-to", "How to"),
     ("reference", "Reference"),
     ("explanation", "Explanation"),
+    ("policies", "Example policies"),
 )
 
 
@@ -233,7 +234,7 @@ def index(made: dict[str, Callable[[], str]]) -> str:
     parts = ["# Documentation\n"]
     for folder, title in KINDS:
         parts.append(f"\n## {title}\n\n")
-        names = {p.name for p in (DOCS / folder).iterdir() if p.suffix in (".md", ".json", ".py")}
+        names = {p.name for p in (DOCS / folder).iterdir() if p.suffix in (".md", ".json", ".yaml")}
         if folder == "reference":
             names |= set(made)
         for name in sorted(names):
@@ -245,8 +246,8 @@ def index(made: dict[str, Callable[[], str]]) -> str:
 def _heading(path: Path, write: Callable[[], str] | None) -> str:
     if path.suffix == ".json":
         return f"JSON schema: {path.name.removesuffix('.schema.json')}"
-    if path.suffix == ".py":
-        return f"Code of a how-to: {path.name}"
+    if path.suffix == ".yaml":
+        return path.stem.replace("-", " ").capitalize()
     text = write() if write else path.read_text(encoding="utf-8")
     return text.removeprefix(NOTE).lstrip().split("\n", 1)[0].lstrip("# ")
 

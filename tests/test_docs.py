@@ -77,3 +77,20 @@ def test_the_benchmark_of_the_how_to_runs_as_it_stands(tmp_path: Path) -> None:
     assert table.loc[("reply_sentiment", "macro", "macro"), "expected"] == 48
     assert "descriptive only" in table.loc[("reply_sentiment", "total", "all"), "reason"]
     assert "Mean VADER compound of the reply" in report.write(run).read_text(encoding="utf-8")
+
+
+def test_the_python_of_the_readme_and_the_tutorial_reads_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = str(ROOT / "tests" / "pipeline" / "small_task.py")
+    values = {
+        "model": "echo",
+        "engine": "echo",
+        "tasks": [task],
+        "output_path": str(tmp_path / "runs" / "demo"),
+    }
+    pipeline.run(run_config(values))
+    monkeypatch.chdir(tmp_path)
+    for page in (ROOT / "README.md", ROOT / "docs" / "tutorial" / "first-run.md"):
+        for code in blocks(page, "python"):
+            exec(re.sub('"(bold|toxigen)"', '"small_task"', code), {})
