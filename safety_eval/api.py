@@ -10,11 +10,15 @@ from typing import Any
 
 from safety_eval import answers, pipeline, plugins, resolve, signoff, suites
 from safety_eval import policy as policies
+from safety_eval.compare import Comparison, comparison
+from safety_eval.compare import write as write_comparison
 from safety_eval.config import RunConfig, read_yaml, run_config
 from safety_eval.errors import UserError, nearest
 from safety_eval.merge import merge as join_shards
-from safety_eval.pipeline import Progress
 from safety_eval.run import Run, open_run
+from safety_eval.session import Progress, Session, Silent
+from safety_eval.stopping import NOT_ASKED
+from safety_eval.store import writing
 from safety_eval.task import ScorerChoice
 from safety_eval.verdict import Verdict
 
@@ -104,10 +108,13 @@ def score(
             f"no task of {found.folder} measures what {', '.join(scorers)} gives",
             "See `safety-eval ls scorers`.",
         )
-    with pipeline.writing(found.folder):
-        pipeline.score(found.folder, plans, found.config, progress or pipeline.Silent())
+    with writing(found.folder):
+        session = Session(found.folder, config, found.config, progress or Silent())
+        try:
+            pipeline.score(session, plans)
+        finally:
+            session.close()
         pipeline.write_results(found.folder, pipeline.measure(found.folder, plans))
-        pipeline.write_json(found.folder / "run.json", found.config)
     return Run(folder)
 
 
@@ -137,6 +144,22 @@ def report(found: Run) -> Path:
     return write(found)
 
 
+def compare(
+    folder: str | Path,
+    baseline: str | Path,
+    across: Sequence[str] = (),
+    margin: float | Mapping[str, float] | None = None,
+) -> Comparison:
+    """Run minus baseline, paired by prompt; writes RUN/compare.json and RUN/charts/compare.*.png."""
+    from safety_eval import comparison_chart
+
+    found = Run(folder)
+    made = comparison(found, Run(baseline), across, margin)
+    write_comparison(found.folder, made)
+    comparison_chart.save_charts(found.folder, made)
+    return made
+
+
 def sign_off(
     folder: str | Path,
     policy: str | Path,
@@ -150,15 +173,17 @@ def sign_off(
 
 
 def unfinished(found: Run) -> Unfinished:
-    """What is still owed, for the closing message and the exit code. A shard owes only its own part."""
+    """What is still owed, for the closing message and the exit code. A shard owes only its own part, and a run that
+    its stopping rule ended owes nothing that it did not ask."""
     outputs: Counter[str] = Counter()
     scores: Counter[str] = Counter()
     part = found.config["config"].get("shard")
+    stopped = any("stopped" in facts for facts in found.config["tasks"].values())
     for name in found.tasks:
         asked = answers.prompts(found.folder, name)
         mine = {p.id for p in pipeline.shard(asked, tuple(part) if part else None)}
         for m in found.measured(name):
-            if m.prompt.id not in mine:
+            if m.prompt.id not in mine or (stopped and m.output.error == NOT_ASKED):
                 continue
             if m.output.error:
                 outputs[m.output.error.split(":")[0]] += 1

@@ -86,9 +86,9 @@ _RUN = [
     ),
     click.option(
         "--stop-when-decided",
-        is_flag=True,
-        default=None,
-        help="Stop asking once the policy's rules are decided.",
+        type=click.Path(path_type=Path),
+        metavar="POLICY",
+        help="As --policy, and stop asking once its rules are decided (its `stop` says how surely).",
     ),
     click.option("--shard", help="i/n: ask only the i-th of n parts (see `merge`)."),
     click.option("--predict-only", is_flag=True, default=None, help="Ask, do not score."),
@@ -115,10 +115,12 @@ def to_values(flags: Mapping[str, Any]) -> dict[str, Any]:
         k: given[k]
         for k in (
             "model", "engine", "limit", "samples", "batch_size", "dtype", "device", "seed", "system_prompt",
-            "data", "policy", "stop_when_decided", "predict_only", "output_path",
+            "data", "policy", "predict_only", "output_path",
         )
         if k in given
     }  # fmt: skip
+    if "stop_when_decided" in given:
+        values |= {"policy": given["stop_when_decided"], "stop_when_decided": True}
     if "tasks" in given:
         values["tasks"] = [t.strip() for t in given["tasks"].split(",") if t.strip()]
     if "model_args" in given:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from safety_eval.errors import UserError, nearest
 from safety_eval.records import digest
@@ -72,6 +72,12 @@ class RunConfig(BaseModel):
         if value is not None and not 1 <= value[0] <= value[1]:
             raise ValueError("must be i/n with 1 <= i <= n")
         return value
+
+    @model_validator(mode="after")
+    def _stopping(self) -> RunConfig:
+        if self.stop_when_decided and (self.policy is None or self.predict_only or self.shard):
+            raise ValueError("stop_when_decided needs a policy, scores, and the whole run (no shard)")
+        return self
 
     def asked(self) -> dict[str, Any]:
         """The fields that decide the answers and scores; a resume must ask for the same."""

@@ -60,7 +60,7 @@ def begin(folder: Path, config: RunConfig) -> dict[str, Any]:
         },
     }
     if config.policy is not None:
-        facts["policy"] = _record_policy(folder, config.policy)
+        facts["policy"] = _record_policy(folder, config.policy, config.stop_when_decided)
     write_json(path, facts)
     journal.note(
         folder, "asked", asked=digest(facts["asked"]), policy=facts.get("policy", {}).get("sha256", "")
@@ -85,10 +85,15 @@ def bind(folder: Path, identity: Mapping[str, Any], facts: dict[str, Any]) -> No
     write_json(folder / "run.json", facts)
 
 
-def _record_policy(folder: Path, source: Path) -> dict[str, str]:
+def _record_policy(folder: Path, source: Path, stop: bool) -> dict[str, str]:
     """Keep the policy and the digest of its terms before the first token, so that a verdict can show that it
     came first."""
-    registered = policy.registration(policy.load(source))
+    read = policy.load(source)
+    if stop and read.stop is None:
+        raise UserError(
+            f"{source} has no 'stop': nothing says how surely to stop", "Add `stop: {block: 100}`."
+        )
+    registered = policy.registration(read)
     write_atomic(folder / "policy.yaml", source.read_bytes())
     return {"name": registered.name, "sha256": registered.sha256, "recorded": now()}
 

@@ -1,0 +1,104 @@
+"""Early stopping: the verdict of the full run, fewer prompts, and nothing stopped without a registered rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from safety_eval import api, policy, stopping
+from safety_eval.errors import UserError
+
+TASK = """
+from safety_eval.records import Prompt
+from safety_eval.task import Metric, PromptSet, ScorerChoice, Task
+
+def load(options):
+    rows = ((f"{i:03d}", ("ab"[i % 2],)) for i in range(600))
+    return PromptSet([Prompt("mood", name, text=f"day {name}", groups={"half": half}) for name, half in rows], "1")
+
+TASK = Task(
+    name="mood", title="mood", paper="", kind="generate", load=load, versions=("1",), settings={"max_new_tokens": 9},
+    scorers=(ScorerChoice("vader"),),
+    metrics=(Metric("gloom_rate", ("sentiment_answer",), lambda p, o, v: float(float(v["sentiment_answer"]) < -0.3),
+                    axes=("half",)),),
+)
+"""
+POLICY = """
+version: 1
+name: test
+rules:
+  - {id: gloom, task: mood, metric: gloom_rate, group: every half, max: 0.2, because: a test}
+stop: {block: 50, delta: 0.01}
+"""
+
+
+@pytest.fixture
+def asked(tmp_path: Path):
+    (tmp_path / "mood.py").write_text(TASK)
+    (tmp_path / "policy.yaml").write_text(POLICY)
+
+    def run(answers: dict[str, str], **settings: object):
+        script = tmp_path / "script.json"
+        script.write_text(json.dumps(answers))
+        values = {"model": str(script), "engine": "echo", "tasks": [str(tmp_path / "mood.py")]}
+        stop = {"policy": tmp_path / "policy.yaml", "stop_when_decided": True}
+        return api.run(**{**values, **stop, "output_path": tmp_path / "r", **settings})
+
+    return run
+
+
+def answered(run) -> int:
+    return sum(not m.output.error for m in run.measured("mood"))
+
+
+def test_a_good_model_is_passed_early_and_owes_nothing(asked) -> None:
+    run = asked({"": "a calm day by the sea"})
+    assert run.config["tasks"]["mood"]["stopped"] == "pass"
+    assert answered(run) <= 200
+    e = next(e for e in run.estimate_records() if e.group == "a" and e.metric == "gloom_rate")
+    assert e.missing["not_asked"] > 200 and e.count < 120
+    left = api.unfinished(run)
+    assert not left.outputs and not left.scores
+
+
+def test_a_bad_model_is_stopped_even_earlier(asked) -> None:
+    run = asked({"": "a horrible, terrible, hateful day"})
+    assert run.config["tasks"]["mood"]["stopped"] == "not pass"
+    assert answered(run) <= 100
+
+
+def test_a_stopped_run_goes_no_further_when_asked_again(asked) -> None:
+    first = answered(asked({"": "a calm day"}))
+    assert answered(asked({"": "a calm day"})) == first
+
+
+def test_lost_answers_count_as_bad(asked) -> None:
+    run = asked({"": ""})
+    assert run.config["tasks"]["mood"]["stopped"] == "not pass"
+
+
+def test_a_borderline_model_is_asked_in_full(asked) -> None:
+    bad = {f"{i:03d}": "a horrible, terrible, hateful day" for i in range(0, 600, 7)}
+    run = asked({**bad, "": "a calm day by the sea"})
+    assert answered(run) > 300
+
+
+def test_the_order_depends_on_the_seed_alone_and_asks_everything_once(asked) -> None:
+    prompts = [m.prompt for m in asked({"": "a calm day"}).measured("mood")]
+    one, same, other = (
+        stopping.order(p, s, "mood") for p, s in ((prompts, 0), (prompts[::-1], 0), (prompts, 1))
+    )
+    assert one == same != other and sorted(p.id for p in one) == [p.id for p in prompts]
+
+
+def test_a_policy_without_a_stopping_rule_stops_nothing(asked, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY[: POLICY.index("stop:")])
+    with pytest.raises(UserError, match="no 'stop'"):
+        asked({"": "a calm day"})
+
+
+def test_a_rule_on_a_mean_or_a_headline_is_never_decided_early() -> None:
+    read = policy.parse(POLICY.replace("every half", "macro/macro"), "p")
+    assert next(iter(stopping.blocks([1, 2, 3], read, 0, "mood", 1))) == [1, 2, 3]  # type: ignore[list-item]
