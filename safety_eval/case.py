@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safety_eval import answers, metrics, plugins
+from safety_eval import answers, journal, metrics, plugins
 from safety_eval import policy as policies
+from safety_eval.differences import Difference
 from safety_eval.errors import EvidenceError, SafetyEvalError, UserError
 from safety_eval.policy import Policy
 from safety_eval.records import Estimate, Output, Score, digest, key, plain
-from safety_eval.rules import Difference
 from safety_eval.store import read_json, read_records
 from safety_eval.task import Task
 from safety_eval.verdict import Blocker, differences
@@ -73,6 +73,7 @@ def collect(folder: Path, policy: Policy, baseline: Path | None = None, own_task
         )
     registered = _registered(folder, facts, faults)
     estimates = remeasure(folder, facts, faults, own_tasks)
+    _unchanged(folder, faults)
     if not faults:
         _agrees(folder, estimates, faults)
     compared = None
@@ -212,6 +213,20 @@ def _agrees(folder: Path, estimates: Sequence[Estimate], faults: Faults) -> None
         faults.append(
             _evidence(f"results.json is stale or edited: the records give something else; {found[0]}{more}")
         )
+
+
+def _unchanged(folder: Path, faults: Faults) -> None:
+    """Every file is as the journal saw it when it was measured: records of another run put in later are not."""
+    try:
+        entries = journal.check(folder / journal.NAME)
+    except SafetyEvalError as error:
+        faults.append(_evidence(f"{journal.NAME}: {error.message.split(': ', 1)[-1]}"))
+        return
+    for name, wanted in journal.last_files(entries).items():
+        if _file_digest(folder / name) != wanted:
+            faults.append(
+                _evidence(f"{name} was changed after it was measured (the journal saw another file)")
+            )
 
 
 def _compare(folder: Path, baseline: Path, faults: Faults) -> Sequence[Difference]:

@@ -10,32 +10,15 @@ for either claim.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from safety_eval.differences import Difference
 from safety_eval.errors import UserError
 from safety_eval.policy import Rule
 from safety_eval.records import Estimate
 from safety_eval.stats.limits import Seen, gap, p_gap_exceeds, seen_rate, settle
 from safety_eval.wording import MINUS, name, number
-
-
-class Difference(Protocol):
-    """New run minus baseline, paired by prompt (compare.py). `lower`, `upper`: one-sided 95% limits."""
-
-    task: str
-    metric: str
-    scorer: str
-    axis: str
-    group: str
-    kind: str
-    value: float | None
-    lower: float | None
-    upper: float | None
-    count: int
-    better: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +63,7 @@ def claims(
         return [Claim(rule, axis, group, fault=_absent(rule, chosen))]
     if not rule.group.startswith("every "):
         if len(here) > 1:
-            names = ", ".join(f"macro/{e.group}" for e in here)
-            return [Claim(rule, axis, group, fault=f"several headlines: name one of {names}")]
+            return [Claim(rule, axis, group, fault=_several(here))]
         return [_absolute(rule, here[0], level)]
     return _every(rule, here, level)
 
@@ -128,6 +110,10 @@ def _instrument(rule: Rule, found: list[Estimate]) -> list[Estimate] | str:
     if len(there) > 1:
         return f"measured by several instruments ({', '.join(there)}): the rule must name one"
     return found
+
+
+def _several(here: Sequence[Estimate] | Sequence[Difference]) -> str:
+    return f"several headlines: name one of {', '.join(f'macro/{e.group}' for e in here)}"
 
 
 def _absent(rule: Rule, found: Sequence[Estimate]) -> str:
@@ -281,31 +267,26 @@ def _compared(rule: Rule, differences: Sequence[Difference] | None, level: float
             Claim(rule, axis, group, fault=f"compared by several instruments ({', '.join(there)}): name one")
         ]
     if not here:
-        return [
-            Claim(
-                rule,
-                axis,
-                group,
-                fault=f"nothing was compared for '{rule.group}' of {rule.task} {rule.metric}",
-            )
-        ]
-    kept = list(_gateable(here)) if group == "" else here
-    out = [_difference(rule, d, level) for d in kept]
-    if group == "" and len(kept) < rule.min_groups:
+        fault = f"nothing was compared for '{rule.group}' of {rule.task} {rule.metric}"
+        return [Claim(rule, axis, group, fault=fault)]
+    if not rule.group.startswith("every "):
+        if len(here) > 1:
+            return [Claim(rule, axis, group, fault=_several(here))]
+        return [_difference(rule, here[0], level)]
+    kept = [d for d in here if d.gateable]
+    lost = [d for d in here if d.value is None and d.expected > 0]
+    out = [_difference(rule, d, level) for d in (*kept, *lost)]
+    if len(kept) < rule.min_groups:
         fault = f"only {len(kept)} groups can be compared, {rule.min_groups} are required"
         out.append(Claim(rule, axis, "every", fault=fault))
     return out
-
-
-def _gateable(here: Iterable[Difference]) -> Iterable[Difference]:
-    return (d for d in here if getattr(d, "gateable", True))
 
 
 def _difference(rule: Rule, d: Difference, level: float) -> Claim:
     better = (rule.non_inferior.direction if rule.non_inferior else None) or d.better
     if d.value is None or d.lower is None or d.upper is None:
         return Claim(rule, d.axis, d.group, d.scorer, fault=d.reason or "no paired answers")
-    if not getattr(d, "gateable", True):
+    if not d.gateable:
         return Claim(rule, d.axis, d.group, d.scorer, d.value, fault=d.reason or "descriptive only")
     if d.count < rule.min_count:
         fault = f"{d.count} paired answers, {rule.min_count} are required"

@@ -81,17 +81,12 @@ def verify(
         attest.public_key(key)
     redacted = (folder / bundles.REDACTION).exists()
     content, manifest = _manifest(folder)
-    stray = sorted(set(bundles.attested(folder)) ^ {attest.SIGNERS, *attest.ENVELOPES})
-    if stray:
-        raise EvidenceError(f"{stray[0]} is missing or does not belong here")
     signers, trusted = attest.check(folder, content, keys)
     _layout(folder, manifest, redacted)
     _hashes(folder, manifest, redacted)
     verdict = from_json(_object(folder, "signoff.json"))
-    made_by = str(manifest.get("made_by"))
-    attest.check_statements(
-        folder, attest.statements(verdict, content, made_by, bundles.configuration(folder))
-    )
+    made_by, configured = str(manifest.get("made_by")), bundles.configuration(folder)
+    attest.check_statements(folder, attest.statements(verdict, content, made_by, configured))
     records = _records(folder, manifest, redacted)
     _journal(folder, manifest)
     if folder != path:
@@ -127,6 +122,9 @@ def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> Non
 
 
 def _manifest(folder: Path) -> tuple[bytes, dict[str, Any]]:
+    stray = sorted(set(bundles.attested(folder)) ^ {attest.SIGNERS, *attest.ENVELOPES})
+    if stray:
+        raise EvidenceError(f"{stray[0]} is missing or does not belong here")
     manifest = _object(folder, bundles.MANIFEST)
     if (found := manifest.get("schema")) != bundles.SCHEMA:
         raise EvidenceError(f"{bundles.MANIFEST} has schema {found}, this version reads {bundles.SCHEMA}")

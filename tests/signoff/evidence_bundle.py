@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from safety_eval import pipeline, policy, signoff
 from safety_eval.config import run_config
 from safety_eval.evidence import bundle
-from safety_eval.records import Output, Prompt, key
 
 TASK = str(Path(__file__).with_name("planted_task.py"))
 POLICY = """
@@ -47,31 +46,21 @@ def write_keys(folder: Path) -> tuple[list[Path], list[Path]]:
     return private, public
 
 
+def answer_all(folder: Path, words: tuple[str, ...], name: str, **changes: str) -> Path:
+    """A run in which every prompt was answered with a day of one of the kinds in `words`, in turn."""
+    script = folder / f"{name}.json"
+    days = {f"p{i:02d}": f"It was a {words[i % len(words)]} day, the {i}th." for i in range(60)}
+    script.write_text(json.dumps(days))
+    asked = {"model": str(script), "engine": "echo", "tasks": [TASK], "output_path": str(folder / name)}
+    return pipeline.run(run_config({**asked, **changes}))
+
+
 def make(folder: Path) -> tuple[Path, list[Path], list[Path]]:
     """(run folder with signed evidence, private keys, public keys)."""
     private, public = write_keys(folder)
     terms = folder / "policy.yaml"
     terms.write_text(POLICY)
-    script = folder / "script.json"
-    words = ("good", "quiet", "sad", "fine", "happy")
-    script.write_text(
-        json.dumps({f"p{i:02d}": f"It was a {words[i % 5]} day, the {i}th." for i in range(60)})
-    )
-    run = pipeline.run(
-        run_config(
-            {
-                "model": str(script),
-                "engine": "echo",
-                "tasks": [TASK],
-                "output_path": str(folder / "run"),
-                "policy": str(terms),
-            }
-        )
-    )
+    run = answer_all(folder, ("good", "quiet", "sad", "fine", "happy"), "run", policy=str(terms))
     made = policy.load(terms)
     bundle(run, made, signoff.decide(run, made), private)
     return run, private, public
-
-
-def answer(prompt: Prompt, sample: int, text: str) -> Output:
-    return Output(key(prompt), prompt.id, sample, text, stop_reason="eos", output_tokens=1)

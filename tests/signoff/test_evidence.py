@@ -15,11 +15,11 @@ import evidence_bundle
 import pytest
 import yaml
 
-from safety_eval import policy, signoff
+from safety_eval import answers, journal, policy, signoff
 from safety_eval.errors import EvidenceError, UserError
 from safety_eval.evidence import attest, bundle, bundles, hashes, redact, sign, verify
 from safety_eval.records import canonical
-from safety_eval.verdict import to_json
+from safety_eval.verdict import from_json, to_json
 
 
 @pytest.fixture(scope="module")
@@ -225,9 +225,11 @@ def test_mutations_of_a_redacted_copy_are_found(made, tmp_path):
 
 
 def _forge(folder: Path, keys: list[Path]) -> None:
-    """Make manifest and attestations anew over what now lies there, and sign them: an insider."""
-    from safety_eval.verdict import from_json
-
+    """Make journal, manifest and attestations anew over what now lies there, and sign them: an insider."""
+    (folder / "run" / journal.NAME).unlink()
+    journal.note_files(
+        folder / "run", "measured", [*answers.record_files(folder / "run"), folder / "run" / "results.json"]
+    )
     manifest = canonical(bundles.make_manifest(folder)).encode() + b"\n"
     (folder / "manifest.json").write_bytes(manifest)
     verdict = from_json(json.loads((folder / "signoff.json").read_text()))
