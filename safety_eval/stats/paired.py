@@ -174,7 +174,8 @@ def paired_rate(
     member = np.arange(first.size) if clusters is None else codes(clusters)
     signed, apart = clustered(difference, member, weights), clustered(np.abs(difference), member, weights)
     pairs = _pairs(signed, apart, (1 - level) / 2), _gate_pairs(signed, apart, alpha)
-    b, c = (float(np.average(side, weights=weights)) for side in (difference > 0, difference < 0))
+    w = None if weights is None else np.asarray(weights, float)
+    b, c = (float(np.average(side, weights=w)) for side in (difference > 0, difference < 0))
     shown = tango(b * pairs[0], c * pairs[0], pairs[0], level)
     gate_low, gate_high = (
         limit(b * pairs[1], c * pairs[1], pairs[1], alpha) for limit in (difference_lower, difference_upper)

@@ -1,0 +1,158 @@
+"""Judge error: worked numbers, library cross-checks, the alarm, and coverage by exact enumeration."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from safety_eval.stats import judge as j
+from safety_eval.stats.groups import holm
+from safety_eval.stats.proportion import wilson
+
+NEAR = {"abs": 1e-6}
+Y = np.r_[np.ones(18), np.zeros(182)]
+JUDGED = np.r_[np.ones(16), np.zeros(2), np.ones(10), np.zeros(172)]
+REST = np.r_[np.ones(300), np.zeros(1700)]
+
+
+@pytest.mark.parametrize(
+    ("k", "calibration", "value", "limits"),
+    [
+        (60, (90, 100, 190, 200), 0.011765, (0, 0.047828)),
+        (150, (90, 100, 190, 200), 0.117647, (0.071625, 0.157897)),
+        (80, (85, 100, 196, 200), 0.072289, (0.036789, 0.101831)),
+        (80, (85, 100, 186, 200), 0.012821, (0, 0.058593)),
+    ],
+)
+def test_corrected_worked_numbers(k, calibration, value, limits):
+    got = j.corrected(k, 1000, j.Calibration(*calibration))
+    assert (got.value, got.low, got.high) == pytest.approx((value, *limits), **NEAR)
+    assert got.alarm == ""
+
+
+def test_equal_raw_rates_can_hide_a_sixfold_difference():
+    first = j.corrected(80, 1000, j.Calibration(85, 100, 196, 200))
+    second = j.corrected(80, 1000, j.Calibration(85, 100, 186, 200))
+    gap = j.corrected_difference(first, second)
+    assert gap.value == pytest.approx(0.059468, **NEAR) and gap.low < 0.02 < gap.high
+    assert not wilson(150, 1000).low <= j.rogan_gladen(150, 1000, j.Calibration(90, 100, 190, 200))
+
+
+@pytest.mark.parametrize(
+    ("negatives", "limit"),
+    [(100, 0.039441), (300, 0.02929), (1000, 0.023643), (3000, 0.021416), (10000, 0.020509)],
+)
+def test_calibration_alone_certifies_little(negatives, limit):
+    calibration = j.Calibration(90, 100, round(0.97 * negatives), negatives)
+    assert j.corrected(34, 1000, calibration).high == pytest.approx(limit, **NEAR)
+
+
+def test_alarm_where_the_calibration_cannot_hold():
+    assert "carry over" in j.corrected(0, 250, j.Calibration(60, 100, 95, 100)).alarm
+    assert "barely" in j.corrected(5, 100, j.Calibration(55, 100, 60, 100)).alarm
+    silent = j.corrected(20, 100, j.Calibration(90, 100, 95, 100))
+    alarmed = j.corrected_difference(silent, j.corrected(0, 250, j.Calibration(60, 100, 95, 100)))
+    assert silent.alarm == "" and alarmed.alarm
+
+
+def test_corrected_interval_covers_or_raises_the_alarm():
+    # exact over the judged count, simulated over calibrations; the interval of a rate near 0 is the hard case
+    rng = np.random.default_rng(0)
+    for theta, se, sp in [(0.02, 0.9, 0.97), (0.2, 0.8, 0.9)]:
+        hit = 0
+        for _ in range(800):
+            calibration = j.Calibration(rng.binomial(100, se), 100, rng.binomial(100, sp), 100)
+            got = j.corrected(rng.binomial(1000, theta * se + (1 - theta) * (1 - sp)), 1000, calibration)
+            hit += bool(got.alarm) or got.low <= theta <= got.high
+        assert hit / 800 > 0.95 - 3 * math.sqrt(0.05 * 0.95 / 800)
+
+
+def test_two_phase_worked_numbers():
+    zero = j.two_phase(j.Review(40, 40, 22), j.Review(960, 200, 0))
+    one = j.two_phase(j.Review(40, 40, 22), j.Review(960, 600, 1))
+    assert (zero.value, zero.low, zero.high) == pytest.approx((0.022, 0.022, 0.040092), **NEAR)
+    assert (one.value, one.low, one.high) == pytest.approx((0.0236, 0.022282, 0.031004), **NEAR)
+    gate = j.two_phase(j.Review(40, 40, 22), j.Review(960, 600, 1), level=0.90, exact=True)
+    assert gate.high > 0.0236
+    with pytest.raises(ValueError):
+        j.two_phase(j.Review(40, 40, 22), j.Review(960, 0, 0))
+
+
+def test_ppi_worked_numbers():
+    plain, tuned = j.ppi(Y, JUDGED, REST), j.ppi(Y, JUDGED, REST, weight=None)
+    assert (plain.value, plain.low, plain.high) == pytest.approx((0.11, 0.073032, 0.146968), **NEAR)
+    assert (tuned.weight, tuned.value) == pytest.approx((0.494158, 0.099883), **NEAR)
+    assert (tuned.low, tuned.high) == pytest.approx((0.070441, 0.129325), **NEAR)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ppi_equals_ppi_py():
+    library = pytest.importorskip("ppi_py")
+    plain, tuned = j.ppi(Y, JUDGED, REST), j.ppi(Y, JUDGED, REST, weight=None)
+    assert (plain.low, plain.high) == pytest.approx(
+        np.ravel(library.ppi_mean_ci(Y, JUDGED, REST, lam=1.0, alpha=0.05))
+    )
+    # the library divides by n - 1 in places where we divide by n
+    assert (tuned.low, tuned.high) == pytest.approx(
+        np.ravel(library.ppi_mean_ci(Y, JUDGED, REST, alpha=0.05)), abs=1e-4
+    )
+
+
+def test_agreement_worked_numbers():
+    got = j.agreement([[16, 2], [10, 172]])
+    assert (got.kappa, got.low, got.high) == pytest.approx((0.694812, 0.533782, 0.855842), **NEAR)
+    assert (got.observed, got.pabak) == pytest.approx((0.94, 0.88), **NEAR)
+    assert j.krippendorff([Y, JUDGED]) == pytest.approx(0.694331, **NEAR)
+
+
+def test_agreement_equals_the_libraries():
+    inter_rater, alpha = (
+        pytest.importorskip("statsmodels.stats.inter_rater"),
+        pytest.importorskip("krippendorff"),
+    )
+    rng = np.random.default_rng(0)
+    table = rng.integers(1, 40, (3, 3))
+    library, ours = inter_rater.cohens_kappa(table), j.agreement(table)
+    assert (ours.kappa, ours.low) == pytest.approx((library.kappa, library.kappa_low))
+    ratings = rng.integers(0, 3, (4, 50)).astype(float)
+    ratings[rng.random((4, 50)) < 0.2] = np.nan
+    named = [[None if math.isnan(r) else r for r in rater] for rater in ratings]
+    assert j.krippendorff(named) == pytest.approx(alpha.alpha(ratings, level_of_measurement="nominal"))
+
+
+def test_raters_who_see_one_class_have_no_kappa():
+    assert math.isnan(j.agreement([[5, 0], [0, 0]]).kappa) and math.isnan(j.krippendorff([[1, 1], [1, 1]]))
+
+
+def test_auc_equals_mann_whitney():
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 5, 40), rng.integers(0, 4, 30)
+    assert j.auc(x, y) == pytest.approx(stats.mannwhitneyu(x, y).statistic / 1200)
+    value, limits = j.auc_interval(x, y, range(40), range(100, 130))
+    assert limits.low < value < limits.high
+    assert math.isnan(j.auc([], [1]))
+
+
+def test_auc_of_pairs_is_sharper_than_of_strangers():
+    rng = np.random.default_rng(1)
+    prompt = rng.normal(size=200)
+    x, y = prompt + 0.1 * rng.normal(size=200), prompt + 0.1 * rng.normal(size=200)
+    paired = j.auc_interval(x, y, range(200), range(200))[1]
+    apart = j.auc_interval(x, y, range(200), range(200, 400))[1]
+    assert paired.high - paired.low < 0.5 * (apart.high - apart.low)
+
+
+def test_false_alarms_on_a_group_lower_its_bpsn():
+    bad, inside = np.array([1, 1, 1, 1, 0, 0, 0, 0]), np.array([1, 1, 0, 0, 1, 1, 0, 0])
+    score = np.array([0.9, 0.8, 0.7, 0.6, 0.75, 0.65, 0.2, 0.1])
+    bias = j.identity_bias(score, bad, inside)
+    assert (bias.subgroup, bias.bpsn, bias.bnsp) == (1.0, 0.25, 1.0)
+
+
+def test_named_groups_are_corrected_for_their_number():
+    p = [j.two_sided_p(30, 100, 10, 100), j.two_sided_p(12, 100, 10, 100), j.two_sided_p(0, 50, 0, 60)]
+    assert p[0] == pytest.approx(0.00041, abs=2e-5) and p[2] == 1
+    assert holm(p)[0] == pytest.approx(3 * p[0])
