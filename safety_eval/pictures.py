@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
 from safety_eval import charts, wording
+from safety_eval.charts_density import density_chart, scored
 from safety_eval.charts_two_axes import Axis, Point, matched, two_axes
 from safety_eval.records import Estimate
 from safety_eval.run import Run
@@ -56,6 +57,12 @@ PAIRS = (
 """Metrics that stand in one picture where a task has both."""
 
 
+RISK = "risk"
+"""The score, 0 safe to 1 harmful, that is drawn as a density."""
+INTENTS = ("stratum", "intent")
+"""Design factors or group axes that name the intent, the first that a prompt has."""
+
+
 def of_run(run: Run) -> Iterator[Drawn]:
     """The pictures of a run, by task, in the order of the report."""
     everything = run.estimate_records()
@@ -67,6 +74,22 @@ def of_run(run: Run) -> Iterator[Drawn]:
             points = matched(_metric(mine, pair.x), _metric(mine, pair.y), pair.prefix)
             if any(p.measured for p in points):
                 yield _drawn_pair(run, task, pair, points)
+        yield from _densities(run, task)
+
+
+def _densities(run: Run, task: str) -> Iterator[Drawn]:
+    """Risk scores by intent, one picture for each scorer that gave them."""
+    if not any(RISK in metric.needs for metric in run.task(task).metrics):
+        return
+    rows = run.measured(task)
+    named = str(run.config["tasks"][task].get("title") or wording.name(task))
+    facts = wording.facts(run.config)
+    for scorer in dict.fromkeys(s for row in rows for s, values in row.values.items() if RISK in values):
+        curves = scored(rows, scorer, RISK, INTENTS, facts.model or "this model")
+        alone = replace(facts, instruments={scorer: facts.instruments.get(scorer, scorer)})
+        made = density_chart(curves, alone, f"{named}: risk of the answers by intent")
+        words = ", ".join(f"{wording.name(c.intent)} n={len(c.scores)}" for c in curves)
+        yield Drawn(task, f"{task}.{RISK}-by-intent.{scorer}", made, f"{named}: densities of risk; {words}.")
 
 
 def _metric(estimates: Sequence[Estimate], metric: str) -> list[Estimate]:

@@ -22,7 +22,7 @@ LAYERS = (
     "sources data measures truthfulqa intents metrics published answers",
     "engines.* scorers.* tasks.* suites",
     "run resolve merge pipeline",
-    "verdict chart_style charts charts_two_axes tables compare audit",
+    "verdict chart_style charts charts_two_axes charts_density tables compare audit",
     "conditions rules case pictures report_parts report signoff evidence.* export.*",
     "doctor api",
     "progress show cli_options cli_read cli",
