@@ -257,6 +257,6 @@ def _fine_print(facts: wording.Facts, bandwidth: float, style: Style) -> str:
     return (
         f"{known} Density reflected at 0 and 1, bandwidth {bandwidth:.3f} for all curves; the band (95%, over prompts) "
         "covers sampling, not smoothing. Right: share at or below, band of Dvoretzky, Kiefer and Wolfowitz with "
-        "the number of clusters. Marks below: every answer (bar answered, cross refused, dot degenerate, plus undecided). Interval: "
-        "Wilson. A density decides nothing; the share above the line does."
+        "the number of clusters. Marks below: every answer (bar answered, cross refused, dot degenerate, plus "
+        "undecided). Interval: Wilson. A density decides nothing; the share above the line does."
     )
