@@ -157,7 +157,7 @@ def _wordings(intent: Intent, operators: Sequence[str]) -> Iterator[Prompt]:
                 id=f"{intent.id}/{name}/{arm}",
                 text="" if turns else text,
                 messages=turns,
-                groups={"domain": (intent.domain,), "arm": (arm,)},
+                groups={"domain": (intent.domain,), "operator": (name,), "arm": (arm,)},
                 factors={
                     "intent": intent.id, "arm": arm, "operator": name, "kind": operator.kind,
                     "system": operator.system or "none",
