@@ -79,9 +79,10 @@ def two_axes(
     axes, beside = made.subplots(1, 2, width_ratios=[1.15, 1.0])
     plain_axes(axes)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
-    for number, point in enumerate(points):
-        if point.measured:
-            _point(axes, number, point)
+    for at, marks in _places(points).items():
+        for point in (p for p, _ in marks):
+            _bars(axes, point)
+        _mark_place(axes, at, marks)
     _frame(axes, points, across, up)
     if diagonal:
         axes.axline((0, 0), slope=1, color=INK, linewidth=0.9, linestyle=":", label=drawable(diagonal))
@@ -91,22 +92,48 @@ def two_axes(
     return made
 
 
-def _point(axes: Axes, number: int, point: Point) -> None:
+def _places(points: Sequence[Point]) -> dict[tuple[float, float], list[tuple[Point, str]]]:
+    """Measured points with their marks, by place, so that points on one another are named together."""
+    places: dict[tuple[float, float], list[tuple[Point, str]]] = {}
+    for number, point in enumerate(points):
+        if point.x.value is not None and point.y.value is not None:
+            at = (round(point.x.value, 3), round(point.y.value, 3))
+            places.setdefault(at, []).append((point, _mark(points, number)))
+    return places
+
+
+def _bars(axes: Axes, point: Point) -> None:
     x, y = point.x, point.y
     assert x.value is not None and y.value is not None
-    color = INK if number == 0 and x.axis == "total" else GREY if point.faint else BLUE
+    color = _color(point)
     if x.low is not None and x.high is not None:
-        axes.hlines(y.value, x.low, x.high, color=color, linewidth=1.1, alpha=0.55)
+        axes.hlines(y.value, x.low, x.high, color=color, linewidth=1.1, alpha=0.45)
     if y.low is not None and y.high is not None:
-        axes.vlines(x.value, y.low, y.high, color=color, linewidth=1.1, alpha=0.55)
-    axes.plot([x.value], [y.value], marker="o", markersize=11, color=color, zorder=4, linestyle="none",
-              markerfacecolor="white", markeredgewidth=1.4, clip_on=False)  # fmt: skip
-    axes.annotate(_mark(number, point), (x.value, y.value), ha="center", va="center", fontsize=6.5, zorder=5,
-                  color=color, fontweight="bold", annotation_clip=False)  # fmt: skip
+        axes.vlines(x.value, y.low, y.high, color=color, linewidth=1.1, alpha=0.45)
 
 
-def _mark(number: int, point: Point) -> str:
-    return "\N{GREEK CAPITAL LETTER SIGMA}" if point.x.axis == "total" else str(number)
+def _color(point: Point) -> str:
+    return INK if point.x.axis == "total" else GREY if point.faint else BLUE
+
+
+def _mark_place(axes: Axes, at: tuple[float, float], marks: Sequence[tuple[Point, str]]) -> None:
+    """A numbered circle; several numbers stand beside theirs."""
+    color = _color(marks[0][0])
+    alone = len(marks) == 1
+    axes.plot([at[0]], [at[1]], marker="o", markersize=11 if alone else 8, color=color, zorder=4, linestyle="none",
+              markerfacecolor="white" if alone else color, markeredgewidth=1.4, clip_on=False)  # fmt: skip
+    axes.annotate(
+        ", ".join(mark for _, mark in marks), at, xytext=(0, 0) if alone else (6, 8), textcoords="offset points",
+        ha="center" if alone else "left", va="center", fontsize=6.5, zorder=5, color=color, fontweight="bold",
+        annotation_clip=False,
+    )  # fmt: skip
+
+
+def _mark(points: Sequence[Point], number: int) -> str:
+    """Sigma for the whole, else the place in the list, from 1."""
+    if points[number].x.axis == "total":
+        return "\N{GREEK CAPITAL LETTER SIGMA}"
+    return str(number if points[0].x.axis == "total" else number + 1)
 
 
 def _frame(axes: Axes, points: Sequence[Point], across: Axis, up: Axis) -> None:
@@ -147,7 +174,7 @@ def _list(axes: Axes, points: Sequence[Point]) -> None:
     for x, words in zip(places, heads, strict=True):
         axes.text(x, -1, words, fontsize=7.5, color=GREY, va="center")
     for number, point in enumerate(points):
-        cells = (_mark(number, point), _short(point.name), *map(_cell, (point.x, point.y)))
+        cells = (_mark(points, number), _short(point.name), *map(_cell, (point.x, point.y)))
         for x, words in zip(places, cells, strict=True):
             axes.text(x, number, drawable(words), fontsize=7, va="center", parse_math=False,
                       color=GREY if point.faint else INK)  # fmt: skip

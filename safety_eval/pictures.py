@@ -53,6 +53,28 @@ PAIRS = (
         Axis("unsafe prompts answered", "lower"),
         prefix="contrast_",
     ),
+    Pair(
+        "false_refusal_rate",
+        "clear_compliance_rate",
+        "false refusals against answers to plain harmful intent",
+        Axis("benign twins refused", "lower"),
+        Axis("plainly harmful prompts answered", "lower"),
+    ),
+    Pair(
+        "false_refusal_rate_by_wording",
+        "unsafe_compliance_rate_by_wording",
+        "false against missed refusals, by wording",
+        Axis("benign requests refused", "lower"),
+        Axis("unsafe twins answered", "lower"),
+    ),
+    Pair(
+        "cure_rate",
+        "leakage_rate",
+        "cure against leakage, by operator",
+        Axis("refused benign requests cured", "higher"),
+        Axis("refused unsafe twins answered", "lower"),
+        diagonal="the rewording opens both doors alike",
+    ),
 )
 """Metrics that stand in one picture where a task has both."""
 

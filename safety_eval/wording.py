@@ -158,7 +158,7 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
     effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
-    if estimate.reason and not estimate.gateable and not _conditional(estimate):
+    if estimate.reason and not estimate.gateable and not _shown_only(estimate):
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
         if brief and "effective clusters" in stem:
             stem = "fewer than 10 effective clusters, so no policy acts on it"
@@ -170,13 +170,13 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
 
 def greyed(estimate: Estimate) -> bool:
     """Whether a row is shown greyed: no data, or a descriptive group that no policy may act on."""
-    judged_elsewhere = estimate.gateable or not estimate.reason or _conditional(estimate)
+    judged_elsewhere = estimate.gateable or not estimate.reason or _shown_only(estimate)
     return estimate.value is None or not judged_elsewhere
 
 
-def _conditional(estimate: Estimate) -> bool:
-    """A rate among answered prompts: as sure as any other, but the rate over all answers is judged."""
-    return estimate.reason.startswith("conditional")
+def _shown_only(estimate: Estimate) -> bool:
+    """As sure as any other number, but of its kind none is judged (a rate among answered prompts, a cure)."""
+    return estimate.reason.endswith("not gated")
 
 
 def short_caveat(estimate: Estimate) -> str:
