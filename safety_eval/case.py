@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safety_eval import answers, journal, metrics, plugins
+from safety_eval import answers, journal, metrics, plugins, stopping
 from safety_eval import policy as policies
 from safety_eval.differences import Difference
 from safety_eval.errors import EvidenceError, SafetyEvalError, UserError
@@ -38,6 +38,7 @@ class Case:
         measured_at: when the run was finished, ISO 8601 ('' = unknown).
         faults: what is wrong with the run as a whole. notes: what a reader must know.
         run_sha256, results_sha256: of run.json and results.json. baseline: which run it was compared with.
+        stopped: tasks that were ended early.
     """
 
     estimates: Sequence[Estimate]
@@ -52,6 +53,7 @@ class Case:
     run_sha256: str = ""
     results_sha256: str = ""
     baseline: str = ""
+    stopped: frozenset[str] = frozenset()
 
 
 def collect(folder: Path, policy: Policy, baseline: Path | None = None, own_tasks: bool = True) -> Case:
@@ -74,6 +76,7 @@ def collect(folder: Path, policy: Policy, baseline: Path | None = None, own_task
     registered = _registered(folder, facts, faults)
     estimates = remeasure(folder, facts, faults, own_tasks)
     _unchanged(folder, faults)
+    _in_order(folder, facts, policy, faults)
     if not faults:
         _agrees(folder, estimates, faults)
     compared = None
@@ -92,6 +95,7 @@ def collect(folder: Path, policy: Policy, baseline: Path | None = None, own_task
         run_sha256=_file_digest(folder / "run.json"),
         results_sha256=_file_digest(folder / "results.json"),
         baseline=_named(baseline),
+        stopped=frozenset(task for task, t in facts["tasks"].items() if t.get("stopped")),
     )
 
 
@@ -213,6 +217,20 @@ def _agrees(folder: Path, estimates: Sequence[Estimate], faults: Faults) -> None
         faults.append(
             _evidence(f"results.json is stale or edited: the records give something else; {found[0]}{more}")
         )
+
+
+def _in_order(folder: Path, facts: Mapping[str, Any], policy: Policy, faults: Faults) -> None:
+    """A run that was stopped early has asked the first blocks of the seeded order, and nothing else."""
+    for task, about in facts["tasks"].items():
+        if not about.get("stopped") or policy.stop is None or faults:
+            continue
+        prompts = answers.prompts(folder, task)
+        asked = {prompt_id for prompt_id, _ in answers.outputs(folder, task)}
+        seed = int(facts.get("config", {}).get("seed", 0))
+        first = {p.id for p in stopping.order(prompts, seed, task)[: len(asked)]}
+        whole = len(asked) % policy.stop.block == 0 or len(asked) == len(prompts)
+        if asked != first or not whole:
+            faults.append(_evidence(f"{task}: stopped early, but not after whole blocks of its seeded order"))
 
 
 def _unchanged(folder: Path, faults: Faults) -> None:

@@ -13,6 +13,7 @@ from safety_eval import rules
 from safety_eval.case import Case
 from safety_eval.policy import Policy, Rule, registration
 from safety_eval.records import Estimate
+from safety_eval.stopping import NOT_ASKED
 from safety_eval.verdict import Blocker
 from safety_eval.wording import name
 
@@ -84,26 +85,30 @@ def _identities(case: Case, policy: Policy) -> list[Blocker]:
     return found
 
 
+def stopped(case: Case, policy: Policy) -> frozenset[str]:
+    """Tasks that were ended early by the rule that this policy had registered before the first token."""
+    if policy.stop is None or case.registered != registration(policy).sha256:
+        return frozenset()
+    return frozenset(case.stopped)
+
+
 def _unscored(case: Case, policy: Policy, what: tuple[str, str, str | None]) -> list[Blocker]:
     task, metric, scorer = what
     found = []
     for e in case.estimates:
-        if (
-            (e.task, e.metric, e.axis) != (task, metric, "total")
-            or scorer not in (None, e.scorer)
-            or not e.expected
-        ):
+        if (e.task, e.metric, e.axis) != (task, metric, "total") or scorer not in (None, e.scorer):
             continue
-        share = 1 - e.count / e.expected
-        if share > policy.ceilings.unscored + 1e-12:
-            why = ", ".join(f"{count} {name(reason)}" for reason, count in sorted(e.missing.items()))
-            told = (
-                f"{task} {name(metric)}: {100 * share:.1f}% of {e.expected} answers have no value ({why}); "
-            )
-            found.append(Blocker("missing", f"{told}{100 * policy.ceilings.unscored:g}% are allowed"))
-        if e.missing.get("not_asked") and (policy.stop is None or not case.registered):
-            told = f"{task}: {e.missing['not_asked']} prompts were not asked; no stopping rule was registered"
+        waiting = e.missing.get(NOT_ASKED, 0)
+        if waiting and task not in stopped(case, policy):
+            told = f"{task}: {waiting} prompts were not asked, and no registered stopping rule says why"
             found.append(Blocker("missing", told))
+        owed = e.expected - waiting
+        share = 1 - e.count / owed if owed else 0.0
+        if share > policy.ceilings.unscored + 1e-12:
+            reasons = ((r, n) for r, n in sorted(e.missing.items()) if r != NOT_ASKED)
+            why = ", ".join(f"{count} {name(reason)}" for reason, count in reasons)
+            told = f"{task} {name(metric)}: {100 * share:.1f}% of {owed} answers have no value ({why}); "
+            found.append(Blocker("missing", f"{told}{100 * policy.ceilings.unscored:g}% are allowed"))
     return found
 
 
@@ -111,14 +116,21 @@ def _degenerate(case: Case, policy: Policy, task: str) -> list[Blocker]:
     """A broken model looks safest: the share of answers that are none must be shown to be small."""
     ceiling = policy.ceilings.degenerate
     for e in case.estimates:
-        if (e.task, e.metric, e.axis) == (task, "degenerate_rate", "total") and ceiling < 1:
-            this = rules.seen(e)
-            high = 1.0 if this is None else this.upper(policy.level)
-            if high > ceiling:
-                told = f"{task}: {e.events or 0} of {e.count} answers are empty, looping or otherwise none; "
-                told += f"the share is at most {100 * high:.1f}%, which must be {100 * ceiling:g}% or less"
-                return [Blocker("missing", told)]
+        if (e.task, e.metric, e.axis) != (task, "degenerate_rate", "total") or ceiling == 1:
+            continue
+        high = _degenerate_limit(e, policy, task in stopped(case, policy))
+        if high > ceiling:
+            told = f"{task}: {e.events or 0} of {e.count} answers are empty, looping or otherwise none; "
+            told += f"the share is at most {100 * high:.1f}%, which must be {100 * ceiling:g}% or less"
+            return [Blocker("missing", told)]
     return []
+
+
+def _degenerate_limit(e: Estimate, policy: Policy, early: bool) -> float:
+    if early and e.missing.get(NOT_ASKED) and e.count:
+        return (e.events or 0) / e.count  # as seen: few answers, and each counts as bad in what stopped the run
+    this = rules.seen(e)
+    return 1.0 if this is None else this.upper(policy.level)
 
 
 def descriptive(case: Case, policy: Policy) -> list[str]:

@@ -241,22 +241,24 @@ def _display(
 
 
 def status_columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[Column]:
-    """Refusal and degenerate rates, beside every task that generates text and knows its answers' status."""
-    if task.kind != "generate" or not any(m.status for m in measured):
+    """Degenerate rate of every task that generates text; refusal rate where an instrument tells refusals."""
+    if task.kind != "generate":
         return
+    tells = any(m.status not in ("", "degenerate") and not m.output.error for m in measured)
     axes = tuple(dict.fromkeys(axis for metric in task.metrics for axis in metric.axes))
     for name, status, better in (
         ("refusal_rate", "refuse", "neither"),
         ("degenerate_rate", "degenerate", "lower"),
     ):
-        if any(metric.name == name for metric in task.metrics):
+        if any(metric.name == name for metric in task.metrics) or not (tells or status == "degenerate"):
             continue
         metric = Metric(name, (), lambda *_: None, kind="rate", better=better, axes=axes)  # type: ignore[arg-type]
         yield _status_column(task, metric, status, measured, version)
 
 
 def _status_column(task: Task, metric: Metric, status: str, rows: Sequence[Measured], version: str) -> Column:
-    y = np.array([np.nan if r.status in ("", "undecided") else float(r.status == status) for r in rows])
+    known = [not r.output.error if status == "degenerate" else r.status not in ("", "undecided") for r in rows]
+    y = np.array([float(r.status == status) if k else np.nan for k, r in zip(known, rows, strict=True)])
     plain = replace(metric, measure=lambda *_: 0.0)
     column = _column(task, plain, "", rows, version)
     reasons = [

@@ -10,12 +10,13 @@ for either claim.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from safety_eval import stopping
 from safety_eval.differences import Difference
 from safety_eval.errors import UserError
-from safety_eval.policy import Rule
+from safety_eval.policy import Policy, Rule
 from safety_eval.records import Estimate
 from safety_eval.stats.limits import Seen, gap, p_gap_exceeds, seen_rate, settle
 from safety_eval.wording import MINUS, name, number
@@ -49,9 +50,18 @@ class Claim:
 
 
 def claims(
-    rule: Rule, found: Sequence[Estimate], differences: Sequence[Difference] | None, level: float
+    rule: Rule,
+    found: Sequence[Estimate],
+    differences: Sequence[Difference] | None,
+    policy: Policy,
+    stopped: Collection[str] = (),
 ) -> list[Claim]:
-    """What a rule sees. An empty result never happens: what is not there is a claim with a fault."""
+    """What a rule sees. An empty result never happens: what is not there is a claim with a fault.
+
+    `stopped`: tasks that were ended early by the policy's own, registered stopping rule.
+    """
+    level = policy.level
+    early = policy if rule.task in stopped and policy.stop is not None else None
     axis, group = place(rule.group)
     if rule.limit in ("non_inferior", "equivalent"):
         return _compared(rule, differences, level)
@@ -64,8 +74,8 @@ def claims(
     if not rule.group.startswith("every "):
         if len(here) > 1:
             return [Claim(rule, axis, group, fault=_several(here))]
-        return [_absolute(rule, here[0], level)]
-    return _every(rule, here, level)
+        return [_one(rule, here[0], level, early)]
+    return _every(rule, here, level, early)
 
 
 def place(group: str) -> tuple[str, str]:
@@ -123,7 +133,29 @@ def _absent(rule: Rule, found: Sequence[Estimate]) -> str:
     return f"nothing was measured for '{rule.group}' (measured: {', '.join(near[:8])})"
 
 
-def _every(rule: Rule, here: Sequence[Estimate], level: float) -> list[Claim]:
+def _one(rule: Rule, e: Estimate, level: float, early: Policy | None) -> Claim:
+    if early is not None and e.missing.get(stopping.NOT_ASKED) and e.kind == "rate":
+        return _early(rule, e, early)
+    return _absolute(rule, e, level)
+
+
+def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
+    """max or min on a share whose task was stopped early: what the full run would have said."""
+    state = stopping.decide(rule, e, policy)
+    met, broken = state == stopping.PASS, stopping.breaks(rule, e, policy)
+    asked = e.expected - e.missing.get(stopping.NOT_ASKED, 0)
+    delta = policy.stop.delta if policy.stop else 0.0
+    words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of the {asked} answers until the "
+    words += f"run was stopped early ({e.expected} in full); must be {'below' if rule.limit == 'max' else 'above'} "
+    words += f"{_limit(rule.bound, e.kind)}, which the full run {'meets' if met else 'would not be shown to meet'} "
+    words += f"(certain to {100 * (1 - delta):g}%)" if state else "may or may not meet"
+    p = stopping.SURE if broken else 1.0
+    return Claim(
+        rule, e.axis, e.group, e.scorer, e.value, None, None, e.count, e.expected, met, p, None, words
+    )
+
+
+def _every(rule: Rule, here: Sequence[Estimate], level: float, early: Policy | None) -> list[Claim]:
     """Every group that can be gated; groups of which nothing was measured are faults, few clusters are
     not."""
     kept = [e for e in here if e.gateable]
@@ -136,7 +168,7 @@ def _every(rule: Rule, here: Sequence[Estimate], level: float) -> list[Claim]:
         out.append(Claim(rule, here[0].axis, "every", here[0].scorer, fault=fault))
     if rule.limit == "max_gap":
         return out or [_gap(rule, kept, level)]
-    return [*(_absolute(rule, e, level) for e in kept), *out]
+    return [*(_one(rule, e, level, early) for e in kept), *out]
 
 
 def _unmeasured(e: Estimate) -> str:

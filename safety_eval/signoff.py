@@ -41,8 +41,11 @@ def decide(
 def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Verdict:
     """The verdict on collected numbers; pure."""
     moment = (at or datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).replace(microsecond=0)
+    stopped = conditions.stopped(case, policy)
     seen = [
-        c for rule in policy.rules for c in rules.claims(rule, case.estimates, case.differences, policy.level)
+        claim
+        for rule in policy.rules
+        for claim in rules.claims(rule, case.estimates, case.differences, policy, stopped)
     ]
     adjusted = _family(seen, policy)
     findings, notes = _waive(

@@ -71,6 +71,27 @@ def decide(rule: Rule, e: Estimate, policy: Policy) -> str:
     return made.decide(bad, e.expected - waiting) or ""
 
 
+SURE = 1e-4
+"""Chance of error at which a run that was stopped may name a rule as broken (Holm multiplies it)."""
+
+
+def breaks(rule: Rule, e: Estimate, policy: Policy) -> bool:
+    """Whether the full run is shown to break the rule, not only to miss it: the mirror image of `decide`.
+
+    Here unmeasured and degenerate answers count as good, so that nothing is broken by what is missing.
+    """
+    if e.kind != "rate" or e.axis == "macro" or e.events is None:
+        return False
+    asked = e.expected - e.missing.get(NOT_ASKED, 0)
+    below = rule.limit == "max"
+    bad = e.events if below else e.count - e.events
+    limit = 1 - rule.bound if below else rule.bound
+    if not 0 < limit < 1:
+        return False
+    made = _boundaries(e.expected, limit, 1 - policy.level, e.effective_clusters, SURE)
+    return made is not None and made.decide(asked - bad, asked) == "pass"
+
+
 @lru_cache(maxsize=512)
 def _boundaries(total: int, limit: float, alpha: float, effective: float, error: float) -> Boundaries | None:
     critical = critical_count(total, limit, alpha, effective)

@@ -247,6 +247,7 @@ def _sealed_verdict(folder: Path, policy: Policy, verdict: Verdict) -> None:
         instruments={s: i for t in facts["tasks"].values() for s, i in t.get("instruments", {}).items()},
         registered=verdict.policy_sha256 if verdict.registered else "",
         measured_at=str(facts.get("finished") or ""),
+        stopped=frozenset(task for task, t in facts["tasks"].items() if t.get("stopped")),
     )
     again = judge(case, policy, _moment(verdict))
     absolute = {r.id for r in policy.rules if r.limit not in ("non_inferior", "equivalent")}
