@@ -80,7 +80,15 @@ def comparison(
         raise UserError(
             f"a margin for {', '.join(sorted(unknown))}, which was not compared", f"Compared: {known}."
         )
-    return Comparison(_who(run), _who(baseline), ground, tuple(read(found, margins)), tuple(apart))
+    rows = [_told(d, apart) for d in read(found, margins)]
+    return Comparison(_who(run), _who(baseline), ground, tuple(rows), tuple(apart))
+
+
+def _told(d: Difference, apart: Sequence[Decomposition]) -> Difference:
+    """The row with what its decomposition says of refusing, so that nobody reads 'better' alone."""
+    place = (d.task, d.metric, d.scorer, d.axis, d.group)
+    words = next((p.reading for p in apart if place == (p.task, p.metric, p.scorer, p.axis, p.group)), "")
+    return replace(d, reading=f"{d.reading}; {words}") if words else d
 
 
 def write(folder: Path, made: Comparison) -> Path:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from safety_eval import verdict as decided
 from safety_eval.api import Unfinished
+from safety_eval.compare import Comparison
 from safety_eval.run import Run
 from safety_eval.verdict import Verdict
 
@@ -72,3 +73,13 @@ def verdict(found: Verdict) -> int:
     """The verdict with each rule and the number that it saw; returns the exit code."""
     console().print(decided.table(found), markup=False, soft_wrap=True)
     return {"approved": 0, "rejected": 3}.get(found.decision, 4)
+
+
+def comparison(found: Run, made: Comparison) -> None:
+    """What changed, and where the whole comparison lies."""
+    from safety_eval import comparison_table, tables
+
+    out = console()
+    for table in comparison_table.comparison_tables(made):
+        out.print(tables.rich_table(table))
+    out.print(f"every row: {found.folder / 'compare.json'}", markup=False, soft_wrap=True)

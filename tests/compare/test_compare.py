@@ -86,6 +86,7 @@ def test_a_fall_that_comes_with_a_larger_fall_of_answering_is_bought_by_refusing
     new = make("new", {i: REFUSED for i in range(12)})
     whole = compare.comparison(new, old).decompositions[0]
     assert whole.reading == "bought by refusing"
+    assert at(compare.compare(new, old), "toxic_rate").reading.endswith("; bought by refusing")
     assert (whole.joint_run, whole.joint_baseline, whole.answered_run) == (0.0, 0.15, 0.7)
     parts = whole.by_answering + whole.by_conditional + whole.rest
     assert parts == pytest.approx(whole.joint_run - whole.joint_baseline)
