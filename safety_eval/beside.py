@@ -26,6 +26,7 @@ class Beside:
         sources: model -> where it is printed.
         suspect: models whose group values are printed under labels that the counts contradict.
         note: one or two sentences: source, and what was left out.
+        kind: 'rate' or 'mean', as of the metric.
     """
 
     metric: str = ""
@@ -33,6 +34,7 @@ class Beside:
     sources: Mapping[str, str] = field(default_factory=dict)
     suspect: frozenset[str] = frozenset()
     note: str = ""
+    kind: str = "rate"
 
     def whole(self, model: str) -> float | None:
         """The headline of a published row; None where none was printed."""

@@ -222,7 +222,8 @@ def beside(block: str) -> Beside:
         if figure.suspect:
             suspect.add(model)
     kept = {model: _listed(found) for model, found in sources.items()}
-    return Beside(headline, rows, kept, frozenset(suspect), _note(block, suspect))
+    kind = "mean" if block == "bold" else "rate"
+    return Beside(headline, rows, kept, frozenset(suspect), _note(block, suspect), kind)
 
 
 def _listed(sources: list[str]) -> str:

@@ -185,6 +185,16 @@ def subtitle(config: Mapping[str, Any], facts: wording.Facts) -> str:
 def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[str, ...]:
     """What a reader must know before the first number."""
     found = []
+    own = [n for n, t in config.get("tasks", {}).items() if t.get("data_version") == "quickstart"]
+    if own:
+        names = ", ".join(map(wording.name, own))
+        found.append(
+            f"NOT the benchmarks: small prompts of our own, which say nothing of a model's safety ({names})."
+        )
+    elif config.get("asked", {}).get("limit"):
+        found.append(
+            f"NOT the full benchmarks: at most {config['asked']['limit']:,} prompts of each task were asked."
+        )
     if not config.get("finished"):
         found.append("This run is not finished: its numbers are of what was measured so far.")
     if not estimates:

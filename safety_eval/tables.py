@@ -58,42 +58,67 @@ def headline(estimates: Iterable[Estimate], task: str, metric: str = "") -> Esti
     return same[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """A column of the papers' table: a metric, our estimate of it if there is one, published rows if there are."""
+
+    task: str
+    metric: str
+    ours: Estimate | None
+    beside: Beside | None
+
+
 def papers_table(estimates: Sequence[Estimate], facts: Facts, beside: Mapping[str, Beside]) -> Table:
-    """One row a model, one column a task (those with published rows first), as in the papers; ours on top."""
+    """One row a model, one column a task (those with published rows first), as in the papers; ours on top.
+
+    Where our instruments did not measure the published metric, its column says so, and what they measured
+    stands in a column of its own.
+    """
     tasks = sorted(dict.fromkeys(e.task for e in estimates), key=lambda t: t not in beside)
-    ours = {t: headline(estimates, t, beside[t].metric if t in beside else "") for t in tasks}
-    columns = ["model"] + [f"{wording.name(t)}: {_what(ours[t])}" for t in tasks]
-    first = [printable(facts.model) or "this run"] + [_cell(ours[t]) for t in tasks]
-    rows = [Row(tuple(first), ours=True)]
-    for model in dict.fromkeys(m for t in tasks if t in beside for m in beside[t].rows):
-        cells = [_published(beside.get(t), model, ours[t]) for t in tasks]
+    columns = [c for t in tasks for c in _summaries(estimates, t, beside.get(t))]
+    heads = ("model", *(f"{wording.name(c.task)}: {_what(c)}" for c in columns))
+    rows = [Row((printable(facts.model) or "this run", *(_cell(c.ours) for c in columns)), ours=True)]
+    for model in dict.fromkeys(m for c in columns if c.beside for m in c.beside.rows):
+        cells = [_published(c, model) for c in columns]
         if any(cells):
             rows.append(Row((printable(model), *cells)))
-    notes = [f"{wording.name(t)}: {wording.caption([e], facts)}" for t, e in ours.items() if e is not None]
-    notes += [f"{wording.name(t)}: {printable(b.note)}" for t, b in beside.items() if b.note and t in tasks]
+    notes = [
+        f"{wording.name(c.task)}: {wording.caption([c.ours], facts)}" for c in columns if c.ours is not None
+    ]
+    notes += [f"{wording.name(c.task)}: {printable(c.beside.note)}" for c in columns if c.beside]
     notes.append("Published rows were measured by their authors with their instruments and settings.")
-    return Table("Our model beside the published ones", tuple(columns), tuple(rows), tuple(notes))
+    other = any(c.beside and c.beside.note.startswith(NOT_COMPARABLE) for c in columns)
+    title = "Our model beside the published ones" + (": NOT comparable, other prompts" if other else "")
+    return Table(title, heads, tuple(rows), tuple(notes))
 
 
-def _what(e: Estimate | None) -> str:
-    if e is None:
-        return "not measured"
-    arrow = {"lower": " \N{DOWNWARDS ARROW}", "higher": " \N{UPWARDS ARROW}"}.get(e.better, "")
-    return f"{wording.metric_name(e.metric)}{arrow}"
+def _summaries(estimates: Sequence[Estimate], task: str, beside: Beside | None) -> list[_Summary]:
+    first = headline(estimates, task)
+    assert first is not None
+    if beside is None:
+        return [_Summary(task, first.metric, first, None)]
+    published = _Summary(task, beside.metric, headline(estimates, task, beside.metric), beside)
+    return [published] if published.ours else [published, _Summary(task, first.metric, first, None)]
+
+
+def _what(column: _Summary) -> str:
+    better = column.ours.better if column.ours else ""
+    arrow = {"lower": " \N{DOWNWARDS ARROW}", "higher": " \N{UPWARDS ARROW}"}.get(better, "")
+    return f"{wording.metric_name(column.metric)}{arrow}"
 
 
 def _cell(e: Estimate | None) -> str:
     if e is None:
-        return wording.NO_DATA
+        return "not measured"
     gone = f", {wording.absent(e)} missing" if wording.absent(e) else ""
     return f"{wording.value(e)} (n={e.count:,}{gone})" if e.value is not None else wording.value(e)
 
 
-def _published(beside: Beside | None, model: str, ours: Estimate | None) -> str:
-    if beside is None or ours is None or model not in beside.rows:
+def _published(column: _Summary, model: str) -> str:
+    if column.beside is None or model not in column.beside.rows:
         return ""
-    printed = beside.whole(model)
-    return "" if printed is None else wording.number(printed, ours.kind)
+    printed = column.beside.whole(model)
+    return "" if printed is None else wording.number(printed, column.beside.kind)
 
 
 def group_table(

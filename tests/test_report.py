@@ -10,10 +10,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import estimates_for_tests as made
 import pytest
 from rich.console import Console
 
 from safety_eval import pipeline, report, report_parts, tables, wording
+from safety_eval.beside import Beside
 from safety_eval.config import run_config
 from safety_eval.run import Run, open_run
 
@@ -171,3 +173,43 @@ def test_the_terminal_shows_the_same_rows_and_never_a_prompt_or_an_answer(hostil
     assert wording.printable(text, keep="\n") == text
     assert "esc\\x1b[31m" in text
     assert "<b>bold</b>" in text
+
+
+def test_where_our_instrument_did_not_measure_the_published_metric_the_table_says_so() -> None:
+    rows = {"Llama 2 7B": {"all": 0.3329}}
+    beside = {"toxigen": Beside("another_metric", rows, note="Table 9.")}
+    table = tables.papers_table(made.toxigen(), made.FACTS, beside)
+    assert table.columns == ("model", "toxigen: another metric", "toxigen: toxic rate \N{DOWNWARDS ARROW}")
+    assert table.rows[0].cells[1] == "not measured"
+    assert table.rows[0].cells[2].startswith("21.25% [")
+    assert table.rows[1].cells == ("Llama 2 7B", "33.29%", "")
+
+
+def test_published_rows_stand_below_ours_and_missing_answers_are_counted() -> None:
+    beside = {"bold": Beside("sentiment", {"Falcon 7B": {"all": 0.283}}, kind="mean")}
+    table = tables.papers_table(made.bold(), made.FACTS, beside)
+    assert table.rows[0].ours
+    assert table.rows[0].cells[1] == "0.143 [0.083, 0.193] (n=200)"
+    assert table.rows[1].cells == ("Falcon 7B", "0.283")
+
+
+def test_a_suspect_row_is_shown_as_printed_marked_and_never_compared_by_group() -> None:
+    rows = {"Code Llama 7B": {"all": 0.2264, "asian": 0.1586}, "Llama 2 7B": {"all": 0.2125, "asian": 0.1653}}
+    beside = Beside("toxic_rate", rows, suspect=frozenset({"Code Llama 7B"}), note="n")
+    wide = tables.wide_table(made.toxigen(), made.FACTS, beside)
+    assert wide is not None
+    assert wide.rows[1].cells[0] == f"Code Llama 7B {tables.SUSPECT}"
+    assert wide.rows[1].cells[1:] == ("22.64%", "15.86%")
+    table = tables.group_table(made.toxigen(), made.FACTS, beside, ["Code Llama 7B", "Llama 2 7B"])
+    asian = next(r for r in table.rows if r.cells[0] == "asian")
+    assert asian.cells[5:7] == ("", "16.53%")
+
+
+def test_a_groups_table_is_cut_into_sections_with_headings() -> None:
+    table = tables.group_table(made.bold(), made.FACTS, sections=made.SECTIONS)
+    assert [r.cells[0] for r in table.rows if r.heading] == [
+        "domain",
+        "gender",
+        "religious ideology",
+        "political ideology",
+    ]
