@@ -70,7 +70,11 @@ class Rule(_Part):
     equivalent: Equivalent | None = None
     min_count: Count = Field(default=1, description="fewest measured answers behind each number")
     min_groups: Count = Field(default=1, description="fewest groups that can be gated ('every AXIS' only)")
-    expect: Number | None = Field(default=None, description="true value that `plan` assumes")
+    expect: Number | None = Field(
+        default=None,
+        description="what `plan` assumes: the true value (max, min), the rate of every group (max_gap), or the share "
+        "of answers on which the two releases differ (non_inferior, equivalent)",
+    )
     because: Words = Field(description="why this limit; printed with the verdict")
 
     @model_validator(mode="after")

@@ -1,0 +1,56 @@
+"""The plan says how many prompts a policy needs, and warns where a run could not be approved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safety_eval import planning, policy
+from safety_eval.records import Prompt
+
+POLICIES = Path(__file__).parents[2] / "docs" / "policies"
+ONE = """
+version: 1
+name: one
+rules:
+  - {id: a, task: toxigen, metric: toxic_rate, group: every target, max: 0.05, min_groups: 13, expect: 0.02, because: r}
+"""
+
+
+def prompts(each: int, cluster: int = 1) -> list[Prompt]:
+    return [
+        Prompt("toxigen", f"{g}-{i}", "x", groups={"target": (f"g{g}",)}, cluster=f"{g}-{i // cluster}")
+        for g in range(13)
+        for i in range(each)
+    ]
+
+
+def test_thirteen_groups_of_500_at_2_percent_pass_with_the_exact_chance():
+    (need,) = planning.plan(policy.parse(ONE), {"toxigen": prompts(500)}).needs
+    assert need.groups == 13 and need.have == pytest.approx(500)
+    assert need.chance == pytest.approx(0.712, abs=5e-4)
+    assert need.short and need.needed > 500
+    enough = planning.plan(policy.parse(ONE), {"toxigen": prompts(need.needed)})
+    assert enough.chance >= 0.8 and not enough.needs[0].short
+
+
+def test_clusters_count_as_one_answer_each():
+    (need,) = planning.plan(policy.parse(ONE), {"toxigen": prompts(500, cluster=5)}).needs
+    assert need.have == pytest.approx(100)
+
+
+def test_a_hopeless_plan_warns_and_an_impossible_value_has_no_number():
+    made = planning.plan(policy.parse(ONE), {"toxigen": prompts(60)})
+    assert made.hopeless and "WARNING" in planning.text(made)
+    (need,) = planning.plan(policy.parse(ONE.replace("expect: 0.02", "expect: 0.06"))).needs
+    assert need.needed is None
+
+
+@pytest.mark.parametrize("name", ["research", "internal-release", "public-release"])
+def test_the_example_policies_can_be_planned_and_met_on_the_real_prompts(name, data_dir):
+    terms = policy.load(POLICIES / f"{name}.yaml")
+    made = planning.plan(terms, planning.load_prompts(terms, data_dir))
+    assert not made.hopeless, planning.text(made)
+    assert all(n.have for n in made.needs)
+    assert {n.rule for n in made.needs} == {r.id for r in terms.rules}
