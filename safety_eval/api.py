@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval import answers, pipeline, plugins, resolve, signoff, suites
+from safety_eval import answers, evidence, pipeline, planning, plugins, resolve, signoff, suites
 from safety_eval import policy as policies
 from safety_eval.compare import Comparison, comparison
 from safety_eval.compare import write as write_comparison
@@ -166,10 +166,40 @@ def sign_off(
     baseline: str | Path | None = None,
     keys: Sequence[str | Path] = (),
 ) -> Verdict:
-    """Decide by a policy, and write RUN/signoff.json, its JUnit form and the evidence (signed by `keys`)."""
-    found = signoff.decide(Path(folder), policies.load(Path(policy)), Path(baseline) if baseline else None)
-    signoff.write(Path(folder), found)
+    """Decide by a policy; writes RUN/signoff.json, its JUnit form and RUN/evidence, signed by `keys` (PEM files).
+
+    A run whose records do not hold together gets a verdict ('cannot decide') and no evidence.
+    """
+    run_folder, before = Path(folder), Path(baseline) if baseline else None
+    read = policies.load(Path(policy))
+    found = signoff.decide(run_folder, read, before)
+    signoff.write(run_folder, found)
+    if not any(b.kind == "evidence" for b in found.blockers):
+        evidence.bundle(run_folder, read, found, [Path(k) for k in keys], before)
     return found
+
+
+def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = False) -> evidence.Report:
+    """Check a run folder or a bundle offline: signatures, chain, every hash, every estimate and the verdict again.
+
+    Raises:
+        EvidenceError: anything is off; names the file and record.
+    """
+    return evidence.verify(Path(path), [Path(k) for k in keys], own_tasks=own_tasks)
+
+
+def redact(path: str | Path, target: str | Path) -> Path:
+    """A copy of a bundle without prompts and answers; signatures and Merkle root stay valid."""
+    return evidence.redact(Path(path), Path(target))
+
+
+def plan(
+    policy: str | Path, data: str | Path | None = None, limit: int | None = None, with_prompts: bool = True
+) -> planning.Plan:
+    """How many prompts each rule of a policy needs; with the prompts at hand, the chance of approval too."""
+    read = policies.load(Path(policy))
+    prompts = planning.load_prompts(read, Path(data) if data else None, limit) if with_prompts else {}
+    return planning.plan(read, prompts)
 
 
 def unfinished(found: Run) -> Unfinished:

