@@ -165,7 +165,7 @@ def need() -> None:
     except ModuleNotFoundError as error:
         raise UserError(
             f"signatures need the package '{error.name}', which is not installed",
-            "pip install 'safety-eval[sign]'",
+            "Install safety-eval again: both belong to it.",
         ) from error
 
 
