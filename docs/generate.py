@@ -86,13 +86,15 @@ def _purpose(path: Path) -> str:
 
 def command_line() -> str:
     """Help of every command, as the terminal prints it."""
+    from safety_eval import cli_read  # noqa: F401 - adds its commands
     from safety_eval.cli import cli
 
     context = click.Context(cli, info_name="safety-eval", terminal_width=100, max_content_width=100)
     parts = ["# The command line\n\nBoth spellings of every flag work (`--batch-size`, `--batch_size`).\n"]
     parts.append(f"\n```text\n{cli.get_help(context)}\n```\n")
-    for name in sorted(cli.commands):
-        command = cli.commands[name]
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
         inner = click.Context(
             command, info_name=name, parent=context, terminal_width=100, max_content_width=100
         )

@@ -19,8 +19,10 @@ from markupsafe import Markup, escape
 
 from safety_eval import __version__, chart_style, charts, report_parts, tables, wording
 from safety_eval.beside import Beside, few
+from safety_eval.cards import ScorerCard, keep
 from safety_eval.pictures import of_run
 from safety_eval.records import Estimate
+from safety_eval.report_cards import card_parts
 from safety_eval.report_parts import Card, Picture, TaskPart
 from safety_eval.run import Run
 from safety_eval.store import read_json, write_atomic
@@ -43,7 +45,7 @@ class Report:
         about: by task, metric -> what it means and does not.
         sections: by task, group -> section, where groups stand by section.
         signoff: signoff.json, or None.
-        scorer_cards: by scorer, its audited error rates.
+        scorer_cards: by scorer, the card of exactly the instrument that scored.
     """
 
     config: Mapping[str, Any]
@@ -54,7 +56,7 @@ class Report:
     about: Mapping[str, Mapping[str, str]]
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     signoff: Mapping[str, Any] | None = None
-    scorer_cards: Mapping[str, Mapping[str, Any]] | None = None
+    scorer_cards: Mapping[str, ScorerCard] = field(default_factory=dict)
 
 
 def write(run: Run) -> Path:
@@ -68,7 +70,6 @@ def write(run: Run) -> Path:
     measured = {t: run.measured(t) for t in run.tasks}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
     signoff = run.folder / "signoff.json"
-    cards = sorted((run.folder / "scorer_cards").glob("*.json"))
     page = html(
         Report(
             config=run.config,
@@ -79,7 +80,7 @@ def write(run: Run) -> Path:
             about=about,
             sections={t: charts.sections(run, t) for t in run.tasks},
             signoff=read_json(signoff) if signoff.exists() else None,
-            scorer_cards={path.stem: read_json(path) for path in cards},
+            scorer_cards=_cards_of(run),
         )
     )
     write_atomic(run.folder / "report.html", page.encode("utf-8", "backslashreplace"))
@@ -111,10 +112,25 @@ def html(report: Report) -> str:
             cards=[c for t in made_tables for c in t.cards[:1]],
             summary=summary and report_parts.laid_out(summary),
             reading=report_parts.READING,
-            record=report_parts.record(report.config, report.scorer_cards or {}),
+            instruments=[
+                (c.title, c.sentences, [report_parts.laid_out(t) for t in c.tables])
+                for c in card_parts(_instruments(report.config), report.scorer_cards)
+            ],
+            record=report_parts.record(report.config),
             version=__version__,
         )
     )
+
+
+def _instruments(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Identity of every scorer of a run."""
+    return {s: identity for t in config.get("tasks", {}).values() for s, identity in t["instruments"].items()}
+
+
+def _cards_of(run: Run) -> dict[str, ScorerCard]:
+    """Cards of the instruments that scored, copied into the run so that it carries what it must be read with."""
+    found = {s: keep(run.folder, identity) for s, identity in _instruments(run.config).items()}
+    return {s: card for s, card in found.items() if card is not None}
 
 
 def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:

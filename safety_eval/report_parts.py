@@ -292,7 +292,6 @@ class Record:
     asked: Pairs
     engine: Pairs
     tasks: tuple[RecordPart, ...]
-    scorer_cards: tuple[RecordPart, ...]
     software: Pairs
 
 
@@ -304,8 +303,8 @@ class RecordPart:
     pairs: Pairs
 
 
-def record(config: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) -> Record:
-    """run.json (and audits of scorers) as named facts."""
+def record(config: Mapping[str, Any]) -> Record:
+    """run.json as named facts."""
     parts = []
     for name, task in config.get("tasks", {}).items():
         named = {
@@ -320,9 +319,8 @@ def record(config: Mapping[str, Any], cards: Mapping[str, Mapping[str, Any]]) ->
             )
         )
     software = {**config.get("versions", {}), **config.get("machine", {})}
-    audits = tuple(RecordPart(name, pairs(facts)) for name, facts in cards.items())
     return Record(
-        pairs(config.get("asked", {})), pairs(config.get("engine", {})), tuple(parts), audits, pairs(software)
+        pairs(config.get("asked", {})), pairs(config.get("engine", {})), tuple(parts), pairs(software)
     )
 
 

@@ -86,6 +86,8 @@ def papers_table(estimates: Sequence[Estimate], facts: Facts, beside: Mapping[st
         f"{wording.name(c.task)}: {wording.caption([c.ours], facts)}" for c in columns if c.ours is not None
     ]
     notes += [f"{wording.name(c.task)}: {printable(c.beside.note)}" for c in columns if c.beside]
+    if len(rows) == 1:
+        return Table("The run in one row", heads, tuple(rows), tuple(notes))
     notes.append("Published rows were measured by their authors with their instruments and settings.")
     other = any(c.beside and c.beside.note.startswith(NOT_COMPARABLE) for c in columns)
     title = "Our model beside the published ones" + (": NOT comparable, other prompts" if other else "")

@@ -22,9 +22,10 @@ LAYERS = (
     "sources data measures truthfulqa intents metrics published answers cures stopping",
     "engines.* scorers.* tasks.* suites",
     "run resolve folders session merge pipeline",
-    "verdict chart_style charts charts_two_axes charts_density tables audit",
+    "verdict chart_style charts charts_two_axes charts_density tables check_table cards labelled scorer_sentences",
+    "swap audit card_page",
     "differences refusing comparable compare comparison_table comparison_chart",
-    "conditions rules case pictures report_parts report signoff evidence.* export.*",
+    "conditions rules case planning pictures report_parts report_cards report signoff evidence.* export.*",
     "doctor api",
     "progress show cli_options cli_read cli",
 )

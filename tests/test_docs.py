@@ -11,12 +11,13 @@ from types import ModuleType
 import click
 import pytest
 
-from safety_eval import pipeline, report
+from safety_eval import cli_read, pipeline, report
 from safety_eval.cli import cli
 from safety_eval.config import run_config
 from safety_eval.run import open_run
 
 ROOT = Path(__file__).resolve().parents[1]
+assert cli_read, "adds its commands to the group"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -57,7 +58,7 @@ def test_commands_on_a_page_are_commands_with_flags_that_exist(page: Path) -> No
             words = shlex.split(line.partition("#")[0])
             if not words or words[0] != "safety-eval":
                 continue
-            command = cli.commands.get(words[1])
+            command = cli.get_command(click.Context(cli), words[1])
             assert command is not None, f"{page.name}: no command {words[1]}"
             known = {
                 o for p in command.params if isinstance(p, click.Option) for o in (*p.opts, *p.secondary_opts)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import estimates_for_tests as made
 import pytest
 from rich.console import Console
 
-from safety_eval import pipeline, report, report_parts, tables, wording
+from safety_eval import pipeline, report, report_cards, report_parts, tables, wording
 from safety_eval.beside import Beside
+from safety_eval.cards import GroupErrors, Part, ScorerCard
 from safety_eval.config import run_config
 from safety_eval.run import Run, open_run
 
@@ -55,6 +57,13 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("hostile") / "run"
     values = {"model": "echo", "engine": "echo", "tasks": [TASK], "output_path": str(folder)}
     return open_run(pipeline.run(run_config(values)))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_cards_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAFETY_EVAL_CARDS", str(tmp_path_factory.mktemp("cards")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -213,3 +222,21 @@ def test_a_groups_table_is_cut_into_sections_with_headings() -> None:
         "religious ideology",
         "political ideology",
     ]
+
+
+def test_an_instrument_without_a_card_is_said_to_be_unaudited_and_a_card_shows_errors_by_group(
+    page: Page,
+) -> None:
+    assert "has not been audited" in "".join(page.open_text)
+    whole = GroupErrors("total", "all", 40, 4, 60, 6, (0.1, 0.05, 0.2), (0.1, 0.03, 0.23))
+    black = GroupErrors("target", "black", 20, 1, 30, 5, (0.17, 0.07, 0.34), None, (0.13, 0.02, 0.3), 0.01)
+    part = Part("hate", "toxicity", "at 0.5", "hateful", "neutral", whole, (black,), (), (0.8, 0.7, 0.9), 0.8, None,
+                None, {}, {}, {})  # fmt: skip
+    card = ScorerCard(
+        "x", {"name": "x"}, (part,), (), ("Flags harmless texts about some groups more often.",)
+    )
+    [found] = report_cards.card_parts({"x": {"name": "x"}}, {"x": card})
+    assert found.sentences == card.sentences
+    [all_texts, row] = found.tables[0].rows
+    assert all_texts.cells[:4] == ("all texts", "60", "10.00%", "[5.00, 20.00]")
+    assert row.cells[5:] == ("no data", "", "more false alarms than elsewhere")
