@@ -10,6 +10,9 @@ from typing import Any
 
 from safety_eval import answers, evidence, pipeline, planning, plugins, resolve, signoff, suites
 from safety_eval import policy as policies
+from safety_eval.card_page import page
+from safety_eval.cards import ScorerCard
+from safety_eval.cards import save as keep_card
 from safety_eval.compare import Comparison, comparison
 from safety_eval.compare import write as write_comparison
 from safety_eval.config import RunConfig, read_yaml, run_config
@@ -158,6 +161,20 @@ def compare(
     write_comparison(found.folder, made)
     comparison_chart.save_charts(found.folder, made)
     return made
+
+
+def audit(
+    scorer: str,
+    args: Mapping[str, str] | None = None,
+    data: Path | None = None,
+    cards: Path | None = None,
+    limit: int | None = None,
+) -> tuple[ScorerCard, Path]:
+    """A scorer's own errors per group; the card and where it was stored (JSON, and a page beside it)."""
+    from safety_eval.audit import audit as examine
+
+    card = examine(scorer, args, data, limit, pipeline.judge_engine)
+    return card, keep_card(card, page(card), cards)
 
 
 def sign_off(

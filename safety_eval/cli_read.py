@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from safety_eval.cli import RUN, cli
+from safety_eval.cli_options import pairs
 from safety_eval.errors import UserError
 
 
@@ -109,3 +110,26 @@ def margins(texts: tuple[str, ...]) -> dict[str, float]:
                 f"--margin: '{text}' is no number", "Write --margin 0.01 or --margin METRIC=0.01."
             ) from error
     return found
+
+
+@cli.command()
+@click.argument("scorer")
+@click.option(
+    "--scorer-args", "arguments", default="", help="k=v,...: as for a run; other settings, another card."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="SAFETY_EVAL_DATA",
+    help="Local mirror of the data sets.",
+)
+@click.option(
+    "--cards", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_CARDS", help="Where cards are kept."
+)
+@click.option("--limit", type=int, help="At most N labelled texts of each set, the same ones every time.")
+def audit(scorer: str, arguments: str, data: Path | None, cards: Path | None, limit: int | None) -> None:
+    """A scorer's own errors per group, on texts that people labelled."""
+    from safety_eval import api, show
+
+    card, path = api.audit(scorer, pairs(arguments, "--scorer-args"), data, cards, limit)
+    show.card(card, path)

@@ -111,7 +111,7 @@ def score(session: Session, plans: Sequence[TaskPlan]) -> None:
     wanted: dict[str, tuple[ScorerSpec, list[str]]] = {}
     for plan in plans:
         for choice in plan.scorers:
-            spec = ScorerSpec(choice.name, choice.args, session.config.device, "auto", _judge_engine)
+            spec = ScorerSpec(choice.name, choice.args, session.config.device, "auto", judge_engine)
             wanted.setdefault(digest([choice.name, choice.args]), (spec, []))[1].append(plan.task.name)
     for spec, tasks in wanted.values():
         for task in tasks:
@@ -176,6 +176,7 @@ def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Promp
     return list(prompts) if part is None else list(prompts[part[0] - 1 :: part[1]])
 
 
-def _judge_engine(spec: ModelSpec) -> Engine:
+def judge_engine(spec: ModelSpec) -> Engine:
+    """The engine of a judge: a scorer gets it as an argument."""
     engine: Engine = plugins.find("engines", spec.args.get("engine", "transformers")).build(spec)
     return engine

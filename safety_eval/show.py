@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 
 from safety_eval import verdict as decided
 from safety_eval.api import Unfinished
+from safety_eval.cards import ScorerCard
 from safety_eval.compare import Comparison
 from safety_eval.run import Run
 from safety_eval.verdict import Verdict
@@ -83,3 +85,12 @@ def comparison(found: Run, made: Comparison) -> None:
     for table in comparison_table.comparison_tables(made):
         out.print(tables.rich_table(table))
     out.print(f"every row: {found.folder / 'compare.json'}", markup=False, soft_wrap=True)
+
+
+def card(found: ScorerCard, path: Path) -> None:
+    """A scorer's errors in sentences, and where the page with the tables lies."""
+    out = console()
+    out.print(f"{found.scorer}: its own errors", style="bold", markup=False)
+    for sentence in found.sentences:
+        out.print(f"- {sentence}", markup=False)
+    out.print(f"card: {path}, page: {path.with_suffix('.md')}", markup=False, soft_wrap=True)
