@@ -1,0 +1,231 @@
+"""Our attention behind transformers' own interface: packed sequences, a shared prefix, slots of a static cache.
+
+The model runs on one flat row of tokens, so that every projection is one dense matrix product without padding; only
+the attention knows which tokens belong together. A model that reaches `attend` through AttentionInterface needs no
+change. Keys and values never pass through a transformers Cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+NAME = "safety_eval"
+KeyValue = tuple[Tensor, Tensor]
+"""Keys and values of one layer: (heads, tokens, width) each."""
+
+
+class Unsupported(Exception):
+    """A model asks its attention for something that `attend` does not do; the plain path serves it."""
+
+
+class Plan(Protocol):
+    """What one forward pass attends to. `layer` counts the calls of the pass."""
+
+    layer: int
+    reach: int
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
+    ) -> Tensor: ...
+
+
+_ACTIVE: ContextVar[Plan | None] = ContextVar("plan", default=None)
+_HARMLESS = frozenset({"position_ids", "use_cache", "cache_position", "output_attentions", "is_causal"})
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **asked: Any,
+) -> tuple[Tensor, None]:
+    """Attention of one layer over a flat row: (1, heads, tokens, width) -> (1, tokens, heads, width).
+
+    Raises:
+        Unsupported: a sliding window that is shorter than the pass reaches, sinks, biases, several rows.
+    """
+    plan = _ACTIVE.get()
+    if plan is None or attention_mask is not None or query.shape[0] != 1:
+        raise Unsupported("called outside a plan, or with a mask of its own")
+    window = asked.pop("sliding_window", None)
+    if window is not None and window < plan.reach:
+        raise Unsupported(f"a sliding window of {window} tokens")
+    softcap = asked.pop("softcap", None)
+    for name, content in asked.items():
+        if isinstance(content, Tensor) and name not in _HARMLESS:
+            raise Unsupported(f"the attention argument '{name}'")
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    out = plan.attend(query[0], key[0], value[0], scale, softcap)
+    plan.layer += 1
+    return out[None], None
+
+
+AttentionInterface.register(NAME, attend)
+
+
+@contextmanager
+def attending(model: Any, plan: Plan) -> Iterator[None]:
+    """Let the model's attention follow `plan` for one forward pass."""
+    config = model.config
+    before = config._attn_implementation
+    token = _ACTIVE.set(plan)
+    plan.layer = 0
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        _ACTIVE.reset(token)
+
+
+def softmax_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float, softcap: float | None
+) -> Tensor:
+    """Attention by its definition, softmax in float32: (n, rows, width) against (n, keys, width)."""
+    scores = torch.bmm(query, key.transpose(1, 2)).mul_(scale)
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    weights = torch.softmax(scores.add_(bias), dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.bmm(weights, value)
+
+
+class Packed:
+    """Sequences (or trees) side by side in one flat row, each seeing its own tokens and a shared prefix.
+
+    Args:
+        sizes: tokens of each sequence, in the order of the row.
+        allowed: (sequences, longest, longest) which own tokens each token sees; None = those up to itself.
+        prefix: keys and values of the shared prefix by layer, [] = none.
+        device, dtype: of the model. reach: the longest distance between two tokens of one sequence.
+
+    `captured` holds each layer's own keys and values after the pass.
+    """
+
+    def __init__(
+        self,
+        sizes: list[int],
+        allowed: Tensor | None,
+        prefix: list[KeyValue],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.layer = 0
+        self._count, self._longest = len(sizes), max(sizes)
+        self._prefix = prefix
+        start = prefix[0][0].shape[1] if prefix else 0
+        self.reach = start + self._longest
+        self.captured: list[KeyValue] = []
+        cell = torch.arange(self._count * self._longest).view(self._count, self._longest)
+        own = torch.arange(self._longest)[None] < torch.tensor(sizes)[:, None]
+        self._back = cell[own].to(device)
+        scatter = torch.zeros(self._count * self._longest, dtype=torch.int64)
+        scatter[cell[own]] = torch.arange(int(own.sum()))
+        self._scatter = scatter.to(device)
+        if allowed is None:
+            allowed = torch.ones((self._longest, self._longest), dtype=torch.bool).tril()
+            allowed = allowed.expand(self._count, -1, -1)
+        sees = torch.cat([torch.ones((self._count, self._longest, start), dtype=torch.bool), allowed], dim=2)
+        bias = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, float("-inf"))
+        # A padding cell sees itself, so that no row of the softmax is empty.
+        diagonal = torch.arange(self._longest)
+        bias[:, diagonal, start + diagonal] = 0
+        self._bias = bias.to(device)
+        self._folded: Tensor | None = None
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
+    ) -> Tensor:
+        self.captured.append((key, value))
+        heads, kept = query.shape[0], key.shape[0]
+        group = heads // kept
+        keys, values = self._with_prefix(key, 0), self._with_prefix(value, 1)
+        # Query heads that share a key head become rows of one product: nothing is repeated.
+        rows = self._cells(query).view(self._count, self._longest, kept, group, -1)
+        rows = rows.permute(0, 2, 3, 1, 4).reshape(self._count, kept, group * self._longest, -1)
+        if self._folded is None or self._folded.shape[2] != rows.shape[2]:
+            self._folded = self._bias.to(query.device).repeat(1, group, 1)[:, None]
+        if softcap is None:
+            out = scaled_dot_product_attention(rows, keys, values, attn_mask=self._folded, scale=scale)
+        else:
+            bias = self._folded.expand(-1, kept, -1, -1).flatten(0, 1)
+            out = softmax_attention(
+                rows.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), bias, scale, softcap
+            )
+        out = out.view(self._count, kept, group, self._longest, -1).permute(0, 3, 1, 2, 4)
+        return out.reshape(self._count * self._longest, heads, -1).index_select(0, self._back)
+
+    def _cells(self, flat: Tensor) -> Tensor:
+        """(heads, tokens, width) -> (sequences x longest, heads, width)."""
+        return flat.transpose(0, 1).index_select(0, self._scatter)
+
+    def _with_prefix(self, flat: Tensor, which: int) -> Tensor:
+        own = self._cells(flat).view(self._count, self._longest, flat.shape[0], -1).transpose(1, 2)
+        if not self._prefix:
+            return own
+        shared = self._prefix[self.layer][which]
+        return torch.cat([shared.expand(self._count, -1, -1, -1), own], dim=2)
+
+
+class Slots:
+    """One new token for each of several slots of a static cache, behind a shared prefix that is stored once.
+
+    Args:
+        cache: keys and values by layer: (slots, heads, capacity, width) each.
+        prefix: keys and values of the shared prefix by layer, [] = none.
+        lengths: tokens that each slot holds already (host numbers: no synchronisation).
+    """
+
+    def __init__(self, cache: list[KeyValue], prefix: list[KeyValue], lengths: list[int]) -> None:
+        self.layer = 0
+        self._cache, self._prefix = cache, prefix
+        self._start = prefix[0][0].shape[1] if prefix else 0
+        self._used = max(lengths) + 1
+        self.reach = self._start + self._used
+        keys = cache[0][0]
+        self._row = torch.arange(len(lengths), device=keys.device)
+        self._place = torch.tensor(lengths).to(keys.device, non_blocking=True)
+        unseen = torch.arange(self._used, device=keys.device)[None] > self._place[:, None]
+        bias = torch.zeros((len(lengths), self._start + self._used), dtype=torch.float32, device=keys.device)
+        bias[:, self._start :].masked_fill_(unseen, float("-inf"))
+        self._bias = bias[:, None, None]
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
+    ) -> Tensor:
+        all_keys, all_values = self._cache[self.layer]
+        all_keys[self._row, :, self._place] = key.transpose(0, 1)
+        all_values[self._row, :, self._place] = value.transpose(0, 1)
+        heads, count, _ = query.shape
+        kept = key.shape[0]
+        group = heads // kept
+        keys, values = all_keys[:count, :, : self._used], all_values[:count, :, : self._used]
+        rows = query.transpose(0, 1).reshape(count, kept, group, -1)
+        scores = query.new_empty((count, kept, group, self._start + self._used))
+        scores[..., self._start :] = torch.matmul(rows, keys.transpose(2, 3))
+        if self._prefix:
+            shared_keys, shared_values = self._prefix[self.layer]
+            # All slots against the one copy of the prefix: a single product for each key head.
+            together = rows.transpose(0, 1).reshape(kept, count * group, -1)
+            shared = torch.bmm(together, shared_keys.transpose(1, 2))
+            scores[..., : self._start] = shared.view(kept, count, group, -1).transpose(0, 1)
+        scores = scores.mul_(scale)
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        weights = torch.softmax(scores + self._bias, dim=-1, dtype=torch.float32).to(query.dtype)
+        out = torch.matmul(weights[..., self._start :], values)
+        if self._prefix:
+            part = weights[..., : self._start].transpose(0, 1).reshape(kept, count * group, -1)
+            out += torch.bmm(part, shared_values).view(kept, count, group, -1).transpose(0, 1)
+        return out.reshape(count, heads, -1)

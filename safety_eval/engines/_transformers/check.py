@@ -1,0 +1,95 @@
+"""Checks at load: does the fast path give the plain path's numbers, and does oneDNN keep float32 accuracy here?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from safety_eval.engines._transformers import plain
+from safety_eval.engines._transformers.attention import Unsupported
+from safety_eval.engines._transformers.flat import can_run_flat
+from safety_eval.engines._transformers.likelihood import weigh_all
+from safety_eval.engines._transformers.load import Loaded
+from safety_eval.engines._transformers.work import Asked
+from safety_eval.records import Prompt
+
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
+"""Largest difference of a log-likelihood over a few tokens that rounding explains. A wrong mask or position moves the
+probe's by whole units."""
+
+_FLOAT32_ERROR = 5e-5
+"""Error of a product of N(0, 1) matrices over sqrt(inner size): float32 5e-6, TF32 5e-4, bfloat16 3e-3."""
+
+
+def matmul_mode(loaded: Loaded) -> str:
+    """'oneDNN' where float32 products may go through it (torch's 'medium' precision), else 'default'.
+
+    On a processor 'medium' sends float32 layers to oneDNN, twice as fast as the default on some; on others it rounds
+    them to bfloat16. So it is measured against float64, on several shapes, and used only where it keeps float32.
+    """
+    if loaded.device.type != "cpu" or loaded.model.dtype != torch.float32:
+        return "default"
+    generator = torch.Generator().manual_seed(0)
+    with matmul("oneDNN"):
+        for rows, inner, outer in ((1, 576, 512), (8, 1536, 576), (64, 576, 1536), (256, 512, 512)):
+            left = torch.randn((rows, inner), generator=generator)
+            right = torch.randn((outer, inner), generator=generator)
+            got = torch.nn.functional.linear(left, right)
+            error = (got.double() - left.double() @ right.double().T).abs().max() / inner**0.5
+            if error > _FLOAT32_ERROR:
+                return "default"
+    return "oneDNN"
+
+
+@contextmanager
+def matmul(mode: str) -> Iterator[None]:
+    """Run float32 products in the given mode, and leave torch's setting as it was."""
+    if mode != "oneDNN":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def why_plain(loaded: Loaded) -> str:
+    """Why this model must take the plain path; '' = the fast path gave the same log-likelihoods on a probe."""
+    reason = can_run_flat(loaded.model)
+    if reason:
+        return reason
+    probe = _probe(loaded)
+    try:
+        fast = weigh_all(loaded, probe, budget=64)
+    except Unsupported as error:
+        return f"it asks its attention for {error}"
+    except (TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
+        return f"it does not run flat ({type(error).__name__}: {error})"
+    slow = plain.choose(loaded, probe, rows=4)
+    gap = max(abs(a - b) for f, s in zip(fast, slow, strict=True) for a, b in zip(f, s, strict=True))
+    allowed = _TOLERANCE.get(loaded.model.dtype, 1e-3)
+    return "" if gap <= allowed else f"the fast path differs by {gap:.2g} on the probe"
+
+
+def _probe(loaded: Loaded) -> list[Asked]:
+    """Prompts of random tokens: a shared prefix, contexts of several lengths, choices that branch late and early."""
+    size = int(loaded.model.get_input_embeddings().weight.shape[0])
+    generator = torch.Generator().manual_seed(1)
+
+    def tokens(count: int) -> tuple[int, ...]:
+        return tuple(
+            torch.randint(0, min(size, len(loaded.tokenizer)), (count,), generator=generator).tolist()
+        )
+
+    prefix = tokens(9)
+    asked = []
+    for own in (1, 4, 7):
+        context = prefix + tokens(own)
+        first, second = tokens(3), tokens(2)
+        choices = (context + first, context + second, context + first[:1] + second)
+        asked.append(Asked(Prompt("probe", str(own)), tuple((ids, len(context)) for ids in choices)))
+    return asked

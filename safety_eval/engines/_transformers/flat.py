@@ -1,0 +1,41 @@
+"""One forward pass of the model over a flat row of tokens, through our attention."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safety_eval.engines._transformers.attention import KeyValue, Packed, Plan, attending
+
+
+def can_run_flat(model: Any) -> str:
+    """Why a model cannot run flat, as far as its class says; '' = it may (the check at load decides)."""
+    if not getattr(model, "_supports_attention_backend", False):
+        return "its attention is not behind transformers' attention interface"
+    asked = inspect.signature(model.forward).parameters
+    missing = [name for name in ("position_ids", "logits_to_keep") if name not in asked]
+    return f"its forward pass takes no {missing[0]}" if missing else ""
+
+
+def forward(model: Any, tokens: Tensor, positions: Tensor, plan: Plan, keep: Tensor) -> Tensor:
+    """Logits (len(keep), vocabulary) after the tokens numbered `keep` of a flat row of tokens (n,)."""
+    with attending(model, plan):
+        out = model(
+            input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep
+        )
+    return torch.as_tensor(out.logits)[0]
+
+
+def read_prefix(model: Any, prefix: Sequence[int], device: torch.device) -> list[KeyValue]:
+    """Keys and values of a shared prefix by layer; [] for an empty one."""
+    if not prefix:
+        return []
+    plan = Packed([len(prefix)], None, [], device, model.dtype)
+    tokens = torch.tensor(prefix, device=device)
+    keep = torch.tensor([len(prefix) - 1], device=device)
+    forward(model, tokens, torch.arange(len(prefix), device=device), plan, keep)
+    return [(key.contiguous(), value.contiguous()) for key, value in plan.captured]

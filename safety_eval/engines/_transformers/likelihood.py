@@ -1,0 +1,80 @@
+"""Log-likelihood of choices: the shared prefix once, each prompt once, its choices as branches behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safety_eval.engines._transformers.attention import KeyValue, Packed
+from safety_eval.engines._transformers.flat import forward, read_prefix
+from safety_eval.engines._transformers.load import Loaded
+from safety_eval.engines._transformers.tree import choices_prefix, grow, pack, packs
+from safety_eval.engines._transformers.work import Asked
+
+BUDGET = {"cpu": 512, "cuda": 16384}
+"""Tokens of one pass: where the matrix products of either kind of machine are near their best."""
+
+
+class Forest:
+    """Choices of many prompts that share a prefix."""
+
+    def __init__(self, loaded: Loaded, asked: Sequence[Asked]) -> None:
+        self._loaded = loaded
+        prefix = choices_prefix(asked)
+        with torch.inference_mode():
+            self._prefix: list[KeyValue] = read_prefix(loaded.model, prefix, loaded.device)
+        self._start = len(prefix)
+        self._asked = asked
+
+    def packs(self, numbers: Iterable[int], budget: int) -> list[list[int]]:
+        """Prompts, by number, that share a pass; the longest last, so that popping takes them first."""
+        chosen = list(numbers)
+        sizes = [self._size(self._asked[i]) for i in chosen]
+        return [[chosen[i] for i in part] for part in packs(sizes, budget)][::-1]
+
+    def _size(self, asked: Asked) -> int:
+        """Nodes of a prompt's tree, at most: what its choices share is not subtracted."""
+        context = asked.choices[0][1]
+        return context - self._start + sum(len(ids) - known for ids, known in asked.choices)
+
+    def weigh(self, numbers: Sequence[int]) -> list[list[float]]:
+        """Log-likelihood of every choice of the numbered prompts, in one forward pass."""
+        trees = [grow(self._asked[i], self._start) for i in numbers]
+        model, device = self._loaded.model, self._loaded.device
+        row = pack(trees)
+        plan = Packed(row.sizes, row.allowed, self._prefix, device, model.dtype)
+        with torch.inference_mode():
+            logits = forward(
+                model, row.tokens.to(device), row.positions.to(device), plan, row.asked_at.to(device)
+            )
+            values = _logprobs(logits, row.rows.to(device), row.targets.to(device)).tolist()
+        result, start = [], 0
+        for tree in trees:
+            result.append([sum(values[start + i] for i in numbers) for numbers in tree.sums])
+            start += len(tree.asks)
+        return result
+
+
+def _logprobs(logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability in float64 of each target after its row of logits."""
+    # A few rows at a time stay in the processor's cache; whole-matrix passes over logits are memory-bound.
+    norms = torch.cat([part.float().logsumexp(dim=-1) for part in logits.split(16)])
+    return logits[rows, targets].double() - norms[rows].double()
+
+
+def budget_of(loaded: Loaded) -> int:
+    """Tokens of one pass on this machine."""
+    return BUDGET.get(loaded.device.type, 2048)
+
+
+def weigh_all(loaded: Loaded, asked: Sequence[Asked], budget: int) -> list[list[float]]:
+    """Log-likelihood of every choice of every prompt, without back-off (for checks and small calls)."""
+    result: list[Any] = [None] * len(asked)
+    forest = Forest(loaded, asked)
+    for numbers in forest.packs(range(len(asked)), budget):
+        for i, values in zip(numbers, forest.weigh(numbers), strict=True):
+            result[i] = values
+    return result

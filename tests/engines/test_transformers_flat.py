@@ -1,0 +1,280 @@
+"""The fast path gives the plain path's numbers: shared prefixes, answer trees, slots, back-off."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from engine_conformance import by_id, prompts, with_choices
+from tiny_models import CHATML, causal_lm
+
+from safety_eval.engines._transformers import check, generation, likelihood, plain, tree
+from safety_eval.engines._transformers.batching import RowLimit
+from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
+from safety_eval.engines.transformers import ENGINE, TransformersEngine
+from safety_eval.interfaces import ModelSpec, Settings
+from safety_eval.records import Output, Prompt
+
+FLAT = ("llama", "gpt2", "gpt_neox", "mistral", "qwen2", "qwen3", "opt")
+PRIMER = "Q: What is the capital of France?\nA: It is Paris.\n\nQ: One or two?\nA: Two.\n\nQ: "
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TransformersEngine]:
+    made: dict[Any, Any] = {}
+
+    def get(kind: str, path: str = "auto", **config: Any) -> TransformersEngine:
+        name = (kind, *sorted(config.items()))
+        if name not in made:
+            made[name] = causal_lm(tmp_path_factory.mktemp(kind), kind, chat_template=CHATML, **config)
+        if (name, path) not in made:
+            spec = ModelSpec(str(made[name]), args={"path": path}, device="cpu")
+            made[name, path] = ENGINE.build(spec)
+        engine: TransformersEngine = made[name, path]
+        return engine
+
+    return get
+
+
+def primed() -> list[Prompt]:
+    """Prompts behind one primer, of many lengths, with choices that share beginnings."""
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "so", "on"]
+    choices = (" yes", " yes, it is", " yes, it was", " no", " no", " 1986 is", " n")
+    return [
+        Prompt(
+            "t", f"q{i}", text=PRIMER + " ".join(words[: 1 + i % 9]) + "?\nA:", choices=choices[: 1 + i % 7]
+        )
+        for i in range(23)
+    ]
+
+
+def same_outputs(a: TransformersEngine, b: TransformersEngine, asked: list[Prompt], **settings: Any) -> None:
+    given = Settings("t", **{"max_new_tokens": 14, **settings})
+    assert by_id(a.generate(asked, given)) == by_id(b.generate(asked, given))
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_log_likelihoods_are_those_of_the_plain_path(
+    kind: str, engines: Callable[..., TransformersEngine]
+) -> None:
+    fast, slow = engines(kind), engines(kind, "plain")
+    assert fast.identity["path"] == "flat" and slow.identity["path"] == "plain (asked for)"
+    for asked in (primed(), with_choices()):
+        one, two = by_id(fast.choose(asked, Settings("t"))), by_id(slow.choose(asked, Settings("t")))
+        for name, output in one.items():
+            assert output.choice_logprobs == pytest.approx(two[name].choice_logprobs, abs=1e-4)
+            assert replace(output, choice_logprobs=()) == replace(two[name], choice_logprobs=())
+
+
+@pytest.mark.parametrize("kind", FLAT)
+def test_answers_are_token_for_token_those_of_the_plain_path(
+    kind: str, engines: Callable[..., TransformersEngine]
+) -> None:
+    fast, slow = engines(kind), engines(kind, "plain")
+    for asked in (primed(), prompts()):
+        same_outputs(fast, slow, asked)
+        same_outputs(fast, slow, asked, temperature=0.8, top_p=0.9, seed=5, stop=("e", "th", "\n"))
+    same_outputs(fast, slow, primed(), chat_template=True, temperature=1.2)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 64])
+def test_slots_are_refilled_and_closed_up_without_a_trace(
+    rows: int, engines: Callable[..., TransformersEngine]
+) -> None:
+    engine, slow = engines("llama"), engines("llama", "plain")
+    settings = Settings("t", max_new_tokens=14, temperature=0.9, top_p=0.95, stop=("e", "a", " "))
+    expected = by_id(slow.generate(primed() + prompts(), settings))
+    assert len({o.output_tokens for o in expected.values()}) > 3
+    engine._path._limit = RowLimit(rows, torch.device("cpu"))
+    found = by_id(engine.generate(primed() + prompts(), settings))
+    engine._path._limit = RowLimit(128, torch.device("cpu"))
+    assert found == expected
+
+
+def test_a_shared_prefix_is_read_once_and_each_prompt_once(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines("llama")
+    model, read = engine._open().model, []
+    forward = model.forward
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        read.append(kwargs["input_ids"].numel())
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(model, "forward", counted)
+    outputs = list(engine.choose(primed(), Settings("t")))
+    tokenizer = engine._open().tokenizer
+    asked = prepare_choices(tokenizer, primed(), Settings("t"), None)
+    works = [a for a in asked if isinstance(a, Asked)]
+    start = len(tree.choices_prefix(works))
+    assert start >= len(tokenizer(PRIMER)["input_ids"]) - 1
+    assert read[0] == start and sum(read) == start + sum(len(tree.grow(a, start)) for a in works)
+    assert sum(read) < sum(a.tokens for a in works) / 10
+    assert len(outputs) == len(primed())
+    read.clear()
+    list(engine.generate(primed(), Settings("t", max_new_tokens=1)))
+    ready = prepare(tokenizer, primed(), Settings("t"), None)
+    lengths = [len(w.ids) for w in ready if isinstance(w, Work)]
+    assert sum(read) == start + sum(n - start for n in lengths)
+
+
+def test_logits_are_asked_for_only_where_an_answer_is_weighed(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines("llama")
+    model, kept = engine._open().model, []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda *a, **k: kept.append(len(k["logits_to_keep"])) or forward(*a, **k)
+    )
+    list(engine.choose(primed(), Settings("t")))
+    asked = [a for a in prepare_choices(engine._open().tokenizer, primed(), Settings("t"), None)]
+    nodes = sum(len({n for n, _ in tree.grow(a, 0).asks}) for a in asked if isinstance(a, Asked))
+    assert sum(kept) == 1 + nodes
+
+
+def test_a_tree_holds_each_beginning_once_and_sees_only_its_own_branch() -> None:
+    asked = Asked(Prompt("t", "a"), (((1, 2, 3, 4), 2), ((1, 2, 3, 5, 6), 2), ((1, 2, 7), 2)))
+    grown = tree.grow(asked, 1)
+    assert grown.tokens == [2, 3, 5] and grown.parents == [-1, 0, 1] and grown.depths == [1, 2, 3]
+    assert grown.asks == [(0, 3), (1, 4), (1, 5), (2, 6), (0, 7)]
+    assert grown.sums == [[0, 1], [0, 2, 3], [4]]
+    assert grown.sees().int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+
+
+def test_packs_hold_every_item_once_within_the_budget() -> None:
+    sizes = [3, 50, 7, 7, 1, 20, 9]
+    found = tree.packs(sizes, 21)
+    assert sorted(i for part in found for i in part) == list(range(7))
+    assert all(len(p) == 1 or len(p) * max(sizes[i] for i in p) <= 21 for p in found)
+
+
+def test_short_prefixes_are_left_alone() -> None:
+    assert tree.shared_prefix([range(5), range(5)], 4) == ()
+    assert tree.shared_prefix([range(20), range(12)], 30) == tuple(range(12))
+    assert tree.shared_prefix([range(20), range(12)], 9) == tuple(range(9))
+    assert tree.shared_prefix([], 9) == ()
+
+
+def test_groups_of_like_length_keep_all_works() -> None:
+    works = [Work(Prompt("t", str(n)), tuple(range(n)), 10, 0, "") for n in (200, 190, 60, 50, 20, 5)]
+    found = list(generation.groups_of_like_length(works, 2))
+    assert [w for group in found for w in group] == works
+    assert [len(group) for group in found] == [2, 2, 2]
+
+
+def test_an_architecture_without_our_attention_takes_the_plain_path_and_says_why(
+    engines: Callable[..., TransformersEngine], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for kind, word in (("bloom", "attention interface"), ("mamba", "attention interface")):
+        assert word in engines(kind).identity["path"]
+        assert word in caplog.text
+
+
+def test_a_window_that_a_prompt_outgrows_sends_it_to_the_plain_path(
+    engines: Callable[..., TransformersEngine], caplog: pytest.LogCaptureFixture
+) -> None:
+    fast, slow = engines("mistral", sliding_window=24), engines("mistral", "plain", sliding_window=24)
+    assert fast.identity["path"] == "flat"
+    same_outputs(fast, slow, prompts(("short", "x y z " * 20)), max_new_tokens=12)
+    asked = [replace(p, choices=(" yes",)) for p in prompts(("short", "x y z " * 20))]
+    one, two = by_id(fast.choose(asked, Settings("t"))), by_id(slow.choose(asked, Settings("t")))
+    assert one["p1"].choice_logprobs == pytest.approx(two["p1"].choice_logprobs, abs=1e-4)
+    assert "sliding window" in caplog.text
+
+
+def test_soft_capped_attention_runs_flat(engines: Callable[..., TransformersEngine]) -> None:
+    fast = engines("gemma2", sliding_window=4096, attn_logit_softcapping=2.0)
+    slow = engines("gemma2", "plain", sliding_window=4096, attn_logit_softcapping=2.0)
+    assert fast.identity["path"] == "flat"
+    same_outputs(fast, slow, primed())
+
+
+def test_a_wrong_fast_path_is_found_at_load(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = engines("llama")._open()
+    assert check.why_plain(loaded) == ""
+    monkeypatch.setattr(
+        tree.Tree, "sees", lambda self: torch.ones((len(self), len(self)), dtype=torch.bool).tril()
+    )
+    assert "differs" in check.why_plain(loaded)
+
+
+def test_half_precision_passes_the_check_at_load(engines: Callable[..., TransformersEngine]) -> None:
+    assert engines("llama", dtype="bfloat16").identity["path"] == "flat"
+
+
+def limited(model: Any, most: int, seen: list[int]) -> Callable[..., Any]:
+    forward = model.forward
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        seen.append(kwargs["input_ids"].numel())
+        if seen[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(*args, **kwargs)
+
+    return run
+
+
+def test_out_of_memory_makes_smaller_passes_and_remembers(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, seen = engines("qwen2"), []
+    settings = Settings("t", max_new_tokens=6)
+    expected = by_id(engine.choose(primed(), settings)), by_id(engine.generate(primed(), settings))
+    monkeypatch.setattr(engine._open().model, "forward", limited(engine._open().model, 60, seen))
+    weighed, answers = by_id(engine.choose(primed(), settings)), by_id(engine.generate(primed(), settings))
+    for name, output in weighed.items():
+        assert output.choice_logprobs == pytest.approx(expected[0][name].choice_logprobs, abs=1e-4)
+    assert answers == expected[1]
+    assert max(seen) > 60
+    seen.clear()
+    by_id(engine.choose(primed(), settings))
+    assert max(seen) <= 60
+
+
+def test_a_prompt_too_large_alone_is_data_and_the_rest_goes_on(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines("gpt2")
+    asked = [replace(p, choices=(" yes",)) for p in prompts(("short", "x y z " * 20, "small"))]
+    monkeypatch.setattr(engine._open().model, "forward", limited(engine._open().model, 40, []))
+    for found in (by_id(engine.choose(asked, Settings("t"))), by_id(engine.generate(asked, Settings("t")))):
+        assert "out of memory" in found["p1"].error
+        assert not found["p0"].error and not found["p2"].error
+
+
+def test_torchs_settings_are_left_as_they_were(engines: Callable[..., TransformersEngine]) -> None:
+    engine = engines("llama")
+    before = torch.get_float32_matmul_precision(), engine._open().model.config._attn_implementation
+    for output in engine.generate(primed(), Settings("t", max_new_tokens=3)):
+        assert isinstance(output, Output)
+        assert (
+            torch.get_float32_matmul_precision(),
+            engine._open().model.config._attn_implementation,
+        ) == before
+    assert engine.identity["matmul"] in ("oneDNN", "default")
+
+
+def test_faster_products_are_refused_where_they_are_not_float32(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linear = torch.nn.functional.linear
+    monkeypatch.setattr(
+        torch.nn.functional, "linear", lambda x, w: linear(x.bfloat16().float(), w.bfloat16().float())
+    )
+    assert check.matmul_mode(engines("llama")._open()) == "default"
+
+
+def test_plain_and_fast_sums_agree_on_random_tokens(engines: Callable[..., TransformersEngine]) -> None:
+    loaded = engines("gpt_neox")._open()
+    probe = check._probe(loaded)
+    fast, slow = likelihood.weigh_all(loaded, probe, 1000), plain.choose(loaded, probe, 2)
+    assert [v for row in fast for v in row] == pytest.approx([v for row in slow for v in row], abs=1e-4)
