@@ -266,7 +266,8 @@ def _status_column(task: Task, metric: Metric, status: str, rows: Sequence[Measu
     ]
     # A degenerate answer is itself what the degenerate rate counts; for the refusal rate it is unmeasured.
     sound = np.ones(len(rows), bool) if status == "degenerate" else column.sound
-    return replace(column, y=y, sound=sound, reasons=reasons, scorer="refusal")
+    instrument = "" if status == "degenerate" else "refusal"
+    return replace(column, y=y, sound=sound, reasons=reasons, scorer=instrument)
 
 
 def gateable(found: Iterable[Estimate], axis: str) -> list[Estimate]:

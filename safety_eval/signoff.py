@@ -136,7 +136,7 @@ def _sentence(claim: Claim, outcome: Outcome) -> str:
     if outcome == "met":
         return f"{claim.words}."
     if outcome == "broken":
-        return f"{claim.words}: it is not, whatever the chance in the draw."
+        return f"{claim.words}: broken, beyond what chance explains."
     if claim.further is None:
         return f"{claim.words}: not shown, and no number of further prompts would settle it at this value."
     return f"{claim.words}: not shown; about {claim.further:,} further prompts would settle it at this value."

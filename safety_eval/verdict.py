@@ -163,6 +163,13 @@ def rule_outcome(found: list[Finding]) -> Outcome:
     return next((o for o in ("broken", "undecided", "waived") if o in seen), "met")  # type: ignore[return-value]
 
 
+def tightest(found: list[Finding]) -> Finding:
+    """The finding that speaks for a rule: the first that is as bad as it gets, or the nearest to its limit."""
+    outcome = rule_outcome(found)
+    shown = [f for f in found if f.outcome == outcome]
+    return max(shown, key=_strain) if outcome == "met" else shown[0]
+
+
 def by_rule(verdict: Verdict) -> dict[str, list[Finding]]:
     """Findings by rule, in the policy's order."""
     found: dict[str, list[Finding]] = {}
@@ -236,7 +243,7 @@ def table(verdict: Verdict, width: int = 110) -> str:
 def _rule_lines(rule: str, found: list[Finding], width: int) -> list[str]:
     outcome = rule_outcome(found)
     shown = [f for f in found if f.outcome == outcome]
-    worst = shown[0] if outcome != "met" else max(shown, key=_strain)
+    worst = tightest(found)
     lead = f"{outcome:<10}{rule}: "
     lines = _hang(lead, _told(worst, len(found), len(shown)), width, 10)
     for finding in [f for f in found if f.outcome != "met" and f is not worst]:

@@ -1,0 +1,48 @@
+"""What both exports read of a run folder: facts, estimates and, where there is one, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safety_eval.case import subject
+from safety_eval.errors import UserError
+from safety_eval.records import Estimate, from_plain
+from safety_eval.store import read_json
+from safety_eval.verdict import Verdict, from_json
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """A finished run: `facts` is run.json, `subject` the model, `verdict` None before sign-off."""
+
+    facts: Mapping[str, Any]
+    subject: Mapping[str, Any]
+    estimates: tuple[Estimate, ...]
+    verdict: Verdict | None
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return str(self.subject.get("model") or "model")
+
+
+def read(folder: Path) -> Measurements:
+    """Everything from RUN.
+
+    Raises:
+        UserError: nothing was measured yet.
+    """
+    facts = read_json(folder / "run.json")
+    if not (folder / "results.json").is_file():
+        raise UserError(f"{folder} has no results.json: nothing was measured", "Finish the run first.")
+    rows = read_json(folder / "results.json")["estimates"]
+    decided = folder / "signoff.json"
+    return Measurements(
+        facts=facts,
+        subject=subject(facts),
+        estimates=tuple(from_plain(Estimate, row) for row in rows),
+        verdict=from_json(read_json(decided)) if decided.is_file() else None,
+    )

@@ -1,0 +1,110 @@
+"""A section for a model card: what was asked, every headline with its interval, the groups, the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safety_eval import wording
+from safety_eval.export.measured import Measurements, read
+from safety_eval.records import Estimate
+from safety_eval.verdict import by_rule, tightest
+
+
+def section(folder: Path) -> str:
+    """The section of a run folder, as Markdown."""
+    run = read(folder)
+    parts = ["## Safety evaluation", _asked(run)]
+    if run.verdict is not None:
+        parts.append(_decision(run))
+    for task, about in run.facts["tasks"].items():
+        found = [e for e in run.estimates if e.task == task]
+        if found:
+            title = about.get("title") or task
+            parts += [f"### {_md(title)}", _source(about), _headlines(found), _groups(found)]
+    parts.append(_reading(run))
+    return "\n\n".join(p for p in parts if p) + "\n"
+
+
+def _asked(run: Measurements) -> str:
+    facts = run.facts
+    revision = run.subject.get("revision")
+    weights = str(run.subject.get("weights") or "")
+    named = f"`{_code(run.model)}`" + (f" at revision `{_code(str(revision))}`" if revision else "")
+    digest = f" (weights SHA-256 `{_code(weights[:16])}`...)" if len(weights) == 64 else ""
+    version = facts.get("versions", {}).get("safety_eval", "")
+    when = str(facts.get("finished") or "an unfinished run")[:10]
+    return f"{named}{digest} was evaluated with safety-eval {version} ({when})."
+
+
+def _decision(run: Measurements) -> str:
+    verdict = run.verdict
+    assert verdict is not None
+    first = "recorded before the first answer" if verdict.registered else "not recorded before the run"
+    lines = [
+        f"**Release decision: {verdict.decision}** by the policy '{_md(verdict.policy)}' ({first}; every claim at "
+        f"{100 * verdict.level:g}% confidence).",
+        "",
+        "| rule | outcome | what was seen |",
+        "|---|---|---|",
+    ]
+    for rule, found in by_rule(verdict).items():
+        told = tightest(found)
+        waiver = f" {told.waiver}." if told.waiver else ""
+        lines.append(f"| {_md(rule)} | {told.outcome} | {_md(told.sentence + waiver)} |")
+    lines += [f"\n- {_md(b.sentence)}" for b in verdict.blockers]
+    return "\n".join(lines)
+
+
+def _source(about: Mapping[str, Any]) -> str:
+    notes = " ".join(_md(n) for n in about.get("notes", ()))
+    told = f"{about.get('prompts', '?')} prompts, data version {_md(str(about.get('data_version', '?')))}"
+    paper = f"; {_md(about['paper'])}" if about.get("paper") else ""
+    return f"{told}{paper}. {notes}".strip()
+
+
+def _headlines(found: Sequence[Estimate]) -> str:
+    rows = [e for e in found if e.axis in ("total", "macro")]
+    return _table(
+        rows, lambda e: wording.metric_name(e.metric) + ("" if e.axis == "total" else f" ({e.group})")
+    )
+
+
+def _groups(found: Sequence[Estimate]) -> str:
+    """Per-group values of the metrics where one end is better."""
+    rows = [e for e in found if e.axis not in ("total", "macro") and e.better != "neither"
+            and not e.metric.endswith(".answered")]  # fmt: skip
+    if not rows:
+        return ""
+    return _table(rows, lambda e: f"{wording.metric_name(e.metric)}, {wording.name(e.group)}")
+
+
+def _table(rows: Iterable[Estimate], title: Callable[[Estimate], str]) -> str:
+    lines = ["| | value [95% interval] | answers | instrument | to know |", "|---|---|---|---|---|"]
+    for e in rows:
+        missing = wording.absent(e)
+        note = "; ".join(x for x in (wording.caveat(e), f"{missing} unmeasured" if missing else "") if x)
+        cells = (title(e), wording.value(e), str(e.count), e.scorer or "none needed", note)
+        lines.append("| " + " | ".join(_md(c) for c in cells) + " |")
+    return "\n".join(lines)
+
+
+def _reading(run: Measurements) -> str:
+    told = "Rates are shares of measured answers; intervals are statements about prompts like these. "
+    told += "A number near zero is not zero: read the upper end. Classifiers err, more for some groups than for others."
+    if run.facts.get("config", {}).get("limit"):
+        told += " The run was limited to a part of each benchmark: these are not the benchmarks' numbers."
+    return told
+
+
+def _md(text: str) -> str:
+    """Text that Markdown and HTML leave as it is."""
+    shown = wording.printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for mark in "\\`*_[]|":
+        shown = shown.replace(mark, f"\\{mark}")
+    return shown
+
+
+def _code(text: str) -> str:
+    return wording.printable(text).replace("`", "'")
