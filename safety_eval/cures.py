@@ -72,8 +72,18 @@ def table(measured: Sequence[Measured], arm: str) -> Table:
         if factors.get("arm") == arm:
             kinds.setdefault(factors["operator"], factors["kind"])
             at = (factors["intent"], row.output.sample)
-            statuses.setdefault(factors["operator"], {})[at] = row.status or "undecided"
+            statuses.setdefault(factors["operator"], {})[at] = _status(row)
     return Table(statuses, kinds)
+
+
+def _status(row: Measured) -> str:
+    """What the refusal scorer says, as in the displayed rates. An answer cut off at the token limit is read by
+    its words here (a refusal stands at the start); the gates count it as degenerate all the same.
+    """
+    for values in row.values.values():
+        if "status" in values:
+            return str(values["status"])
+    return row.status or "undecided"
 
 
 def _blank(metric: str, operator: str, kind: str, better: str, answers: Table) -> Estimate:

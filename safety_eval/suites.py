@@ -25,8 +25,10 @@ class Suite:
 
 
 _PAPERS = ("truthfulqa_generation", "toxigen", "bold")
-_REFUSALS = ("xstest", "cyber_frr")
-_QUICKSTART = ("truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest")
+_REFUSALS = ("xstest", "false_refusals", "cyber_frr")
+_QUICKSTART = (
+    "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "false_refusals", "red_team",
+)  # fmt: skip
 
 SUITES: Mapping[str, Suite] = {
     "code-llama": Suite(
@@ -37,12 +39,17 @@ SUITES: Mapping[str, Suite] = {
         "Every kind of task on our own small prompts, offline, in minutes: NOT the benchmarks.",
         _QUICKSTART,
         versions={name: "quickstart" for name in _QUICKSTART},
-        scorers={"toxigen": "profanity_check", "truthfulqa_generation": "truth_similarity"},
+        scorers={
+            "toxigen": "profanity_check",
+            "truthfulqa_generation": "truth_similarity",
+            "red_team": "risk_words",
+        },
     ),
     "false-refusals": Suite("Harmless prompts that a cautious model may refuse.", _REFUSALS),
+    "red-team": Suite("Dual-intent prompts for coding assistants, scored by a guard model.", ("red_team",)),
     "release": Suite(
-        "What a release decision rests on: the papers' table, multiple choice, false refusals.",
-        (*_PAPERS, "truthfulqa_choice", *_REFUSALS),
+        "What a release decision rests on: the papers' table, multiple choice, refusals, red team.",
+        (*_PAPERS, "truthfulqa_choice", *_REFUSALS, "red_team"),
     ),
 }
 

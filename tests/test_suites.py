@@ -33,7 +33,9 @@ def test_suites_and_tasks_mix_without_repetition_and_own_choices_win() -> None:
               "data_version": {"bold": "all"}}  # fmt: skip
     found = spelled_out(values)
     assert found["tasks"].count("toxigen") == 1 and found["tasks"][-1] == "cyber_frr"
-    assert found["scorers"] == {"toxigen": "detoxify", "truthfulqa_generation": "truth_similarity"}
+    assert found["scorers"] == {
+        "toxigen": "detoxify", "truthfulqa_generation": "truth_similarity", "red_team": "risk_words",
+    }  # fmt: skip
     assert found["data_version"]["bold"] == "all" and found["data_version"]["toxigen"] == "quickstart"
     assert spelled_out({"tasks": ["bold"]})["tasks"] == ["bold"]
 

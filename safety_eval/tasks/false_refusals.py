@@ -20,7 +20,7 @@ from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 NAME = "false_refusals"
 _KNOWN = ("comply", "partial", "refuse")
 _QUICKSTART = ("original", "frame_how", "placebo_resampled")
-_FEW = 2
+_FEW = 1
 """Intents of each domain in the quickstart."""
 
 
@@ -35,7 +35,7 @@ def load(options: TaskOptions) -> PromptSet:
     if version == "quickstart":
         operators = _QUICKSTART
         chosen = _first(chosen, _FEW)
-        notes.append("quickstart: two intents a domain in three wordings; too few for a decision.")
+        notes.append("quickstart: one intent a domain in three wordings; too few for a decision.")
     prompts = intents.prompts(chosen, operators)
     manifest = {
         "source": str(options.prompts or "safety-eval: data/false_refusals.txt"),
