@@ -126,6 +126,12 @@ def _readings(offers: frozenset[str]) -> Iterator[Reading]:
                           lambda v, n=name: -float(v[f"{n}_diff"]))  # type: ignore[misc]  # fmt: skip
 
 
+def flag_of(part: Part) -> Callable[[Values], bool | None]:
+    """How a part of a card flags: values -> bad or not, None = undecided or no such value."""
+    reading = next(r for r in _readings(frozenset({part.value})) if r.value == part.value)
+    return lambda values: reading.flag(values) if part.value in values else None
+
+
 def _number(kind: str, value: str, rule: str, cut: float, turned: bool = False) -> Reading:
     def flag(values: Values) -> bool | None:
         found = float(values[value])
