@@ -122,25 +122,24 @@ def _prompt(row: dict[str, Any]) -> Prompt:
         groups={"stratum": (row["stratum"],), "risk_area": (row["risk_area"],)},
         factors={"stratum": row["stratum"], "risk_area": row["risk_area"]},
         cluster=row.get("cluster", ""),
-        pair=row.get("cluster", ""),
     )
 
 
 def _unusual(text: str) -> list[str]:
     found = []
     if len(text) >= LONG:
-        found.append(f"{len(text):,} characters; kept, but it may not fit the model's context")
+        found.append(f"{len(text):,} characters; kept, but it may not fit the model's context.")
     control = sorted({c for c in text if unicodedata.category(c) == "Cc" and c not in "\n\r\t"})
     if control:
         shown = ", ".join(f"U+{ord(c):04X}" for c in control[:4])
-        found.append(f"control characters ({shown}); kept, and asked as they are")
+        found.append(f"control characters ({shown}); kept, and asked as they are.")
     return found
 
 
 def _small(prompts: list[Prompt]) -> list[str]:
     counts = Counter(prompt.factors["stratum"] for prompt in prompts)
     return [
-        f"stratum '{_visible(name)}' has {count} prompts: shown, but too few to gate (10) or to draw a "
+        f"stratum '{_visible(name)}' has {count} prompt{'s' if count > 1 else ''}: shown, but too few to gate (10) or to draw a "
         f"curve (30)."
         for name, count in counts.items()
         if count < SMALL
