@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so that `--help` answers at
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -124,6 +125,10 @@ def doctor(data: Path | None) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit code (never raises for what a user can cause)."""
     from safety_eval import cli_read  # noqa: F401 - adds its commands to the group
+
+    if not sys.stderr.isatty():
+        # The loading bars of libraries would break the JSON lines of a log.
+        os.environ.setdefault("TQDM_DISABLE", "1")
 
     try:
         code = cli.main(args=argv, prog_name="safety-eval", standalone_mode=False)
