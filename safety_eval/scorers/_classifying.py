@@ -9,6 +9,7 @@ threshold (0.5).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,60 +18,49 @@ from safety_eval.interfaces import Answer, ScorerSpec
 from safety_eval.records import Score
 from safety_eval.scorers._answers import TEXTS, Measured, score_texts
 from safety_eval.scorers._arguments import choice, share
+from safety_eval.scorers._decision import Activation, Decision
 from safety_eval.scorers._runtimes import LONG, reader
 from safety_eval.scorers._text_classifier import Network, Reading
 
 ARGUMENTS = ("text", "long", "max_length", "batch_tokens", "dtype", "runtime", "threshold")
 
 
-def probabilities(logits: np.ndarray, activation: str) -> np.ndarray:
-    """Probabilities [windows, labels] of logits of the same shape, in double precision."""
-    z = logits.astype(np.float64)
-    if activation == "sigmoid":
-        return np.exp(-np.logaddexp(0.0, -z))
-    return np.exp(z - np.logaddexp.reduce(z, axis=-1, keepdims=True))
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What is read off a network.
 
+    Attributes:
+        activation, columns: see Decision.
+        values: probabilities [windows, outputs] -> values.
+        prefix: the value '<prefix>_cut' counts the tokens of a text that did not fit.
+    """
 
-def margin(logits: np.ndarray, activation: str, threshold: float) -> float:
-    """How far the nearest decision is, in log-odds: of any label from the threshold, and (softmax) of the two
-    likeliest labels from one another. Logits: [windows, labels]."""
-    at = float(np.log(threshold / (1.0 - threshold)))
-    z = logits.astype(np.float64)
-    if activation == "sigmoid":
-        return float(np.abs(z - at).min())
-    others = np.stack(
-        [np.logaddexp.reduce(np.delete(z, i, axis=-1), axis=-1) for i in range(z.shape[-1])], axis=-1
-    )
-    first, second = np.sort(z, axis=-1)[:, -1], np.sort(z, axis=-1)[:, -2]
-    return float(min(np.abs(z - others - at).min(), (first - second).min()))
+    activation: Activation
+    columns: tuple[int, ...]
+    values: Callable[[np.ndarray], dict[str, float | str]]
+    prefix: str
 
 
 class ClassifierScorer:
-    """A scorer made of a network.
-
-    Args:
-        spec: name and arguments (see the module).
-        network: what to run.
-        identity: of the instrument; precision, settings and runtime are added here.
-        values: probabilities [windows, labels] -> values.
-        prefix: the value '<prefix>_cut' counts the tokens that did not fit.
+    """A scorer made of a network; `identity` is the instrument's, settings, precision and runtime are
+    added.
     """
 
     def __init__(
-        self, spec: ScorerSpec, network: Network, identity: Mapping[str, Any],
-        values: Callable[[np.ndarray], dict[str, float | str]], prefix: str,
-    ) -> None:  # fmt: skip
-        self._name, self._values, self._cut = spec.name, values, f"{prefix}_cut"
-        self._activation = network.activation
+        self, spec: ScorerSpec, network: Network, reading: Reads, identity: Mapping[str, Any]
+    ) -> None:
+        self._name, self._reads = spec.name, reading
         text = choice(spec.args, "text", TEXTS, "answer")
         threshold = share(spec.args, "threshold", 0.5)
         self._text = TEXTS[text]
-        self._reader, ran = reader(spec, network, lambda z: margin(z, network.activation, threshold))
+        self._decision = Decision(reading.activation, threshold, reading.columns)
+        self._reader, ran = reader(spec, network, self._decision)
+        settings = {
+            "text": text, "threshold": threshold, "activation": reading.activation,
+            "long": choice(spec.args, "long", LONG, LONG[0]), **ran.settings,
+        }  # fmt: skip
         self.identity: Mapping[str, Any] = {
-            **identity, "settings": {
-                "text": text, "threshold": threshold, "activation": network.activation, **ran.settings,
-                "long": choice(spec.args, "long", LONG, LONG[0]),
-            }, "precision": ran.precision, "runtime": dict(ran.runtime),
+            **identity, "settings": settings, "precision": ran.precision, "runtime": dict(ran.runtime),
         }  # fmt: skip
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
@@ -82,8 +72,8 @@ class ClassifierScorer:
     def _values_of(self, reading: Reading) -> Measured:
         if not np.isfinite(reading.logits).all():
             return "the classifier gave a number that is not finite"
-        values = self._values(probabilities(reading.logits, self._activation))
-        return {**values, self._cut: float(reading.cut)}
+        values = self._reads.values(self._decision.probabilities(reading.logits))
+        return {**values, f"{self._reads.prefix}_cut": float(reading.cut)}
 
     def close(self) -> None:
-        self._reader.close()
+        pass

@@ -179,7 +179,9 @@ def shared_start(words: list[list[int]]) -> list[int]:
 
 
 def ids_of(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a templated text. A template that writes the begin token itself does not get a second one."""
+    """Token ids of a templated text. A template that writes the begin token itself does not get a second
+    one.
+    """
     clean = text.encode("utf-8", "replace").decode("utf-8")
     begins = bool(tokenizer.bos_token) and clean.startswith(tokenizer.bos_token)
     return list(tokenizer(clean, add_special_tokens=not begins and _adds_bos(tokenizer))["input_ids"])

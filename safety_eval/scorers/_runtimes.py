@@ -1,27 +1,50 @@
-"""How a classifier's network is run: plain PyTorch, or a faster route that computes the same numbers."""
+"""How a classifier's network is run: plain PyTorch, oneDNN with packed weights, or half precision checked
+by float32.
+
+Whatever is chosen is checked against the plain forward pass on texts of several lengths before it is used;
+a route that differs is not taken. The numbers are the same to about 1e-6; the identity names the route
+under 'runtime'.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
+from safety_eval.errors import UserError
 from safety_eval.interfaces import ScorerSpec
 from safety_eval.scorers._arguments import choice, whole
+from safety_eval.scorers._decision import Decision
+from safety_eval.scorers._mixed import MixedReader
+from safety_eval.scorers._onednn import pack, usable
 from safety_eval.scorers._text_classifier import (
+    Forward,
     Network,
     Reading,
     TextClassifier,
     device_of,
     longest_input,
     torch_forward,
-)  # fmt: skip
+)
 
 LONG = ("truncate", "windows")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+RUNTIMES = ("auto", "torch", "onednn")
+_ROUTES = {"onednn, last layer for the first token": True, "onednn": False}
+_PROBE = (
+    "A short one.",
+    "Then one that is longer, with a name or two, so that the batch is padded. " * 3,
+    "x",
+)
+_ALLOWED = 2e-5
+"""Largest difference of a logit between routes, relative to the largest logit (float32 rounding is about
+1e-6)."""
 
 
 class Reader(Protocol):
@@ -29,12 +52,10 @@ class Reader(Protocol):
 
     def read(self, texts: Sequence[str]) -> list[Reading]: ...
 
-    def close(self) -> None: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How it is run, for the identity: `settings` and `precision` change values, `runtime` only their last
+    """How it is run, for the identity: `settings` and `precision` change values, `runtime` only last
     digits.
     """
 
@@ -43,23 +64,77 @@ class Ran:
     runtime: Mapping[str, Any] = field(default_factory=dict)
 
 
-def reader(spec: ScorerSpec, network: Network, margin: Callable[[np.ndarray], float]) -> tuple[Reader, Ran]:
+def reader(spec: ScorerSpec, network: Network, decision: Decision) -> tuple[Reader, Ran]:
     """The reader that the arguments ask for, and how to name it.
 
     Args:
-        margin: logits of one text [windows, labels] -> distance of the nearest decision in log-odds.
+        decision: how labels are read off the logits.
 
     Raises:
         UserError: a device, precision or runtime that is not there.
     """
     device = device_of(spec.device)
+    dtype = choice({"dtype": spec.args.get("dtype", spec.dtype)}, "dtype", DTYPES, "auto")
+    wish = choice(spec.args, "runtime", RUNTIMES, "auto")
     longest = longest_input(network.tokenizer, network.model.config, network.max_length)
-    asked = whole(spec.args, "max_length", None, least=8)
-    longest = min(longest, asked) if asked else longest
+    longest = min(longest, whole(spec.args, "max_length", longest, least=8) or longest)
     long = choice(spec.args, "long", LONG, LONG[0])
     budget = whole(spec.args, "batch_tokens")
-    forward = torch_forward(network.model.to(device))
-    made = TextClassifier(forward, network.tokenizer, longest, device, budget, long)
-    runtime = {"runtime": "torch", "torch": version("torch"), "transformers": version("transformers"),
-               "device": device.type}  # fmt: skip
-    return made, Ran("float32", {"max_length": longest}, runtime)
+
+    def made(forward: Forward) -> TextClassifier:
+        return TextClassifier(forward, network.tokenizer, longest, device, budget, long)
+
+    network.model.to(device)
+    half = getattr(torch, dtype) if dtype in ("bfloat16", "float16") else None
+    if half is torch.float16 and device.type == "cpu":
+        raise UserError("dtype=float16 has no fast route on a processor", "Use dtype=bfloat16 or float32.")
+    exact, route = _route(network.model, device, wish, made)
+    runtime = {
+        "runtime": route, "torch": version("torch"), "transformers": version("transformers"),
+        "device": device.type,
+    }  # fmt: skip
+    settings = {"max_length": longest}
+    if half is None:
+        return made(exact), Ran("float32", settings, runtime)
+    halved = _halved(network.model, half, route)
+    precision = f"{dtype}, float32 near a decision"
+    return MixedReader(made(halved), made(exact), decision), Ran(precision, settings, runtime)
+
+
+def _route(
+    model: Any, device: torch.device, wish: str, made: Callable[[Forward], TextClassifier]
+) -> tuple[Forward, str]:
+    """The float32 forward pass by the fastest route that gives the plain pass's numbers, and the route's
+    name.
+    """
+    plain = torch_forward(model)
+    if wish == "torch" or (device.type != "cpu" and wish == "auto"):
+        return plain, "torch"
+    if device.type != "cpu":
+        raise UserError("runtime=onednn runs on a processor only", "Use --device cpu, or leave runtime away.")
+    for name, first_token in _ROUTES.items() if usable() else ():
+        forward = torch_forward(pack(copy.deepcopy(model), first_token=first_token))
+        if _agree(made(plain), made(forward)):
+            return forward, name
+    if wish == "onednn":
+        raise UserError(
+            "oneDNN cannot run this model, or not with the plain pass's numbers", "Leave runtime=onednn away."
+        )
+    return plain, "torch"
+
+
+def _halved(model: Any, dtype: torch.dtype, route: str) -> Forward:
+    """The forward pass in half precision: of the matrix products on a processor, of everything on a GPU."""
+    if route in _ROUTES:
+        return torch_forward(pack(copy.deepcopy(model), dtype, _ROUTES[route]))
+    return torch_forward(copy.deepcopy(model).to(dtype))
+
+
+def _agree(plain: TextClassifier, fast: TextClassifier) -> bool:
+    expected = [r.logits for r in plain.read(_PROBE)]
+    try:
+        found = [r.logits for r in fast.read(_PROBE)]
+    except (RuntimeError, AttributeError, TypeError):
+        return False
+    largest = max(1.0, *(float(np.abs(e).max()) for e in expected))
+    return all(float(np.abs(e - f).max()) <= _ALLOWED * largest for e, f in zip(expected, found, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,13 +40,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A loaded classifier. `activation` makes probabilities of its logits: one for each label by itself
-    ('sigmoid') or all together ('softmax')."""
+    """A loaded classifier: the model (float32, evaluation mode), its tokenizer, and a limit of tokens, if
+    any.
+    """
 
     model: Any
     tokenizer: Any
-    activation: Literal["sigmoid", "softmax"]
-    labels: tuple[str, ...]
     max_length: int | None = None
 
 
@@ -179,9 +178,6 @@ class TextClassifier:
         for (i, _), row in zip(windows, rows, strict=True):
             found[i].append(row)
         return [Reading(np.stack(f), cut) for f, (_, cut) in zip(found, encoded, strict=True)]
-
-    def close(self) -> None:
-        """Nothing is held beyond memory."""
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[list[Window], int]]:
         """The windows of each text, and how many of its tokens are in none of them."""

@@ -27,7 +27,7 @@ from detoxify.detoxify import MODEL_URLS
 from safety_eval.errors import UserError
 from safety_eval.interfaces import Scorer, ScorerEntry, ScorerSpec
 from safety_eval.scorers._arguments import check, choice
-from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer
+from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
 from safety_eval.scorers._text_classifier import Network, load_model, load_tokenizer
 from safety_eval.scorers._weights import file_digest, find
 
@@ -56,20 +56,22 @@ _ELSE = (
     "(--scorer TASK=profanity_check, hf_classifier)."
 )
 
+Loaded = tuple[Network, tuple[str, ...], Mapping[str, Any]]
+"""A network, its labels in the order of its outputs, and what it is."""
+
 
 def _build(spec: ScorerSpec) -> Scorer:
     check(spec, ("variant", "checkpoint", "folder", *ARGUMENTS))
     variant = choice(spec.args, "variant", tuple(MODEL_URLS), "unbiased")
     given = spec.args.get("checkpoint", "")
-    if Path(given).expanduser().is_dir() and given:
-        network, source = _from_folder(given)
+    if given and Path(given).expanduser().is_dir():
+        network, labels, source = _from_folder(given)
     else:
-        network, source = _from_file(_file(given, variant), spec.args.get("folder", ""))
+        network, labels, source = _from_file(_file(given, variant), spec.args.get("folder", ""))
     identity = {
         "name": "detoxify", "package": "detoxify", "version": version("detoxify"),
         **({} if given else {"variant": variant}), **source,
     }  # fmt: skip
-    labels = network.labels
 
     def values(p: np.ndarray) -> dict[str, float | str]:
         worst = p[:, : len(labels)].max(axis=0)
@@ -78,7 +80,8 @@ def _build(spec: ScorerSpec) -> Scorer:
         }
         return {"toxicity": named["detoxify_toxicity"], **named}
 
-    return ClassifierScorer(spec, network, identity, values, "detoxify")
+    reads = Reads("sigmoid", tuple(range(len(labels))), values, "detoxify")
+    return ClassifierScorer(spec, network, reads, identity)
 
 
 def _file(given: str, variant: str) -> Path:
@@ -103,14 +106,14 @@ def _file(given: str, variant: str) -> Path:
     return path
 
 
-def _from_folder(folder: str) -> tuple[Network, Mapping[str, Any]]:
+def _from_folder(folder: str) -> Loaded:
     weights = find(folder, hint=_ELSE)
     model = load_model(weights, "AutoModelForSequenceClassification", torch.float32)
     names = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    return Network(model, load_tokenizer(weights), "sigmoid", _labels(names, folder)), weights.identity()
+    return Network(model, load_tokenizer(weights)), _labels(names, folder), weights.identity()
 
 
-def _from_file(path: Path, folder: str) -> tuple[Network, Mapping[str, Any]]:
+def _from_file(path: Path, folder: str) -> Loaded:
     held = _read(path)
     arch = held["config"]["arch"]["args"]
     labels = _labels(held["config"]["dataset"]["args"]["classes"], path)
@@ -131,7 +134,7 @@ def _from_file(path: Path, folder: str) -> tuple[Network, Mapping[str, Any]]:
         "model": path.name, "weights": file_digest(path), "base": base, "base_revision": weights.revision,
         "settings_digest": weights.settings_digest,
     }  # fmt: skip
-    return Network(model.eval(), tokenizer, "sigmoid", labels), source
+    return Network(model.eval(), tokenizer), labels, source
 
 
 def _read(path: Path) -> Mapping[str, Any]:

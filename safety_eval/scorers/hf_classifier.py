@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ import torch
 from safety_eval.errors import UserError
 from safety_eval.interfaces import Scorer, ScorerEntry, ScorerSpec
 from safety_eval.scorers._arguments import check, choice, whole
-from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer
+from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
+from safety_eval.scorers._decision import Activation
 from safety_eval.scorers._text_classifier import Network, load_model, load_tokenizer
 from safety_eval.scorers._weights import find
 
@@ -80,23 +81,24 @@ def _build(spec: ScorerSpec) -> Scorer:
             f"'{weights.model}' has no label {index}: {_listed(model)}", "Choose one of these numbers."
         )
     name = _value_name(spec.args)
-    network = Network(
-        model, load_tokenizer(weights), _activation(model.config), tuple(model.config.id2label.values()),
-        None if own else preset.max_length,
-    )  # fmt: skip
+    network = Network(model, load_tokenizer(weights), None if own else preset.max_length)
     identity = {
         "name": "hf_classifier", "package": "transformers", "version": version("transformers"),
         **weights.identity(), "index": index, "label": str(model.config.id2label[index]), "value": name,
     }  # fmt: skip
-    values = _regard if name == "regard" and not own else _one(name, index, network.activation)
-    return ClassifierScorer(spec, network, identity, values, name)
+    activation = _activation(model.config)
+    regard = name == "regard" and not own
+    values = _regard if regard else _one(name, index, activation)
+    return ClassifierScorer(
+        spec, network, Reads(activation, () if regard else (index,), values, name), identity
+    )
 
 
 def _listed(model: Any) -> str:
     return ", ".join(f"{i}={name}" for i, name in sorted(model.config.id2label.items()))
 
 
-def _activation(config: Any) -> Literal["sigmoid", "softmax"]:
+def _activation(config: Any) -> Activation:
     """The rule of transformers' text-classification pipeline.
 
     Raises:
@@ -131,7 +133,7 @@ def _value_name(args: Mapping[str, str]) -> str:
 
 def _offers(args: Mapping[str, str]) -> frozenset[str]:
     name = _value_name(args)
-    if args.get("preset") == "regard":
+    if args.get("preset") == "regard" and name == "regard":
         return frozenset({"regard", "regard_cut", *_REGARD})
     return frozenset({name, f"{name}_argmax", f"{name}_cut"})
 

@@ -64,7 +64,9 @@ def test_the_question_is_the_last_user_turn_or_what_the_target_names() -> None:
         ("wildguard", "Harmful request: yes", None),
     ],
 )  # fmt: skip
-def test_a_judges_words_are_read_and_anything_else_is_undecided(reading: str, words: str, status: str) -> None:
+def test_a_judges_words_are_read_and_anything_else_is_undecided(
+    reading: str, words: str, status: str
+) -> None:
     assert reader.read(reader.READINGS[reading], words) == status
     engine = Echo({"": words})
     if reading != "wildguard":
@@ -98,7 +100,9 @@ def test_a_guard_is_asked_with_the_turns_as_they_were(tmp_path: Path) -> None:
     file = tmp_path / "t.txt"
     file.write_text("[Q] {question} [A] {answer} [END]")
     made = {"judge": "m", "reading": "wildguard", "template": str(file)}
-    assert _score("A {answer} with {question}.", lambda spec: Echo(reply), **made).values == {"status": "comply"}
+    assert _score("A {answer} with {question}.", lambda spec: Echo(reply), **made).values == {
+        "status": "comply"
+    }
     assert seen[1].text == "[Q] How do I kill a process? [A] A {answer} with {question}. [END]"
 
 

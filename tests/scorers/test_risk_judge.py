@@ -187,7 +187,9 @@ def test_exactly_one_orientation_passes_the_probe(
         try:
             scorer = risk_judge.SCORER.build(_spec(folders, "llama_guard_3", probe="yes"))
             outcomes.append("fits")
-            assert scorer.identity["probe"]["harmful_log_odds"] > scorer.identity["probe"]["harmless_log_odds"]
+            assert (
+                scorer.identity["probe"]["harmful_log_odds"] > scorer.identity["probe"]["harmless_log_odds"]
+            )
         except UserError as error:
             outcomes.append("refused")
             assert "orientation" in str(error)

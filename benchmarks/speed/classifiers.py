@@ -1,0 +1,184 @@
+"""Our classifier scoring beside `Detoxify.predict`, on one machine in one run.
+
+    python benchmarks/speed/classifiers.py --data DIR [--texts 512] [--rounds 3] [--threads 2] [--out FILE]
+
+Network: the shape of RoBERTa-base with random weights, as a Detoxify checkpoint (no weights are needed, and
+speed does not depend on them). Texts: sentences of BOLD's Wikipedia files, every n-th one. Baseline:
+`Detoxify.predict` on the texts in the given order in batches of 32, the way it is used. Routes are timed in
+turn, round by round, so that noise of the machine meets all of them; the table gives the median and the
+ratio of medians.
+
+Equality is asserted, time never is: float32 values equal to 1e-6, and in mixed precision every label of
+every text equal. The last bias is shifted so that the threshold lies three standard deviations above the
+texts' mean logit: a toxicity classifier calls few of BOLD's sentences toxic. A random network answers every
+text nearly alike, so half precision's rounding is about ten times larger beside the spread of its logits
+than in a trained one, and the share of texts that is read again in float32, which the last line gives, is
+larger than it would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from detoxify import Detoxify
+
+from safety_eval.interfaces import ScorerSpec
+from safety_eval.plugins import find
+from safety_eval.records import Output, Prompt, key
+
+LABELS = ("toxicity", "severe_toxicity", "obscene", "identity_attack", "insult", "threat", "sexual_explicit")
+ROUTES = {
+    "float32, torch": {"runtime": "torch"},
+    "float32, oneDNN": {"runtime": "onednn"},
+    "bfloat16, float32 near the threshold": {"dtype": "bfloat16"},
+}
+
+
+def texts_of(data: Path, count: int) -> list[str]:
+    """`count` sentences of BOLD's Wikipedia files, evenly spread, in a shuffled (seeded) order."""
+    found: list[str] = []
+    for path in sorted((data / "hub/AmazonScience/bold").glob("*_prompt_wiki.json")):
+        for line in path.read_text().splitlines():
+            found += [s for s in json.loads(line)["wikipedia"] if s.strip()]
+    if not found:
+        raise SystemExit(f"{data} holds no BOLD (hub/AmazonScience/bold/*_prompt_wiki.json)")
+    chosen = [found[int(i)] for i in np.linspace(0, len(found) - 1, count)]
+    return [chosen[int(i)] for i in np.random.default_rng(0).permutation(count)]
+
+
+def make_checkpoint(folder: Path, texts: Sequence[str]) -> None:
+    """A Detoxify checkpoint of RoBERTa-base's shape, with a byte-level tokenizer trained on the texts."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaForSequenceClassification, RobertaTokenizer
+
+    core = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    core.train_from_iterator(texts, vocab_size=20000, special_tokens=special, show_progress=False)
+    saved = json.loads(core.to_str())["model"]
+    merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in saved["merges"]]
+    RobertaTokenizer(vocab=saved["vocab"], merges=merges, model_max_length=512).save_pretrained(folder)
+    config = RobertaConfig(
+        vocab_size=50265, num_labels=len(LABELS), max_position_embeddings=514, type_vocab_size=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = RobertaForSequenceClassification(config).eval()
+    config.save_pretrained(folder)
+    arch = {"model_type": str(folder), "model_name": "RobertaForSequenceClassification",
+            "tokenizer_name": "RobertaTokenizer", "num_classes": len(LABELS)}  # fmt: skip
+    held: dict[str, Any] = {"arch": {"args": arch}, "dataset": {"args": {"classes": list(LABELS)}}}
+    torch.save({"config": held, "state_dict": model.state_dict()}, folder / "model.ckpt")
+    package = Detoxify(checkpoint=folder / "model.ckpt", huggingface_config_path=str(folder))
+    _shift(package, texts[:128])
+    torch.save({"config": held, "state_dict": package.model.state_dict()}, folder / "model.ckpt")
+
+
+@torch.inference_mode()
+def _shift(package: Detoxify, texts: Sequence[str]) -> None:
+    """Move the last bias so that the texts' mean logit lies three standard deviations below 0."""
+    batch = package.tokenizer(list(texts), return_tensors="pt", truncation=True, padding=True)
+    logits = package.model.eval()(**batch).logits
+    package.model.classifier.out_proj.bias.sub_(logits.mean(0) + 3.0 * logits.std(0))
+
+
+def baseline(package: Detoxify, texts: Sequence[str]) -> np.ndarray:
+    """Detoxify.predict in the given order, 32 at a time: [texts, labels]."""
+    rows: list[list[float]] = []
+    for start in range(0, len(texts), 32):
+        found = package.predict(list(texts[start : start + 32]))
+        rows += [list(row) for row in zip(*(found[name] for name in LABELS), strict=True)]
+    return np.array(rows)
+
+
+def ours(scorer: Any, texts: Sequence[str]) -> np.ndarray:
+    """The scorer on the same texts as answers: [texts, labels]."""
+    given = []
+    for i, text in enumerate(texts):
+        prompt = Prompt("speed", str(i), "x")
+        given.append((prompt, Output(key(prompt), str(i), text=text)))
+    return np.array([[s.values[f"detoxify_{n}"] for n in LABELS] for s in scorer.score(given)], dtype=float)
+
+
+def measure(folder: Path, texts: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Seconds of every route in every round, and the equality of its values with the baseline's."""
+    package = Detoxify(checkpoint=folder / "model.ckpt", huggingface_config_path=str(folder))
+    entry = find("scorers", "detoxify")
+    given = {"checkpoint": str(folder / "model.ckpt"), "folder": str(folder)}
+    scorers = {
+        name: entry.build(ScorerSpec("detoxify", {**given, **a}, device="cpu")) for name, a in ROUTES.items()
+    }
+    runs: dict[str, Callable[[Sequence[str]], np.ndarray]] = {
+        "Detoxify.predict": lambda t: baseline(package, t)
+    }
+    runs |= {name: (lambda t, s=scorer: ours(s, t)) for name, scorer in scorers.items()}
+    expected = baseline(package, texts)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    found: dict[str, np.ndarray] = {}
+    for run in runs.values():
+        run(texts[:64])
+    for _ in range(rounds):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            found[name] = run(texts)
+            seconds[name].append(time.perf_counter() - start)
+    mixed = scorers["bfloat16, float32 near the threshold"]._reader
+    return {
+        "seconds": seconds, "read again in float32": mixed.exact_count / mixed.count, "band": mixed.band,
+        "largest difference": {n: float(np.abs(v - expected).max()) for n, v in found.items()},
+        "labels that differ": {n: int(((v >= 0.5) != (expected >= 0.5)).sum()) for n, v in found.items()},
+        "toxic share": float((expected >= 0.5).mean()),
+    }  # fmt: skip
+
+
+def report(result: dict[str, Any], count: int) -> str:
+    """A table: texts per second, ratio to the baseline, largest difference, labels that differ."""
+    base = statistics.median(result["seconds"]["Detoxify.predict"])
+    lines = [f"{'route':<40}{'texts/s':>9}{'ratio':>7}  {'range':<13}{'max diff':>10}{'labels':>8}"]
+    for name, runs in result["seconds"].items():
+        ratios = sorted(b / s for b, s in zip(result["seconds"]["Detoxify.predict"], runs, strict=True))
+        median = statistics.median(runs)
+        spread = f"{ratios[0]:.1f}-{ratios[-1]:.1f}"
+        lines.append(
+            f"{name:<40}{count / median:>9.1f}{base / median:>7.1f}  {spread:<13}"
+            f"{result['largest difference'][name]:>10.1e}{result['labels that differ'][name]:>8}"
+        )
+    again = f"{result['read again in float32']:.1%} of the texts read again in float32 (band {result['band']:.3f})"
+    return "\n".join([*lines, again, f"{result['toxic share']:.1%} of the labels are positive"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="local mirror that holds BOLD")
+    parser.add_argument("--texts", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write everything as JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    texts = texts_of(args.data, args.texts)
+    with tempfile.TemporaryDirectory() as name:
+        make_checkpoint(Path(name), texts)
+        result = measure(Path(name), texts, args.rounds)
+    result["machine"] = {
+        "processor": platform.processor() or platform.machine(), "threads": args.threads,
+        "torch": torch.__version__, "texts": args.texts, "rounds": args.rounds,
+    }  # fmt: skip
+    print(report(result, args.texts))
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    for name in ("float32, torch", "float32, oneDNN"):
+        assert result["largest difference"][name] <= 1e-6, f"{name} differs"
+    assert not any(result["labels that differ"].values()), "a label differs"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The same network with less work on a processor: weights packed for oneDNN, the last layer for one token
+only.
+
+PyTorch hands float32 matrices to MKL, and reorders bfloat16 weights for oneDNN in every call; packing them
+once avoids both (the operators are those that torch.compile emits for frozen weights). A sequence
+classifier of BERT's family reads the first token of the last layer and nothing else, so that layer is
+computed for that token alone. Both give the numbers of the plain forward pass up to rounding, which the
+caller checks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+_ROWS = 1024
+"""Rows that the layout is chosen for: the usual token budget of a batch."""
+_FAMILY = ("BertLayer", "RobertaLayer", "XLMRobertaLayer")
+
+
+def usable() -> bool:
+    """Whether this PyTorch has the operators."""
+    names = ("_linear_pointwise", "_reorder_linear_weight")
+    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
+class PackedLinear(nn.Module):
+    """x [..., inputs] -> x W^T + b [..., outputs] in x's precision, followed by the exact GELU when `gelu`.
+
+    The product is computed in `dtype`: what stays outside (residuals, norms, softmax) keeps float32.
+    """
+
+    def __init__(self, linear: nn.Linear, gelu: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        weight = linear.weight.detach().to(dtype).contiguous()
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+        self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+        self._after, self._dtype = ("gelu" if gelu else "none"), dtype
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x.to(self._dtype), self._packed, self._bias, self._after, [], "none"
+        )
+        return found.to(x.dtype)
+
+
+class FirstTokenLayer(nn.Module):
+    """A layer of BERT's family for the first token of each text: [texts, tokens, width] -> [texts, 1,
+    width].
+    """
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self._attention, self._layer = layer.attention, layer
+
+    def forward(
+        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, *_: Any, **__: Any
+    ) -> torch.Tensor:
+        own, first = self._attention.self, hidden[:, :1]
+
+        def heads(x: torch.Tensor) -> torch.Tensor:
+            return x.unflatten(-1, (own.num_attention_heads, own.attention_head_size)).transpose(1, 2)
+
+        seen = nn.functional.scaled_dot_product_attention(
+            heads(own.query(first)), heads(own.key(hidden)), heads(own.value(hidden)),
+            attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
+        ).transpose(1, 2).flatten(2)  # fmt: skip
+        attended = self._attention.output(seen, first)
+        found: torch.Tensor = self._layer.output(self._layer.intermediate(attended), attended)
+        return found
+
+
+@torch.inference_mode()
+def pack(model: Any, dtype: torch.dtype = torch.float32, first_token: bool = False) -> Any:
+    """`model` with every nn.Linear packed (in place), a GELU behind one taken into it.
+
+    Args:
+        dtype: of the matrix products: float32 or bfloat16.
+        first_token: compute the last layer for the first token only, where the model is of BERT's family.
+    """
+    for module in list(model.modules()):
+        gelu = _gelu_behind(module)
+        for name, child in list(module.named_children()):
+            if type(child) is nn.Linear:
+                setattr(module, name, PackedLinear(child, gelu and name == "dense", dtype))
+        if gelu:
+            module.intermediate_act_fn = nn.Identity()
+    layers = getattr(getattr(getattr(model, "base_model", None), "encoder", None), "layer", None)
+    if first_token and layers is not None and type(layers[-1]).__name__ in _FAMILY:
+        layers[-1] = FirstTokenLayer(layers[-1])
+    return model
+
+
+def _gelu_behind(module: nn.Module) -> bool:
+    """The BERT family's intermediate block: `dense`, then the exact GELU."""
+    act = getattr(module, "intermediate_act_fn", None)
+    exact = type(act).__name__ == "GELUActivation" or type(act) is nn.GELU and act.approximate == "none"
+    return exact and isinstance(getattr(module, "dense", None), nn.Linear)
