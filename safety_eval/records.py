@@ -126,7 +126,7 @@ class Estimate:
         low, high: 95% interval of `value` (method says which).
         count: measured answers behind `value`; events: how many of them counted (rates).
         expected: answers that were owed; missing: those that gave no value, by reason.
-        clusters, effective_clusters: resampling units, and Kish's effective number of them.
+        clusters, effective_clusters: resampling units, and the effective number of them (stats/gate.py).
         worst: `value` with every unmeasured answer taken at its worst.
         gate_low, gate_high: one-sided 95% limits of `worst`, the only numbers that a policy acts on.
         better: 'lower', 'higher' or 'neither'.

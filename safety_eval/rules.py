@@ -96,7 +96,7 @@ def seen(estimate: Estimate) -> Seen | None:
     if e.kind == "rate":
         return seen_rate(e.gate_low, e.gate_high, e.effective_clusters or float(max(e.expected, 1)))
     low, high = _worst_cases(e, e.gate_low, e.gate_high)
-    return Seen(low, high, e.gate_low, e.gate_high, units=float(e.clusters or e.count))
+    return Seen(low, high, e.gate_low, e.gate_high, units=float(e.effective_clusters or e.clusters or e.count))
 
 
 def _worst_cases(e: Estimate, gate_low: float, gate_high: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -20,11 +21,10 @@ from scipy import stats
 from safety_eval.stats.proportion import (
     Clustered,
     Interval,
-    clopper_pearson,
     clustered,
     codes,
+    difference_limit,
     effective_n,
-    gate_n,
     korn_graubard_lower,
     korn_graubard_upper,
     mover,
@@ -135,17 +135,23 @@ def difference(table: GroupTable, first: str, second: str, level: float = 0.95) 
 
 
 def difference_upper(table: GroupTable, first: str, second: str, alpha: float) -> float:
-    """One-sided upper limit of rate(first) - rate(second), for gates.
+    """One-sided upper limit of rate(first) - rate(second), for gates: `difference_limit` of the gates' own limits.
 
-    As `difference`, with Clopper-Pearson limits on the gates' effective numbers: with Wilson limits a
-    one-sided limit at rare outcomes covers less than it says (docs/explanation/coverage.md). A positive
-    correlation helps a gate only where both groups show outcomes of both kinds.
+    Only a positive correlation of the two estimates is used, and only as far as their own shares of the variance
+    allow: groups without an outcome show none.
     """
     names = list(table.groups)
     one, two = table.groups[first], table.groups[second]
-    limits = [clopper_pearson(c.value * n, n, 1 - 2 * alpha) for c in (one, two) for n in (gate_n(c, alpha),)]
     rho = float(table.correlation[names.index(first), names.index(second)])
-    return mover(one.value, limits[0], two.value, limits[1], rho).high
+    limit = difference_limit(
+        one.value,
+        partial(korn_graubard_upper, one),
+        two.value,
+        partial(korn_graubard_lower, two),
+        alpha,
+        max(0.0, rho),
+    )
+    return min(1.0, limit)
 
 
 def gap(table: GroupTable, alpha: float = 0.05) -> Gap:

@@ -16,6 +16,8 @@ from scipy.optimize import brentq
 from scipy.stats import beta
 from scipy.stats import t as student
 
+from safety_eval.stats.proportion import difference_limit
+
 PUBLISHED = 0.95
 _MOST = 1e9
 _LEAST_ALPHA = 1e-12
@@ -30,7 +32,7 @@ class Seen:
             (equal when nothing is missing).
         low: lower limit of `low_value`; high: upper limit of `high_value`.
         answers: effective number of independent answers of a rate; 0 = not a rate (t limits).
-        units: resampling units (t limits have units - 1 degrees of freedom).
+        units: effective resampling units (t limits have units - 1 degrees of freedom).
     """
 
     low_value: float
@@ -158,15 +160,21 @@ def settle(limit: Callable[[float], float], bound: float, below: bool) -> float 
 
 
 def gap(one: Seen, other: Seen, level: float) -> tuple[float, float]:
-    """One-sided limits (lower, upper) of one - other by square-and-add of their own limits.
+    """One-sided limits (lower, upper) of one - other from their own limits (`difference_limit`).
 
     Groups that share prompts vary together, so that treating them as independent is wide, never narrow.
     """
-    lower = one.low_value - other.high_value
-    upper = one.high_value - other.low_value
-    lower -= math.hypot(one.low_value - one.lower(level), other.upper(level) - other.high_value)
-    upper += math.hypot(one.upper(level) - one.high_value, other.low_value - other.lower(level))
-    return lower, upper
+
+    def upper(first: Seen, second: Seen) -> float:
+        return difference_limit(
+            first.high_value,
+            lambda a: first.upper(1 - a),
+            second.low_value,
+            lambda a: second.lower(1 - a),
+            1 - level,
+        )
+
+    return -upper(other, one), upper(one, other)
 
 
 def p_gap_exceeds(one: Seen, other: Seen, bound: float) -> float:

@@ -44,7 +44,7 @@ def pass_probability(n: int, limit: float, rate: float, alpha: float = 0.05, def
 
     `deff`: design effect of clusters; the run then counts as n / deff prompts.
     """
-    size = max(1, math.floor(n / deff))
+    size = max(1, math.floor(n / deff + 1e-9))
     k = critical_count(size, limit, alpha)
     return 0.0 if k < 0 else float(special.bdtr(k, size, rate))
 

@@ -85,3 +85,29 @@ def test_the_upper_limit_covers_for_clustered_rates(rho: float) -> None:
         y = np.where(rng.random(len(codes)) < rho, common[codes], own).astype(float)
         missed += rate_gate(y, codes, np.ones(len(codes))).high < p
     assert missed / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
+
+
+def test_effective_clusters_are_the_clusters_where_they_weigh_the_same_and_fewer_where_one_dominates() -> None:
+    assert rate_gate(np.zeros(40), np.repeat(np.arange(8), 5), np.ones(40)).effective_clusters == pytest.approx(8)
+    sizes = np.r_[150, np.full(59, 6)]
+    codes = np.repeat(np.arange(60), sizes)
+    shares = sizes / sizes.sum()
+    assert rate_gate(np.zeros(504), codes, np.ones(504)).effective_clusters < 0.7 / np.square(shares).sum()
+
+
+@pytest.mark.parametrize("sizes", [[120, 120, *[1] * 500], [40] * 10 + [1] * 400, [20] * 12 + [1] * 40])
+def test_rates_cover_where_some_clusters_dominate(sizes: list[int]) -> None:
+    rng, weights = np.random.default_rng(2), np.array(sizes, float)
+    for p in (0.1, 0.5, 0.9, 0.95):
+        y = (rng.random((1500, len(sizes))) < p).astype(float)  # clusters that agree fully: the worst case
+        gates = [rate_gate(row, np.arange(len(sizes)), weights) for row in y]
+        missed = np.mean([g.high < p for g in gates]), np.mean([g.low > p for g in gates])
+        assert gates[0].effective_clusters >= 10 and max(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500), p
+
+
+@pytest.mark.parametrize("sizes", [[30, 30, *[1] * 200], [20] * 12 + [1] * 40, [5] * 20])
+def test_means_cover_where_some_clusters_dominate(sizes: list[int]) -> None:
+    rng, weights = np.random.default_rng(3), np.array(sizes, float)
+    y = rng.normal(0, 0.3, (3000, len(sizes))).clip(-1, 1)
+    missed = np.mean([mean_gate(row, np.arange(len(sizes)), weights, (-1, 1)).high < 0 for row in y])
+    assert missed <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 3000)

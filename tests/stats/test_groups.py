@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from safety_eval.stats import groups as g
-from safety_eval.stats.proportion import clustered, newcombe, upper_limit
+from safety_eval.stats.proportion import clustered, difference_limit, lower_limit, newcombe, upper_limit
 
 # Llama 2 7B on ToxiGen (arXiv 2307.09288, Table 45): toxic of n, the paper's group order.
 N = np.array([883, 459, 548, 591, 536, 431, 437, 624, 743, 502, 641, 591, 604])
@@ -177,3 +179,24 @@ def test_split_clusters_and_empty_groups_are_refused():
         g.heterogeneity_clusters([1, 0, 1], ["a", "b", "b"], [0, 0, 1])
     with pytest.raises(ValueError, match="no row"):
         g.group_table([1, 0], {"a": [False, False]})
+
+
+def exact_miss(n1, n2, p1, p2, alpha):
+    """Exact probability that the gate's upper limit of a difference of two independent groups is too low."""
+    first, second = stats.binom.pmf(np.arange(n1 + 1), n1, p1), stats.binom.pmf(np.arange(n2 + 1), n2, p2)
+    missed = 0.0
+    for k1 in np.flatnonzero(first > 1e-7):
+        for k2 in np.flatnonzero(second > 1e-7):
+            high = difference_limit(
+                k1 / n1, partial(upper_limit, k1, n1), k2 / n2, partial(lower_limit, k2, n2), alpha
+            )
+            missed += first[k1] * second[k2] * (high < p1 - p2 - 1e-12)
+    return missed
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 12])
+@pytest.mark.parametrize(
+    "pair", [(50, 50, 0.95, 0.05), (100, 20, 0.95, 0.01), (200, 20, 0.3, 0.01), (50, 50, 0.02, 0.02)]
+)
+def test_gate_limit_of_a_difference_never_covers_less_than_it_says(pair, alpha):
+    assert exact_miss(*pair, alpha) <= alpha + 1e-6
