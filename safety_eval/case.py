@@ -274,9 +274,6 @@ def _instruments(facts: Mapping[str, Any], faults: Faults) -> dict[str, Mapping[
 def _notes(facts: Mapping[str, Any], policy: Policy) -> tuple[str, ...]:
     used = {rule.task for rule in policy.rules}
     found = [f"{task}: {n}" for task, t in facts["tasks"].items() if task in used for n in t.get("notes", ())]
-    config = facts.get("config", {})
-    if config.get("limit"):
-        found.insert(0, f"the run was limited to {config['limit']} prompts of each task")
     return tuple(found)
 
 
