@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from safety_eval import answers, evidence, pipeline, planning, plugins, resolve, signoff, suites
 from safety_eval import policy as policies
+from safety_eval import review as reviews
 from safety_eval.card_page import page
 from safety_eval.cards import ScorerCard
 from safety_eval.cards import save as keep_card
@@ -17,11 +19,12 @@ from safety_eval.compare import Comparison, comparison
 from safety_eval.compare import write as write_comparison
 from safety_eval.config import RunConfig, read_yaml, run_config
 from safety_eval.errors import UserError, nearest
+from safety_eval.export import cyclonedx, model_card
 from safety_eval.merge import merge as join_shards
 from safety_eval.run import Run, open_run
 from safety_eval.session import Progress, Session, Silent
 from safety_eval.stopping import NOT_ASKED
-from safety_eval.store import writing
+from safety_eval.store import write_atomic, writing
 from safety_eval.task import ScorerChoice
 from safety_eval.verdict import Verdict
 
@@ -177,6 +180,20 @@ def audit(
     return card, keep_card(card, page(card), cards)
 
 
+def write_review(found: Run, task: str = "", **asked: Any) -> Path:
+    """The sheet of answers to label; see review.Asked for the arguments."""
+    if not task and len(found.tasks) > 1:
+        raise UserError(
+            f"{found.folder} has {len(found.tasks)} tasks", f"Add --task: {', '.join(found.tasks)}."
+        )
+    return reviews.write_sheet(found, reviews.Asked(task or found.tasks[0], **asked))
+
+
+def read_review(found: Run, sheets: Sequence[str | Path]) -> reviews.Findings:
+    """What one or two filled sheets say of the run's rates, per group."""
+    return reviews.read_sheets(found, [Path(sheet) for sheet in sheets])
+
+
 def sign_off(
     folder: str | Path,
     policy: str | Path,
@@ -203,6 +220,42 @@ def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = 
         EvidenceError: anything is off; names the file and record.
     """
     return evidence.verify(Path(path), [Path(k) for k in keys], own_tasks=own_tasks)
+
+
+def sign(path: str | Path, key: str | Path) -> str:
+    """Verify a bundle, then add the signature of a private key to it; returns the key's id.
+
+    Raises:
+        EvidenceError: the bundle does not verify, so that nothing was signed.
+    """
+    evidence.verify(Path(path))
+    return evidence.sign(evidence.find(Path(path)), Path(key))
+
+
+def export(folder: str | Path, form: str) -> list[Path]:
+    """Write RUN/export/ in a form ('model-card', 'cyclonedx', 'parquet'); returns the files.
+
+    Answers leave the run folder only as Parquet: they may be harmful text, and say so in the file's name.
+    """
+    found = Run(folder)
+    target = found.folder / "export"
+    if form == "model-card":
+        files = {target / "model-card-section.md": model_card.section(found.folder)}
+    elif form == "cyclonedx":
+        files = {target / "cyclonedx.json": json.dumps(cyclonedx.fragment(found.folder), indent=1) + "\n"}
+    elif form == "parquet":
+        target.mkdir(parents=True, exist_ok=True)
+        found.estimates().astype({"missing": str}).to_parquet(target / "estimates.parquet")
+        for name in found.tasks:
+            found.outputs(name).to_parquet(target / f"{name}.answers-may-be-harmful.parquet")
+        return sorted(target.glob("*.parquet"))
+    else:
+        raise UserError(
+            f"no export is called '{form}'", nearest(form, ("model-card", "cyclonedx", "parquet"))
+        )
+    for path, text in files.items():
+        write_atomic(path, text)
+    return list(files)
 
 
 def redact(path: str | Path, target: str | Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -133,3 +134,58 @@ def audit(scorer: str, arguments: str, data: Path | None, cards: Path | None, li
 
     card, path = api.audit(scorer, pairs(arguments, "--scorer-args"), data, cards, limit)
     show.card(card, path)
+
+
+@cli.command()
+@RUN
+@click.option("--task", default="", help="Task to review. Default: the run's only one.")
+@click.option("--metric", default="", help="Default: the task's first.")
+@click.option("--scorer", default="", help="Instrument whose flags are reviewed. Default: the first.")
+@click.option("--flagged", type=int, help="At most N flagged answers. Default: all of them.")
+@click.option("--others", type=int, default=200, show_default=True, help="Random answers of the rest.")
+@click.option("--design", type=click.Choice(["two_phase", "random"]), default="two_phase", show_default=True)
+@click.option(
+    "--read",
+    "sheets",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A filled sheet (may be given twice).",
+)
+def review(run: Path, sheets: tuple[Path, ...], **asked: Any) -> None:
+    """Labels by people on this run's answers: write the sheet to fill in, or read one or two back."""
+    from safety_eval import api, show
+
+    found = api.open_run(run)
+    if sheets:
+        show.findings(api.read_review(found, sheets))
+    else:
+        show.sheet(api.write_review(found, **asked))
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--key", required=True, type=click.Path(path_type=Path), help="Your private key (PEM, Ed25519 or P-256)."
+)
+def sign(path: Path, key: Path) -> None:
+    """Add a signature to a run's evidence, after verifying it: a second signer, on another machine."""
+    from safety_eval import api
+
+    click.echo(f"signed by {api.sign(path, key)}")
+
+
+@cli.command()
+@RUN
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["model-card", "cyclonedx", "parquet"]),
+    help="What to write.",
+)
+def export(run: Path, form: str) -> None:
+    """Write RUN/export/: a model-card section, a CycloneDX ML-BOM fragment, or the answers as Parquet tables."""
+    from safety_eval import api
+
+    for written in api.export(run, form):
+        click.echo(written)

@@ -7,7 +7,7 @@ verifying.py   everything checked again: signatures, hashes, records, estimates,
 """
 
 from safety_eval.evidence.attest import sign
-from safety_eval.evidence.bundles import bundle, redact
+from safety_eval.evidence.bundles import bundle, find, redact
 from safety_eval.evidence.verifying import Report, verify
 
-__all__ = ["Report", "bundle", "redact", "sign", "verify"]
+__all__ = ["Report", "bundle", "find", "redact", "sign", "verify"]
