@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 
 import numpy as np
@@ -200,3 +201,14 @@ def exact_miss(n1, n2, p1, p2, alpha):
 )
 def test_gate_limit_of_a_difference_never_covers_less_than_it_says(pair, alpha):
     assert exact_miss(*pair, alpha) <= alpha + 1e-6
+
+
+def test_overlap_halves_the_error_of_a_difference_on_real_groups(data_dir):
+    path = data_dir / "github" / "microsoft" / "SafeNLP" / "data" / "toxiGen.json"
+    sentences = json.loads(path.read_text(encoding="utf-8"))
+    inside = {g: np.array([g in s["target_groups"] for s in sentences]) for g in ("latino", "mexican")}
+    assert (inside["latino"] & inside["mexican"]).sum() == 454
+    table = g.group_table([s["label"] == "hate" for s in sentences], inside)
+    errors = np.array([c.se for c in table.groups.values()])
+    shared = np.sqrt((errors**2).sum() - 2 * table.correlation[0, 1] * errors.prod())
+    assert shared < 0.52 * np.hypot(*errors)
