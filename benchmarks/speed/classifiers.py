@@ -37,10 +37,11 @@ from safety_eval.plugins import find
 from safety_eval.records import Output, Prompt, key
 
 LABELS = ("toxicity", "severe_toxicity", "obscene", "identity_attack", "insult", "threat", "sexual_explicit")
+MIXED = "bfloat16, float32 near the threshold"
 ROUTES = {
     "float32, torch": {"runtime": "torch"},
     "float32, oneDNN": {"runtime": "onednn"},
-    "bfloat16, float32 near the threshold": {"dtype": "bfloat16"},
+    MIXED: {"dtype": "bfloat16"},
 }
 
 
@@ -56,14 +57,14 @@ def texts_of(data: Path, count: int) -> list[str]:
     return [chosen[int(i)] for i in np.random.default_rng(0).permutation(count)]
 
 
-def make_checkpoint(folder: Path, texts: Sequence[str]) -> None:
-    """A Detoxify checkpoint of RoBERTa-base's shape, with a byte-level tokenizer trained on the texts."""
+def make_checkpoint(folder: Path, texts: Sequence[str], corpus: Sequence[str]) -> None:
+    """A Detoxify checkpoint of RoBERTa-base's shape, with a byte-level tokenizer trained on `corpus`."""
     from tokenizers import ByteLevelBPETokenizer
     from transformers import RobertaConfig, RobertaForSequenceClassification, RobertaTokenizer
 
     core = ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    core.train_from_iterator(texts, vocab_size=20000, special_tokens=special, show_progress=False)
+    core.train_from_iterator(corpus, vocab_size=30000, special_tokens=special, show_progress=False)
     saved = json.loads(core.to_str())["model"]
     merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in saved["merges"]]
     RobertaTokenizer(vocab=saved["vocab"], merges=merges, model_max_length=512).save_pretrained(folder)
@@ -78,7 +79,7 @@ def make_checkpoint(folder: Path, texts: Sequence[str]) -> None:
     held: dict[str, Any] = {"arch": {"args": arch}, "dataset": {"args": {"classes": list(LABELS)}}}
     torch.save({"config": held, "state_dict": model.state_dict()}, folder / "model.ckpt")
     package = Detoxify(checkpoint=folder / "model.ckpt", huggingface_config_path=str(folder))
-    _shift(package, texts[:128])
+    _shift(package, texts[:96])
     torch.save({"config": held, "state_dict": package.model.state_dict()}, folder / "model.ckpt")
 
 
@@ -125,16 +126,19 @@ def measure(folder: Path, texts: Sequence[str], rounds: int) -> dict[str, Any]:
     found: dict[str, np.ndarray] = {}
     for run in runs.values():
         run(texts[:64])
+    mixed = scorers[MIXED]._reader
+    warm = mixed.exact_count, mixed.count
     for _ in range(rounds):
         for name, run in runs.items():
             start = time.perf_counter()
             found[name] = run(texts)
             seconds[name].append(time.perf_counter() - start)
-    mixed = scorers["bfloat16, float32 near the threshold"]._reader
+    again = (mixed.exact_count - warm[0]) / (mixed.count - warm[1])
     return {
-        "seconds": seconds, "read again in float32": mixed.exact_count / mixed.count, "band": mixed.band,
+        "seconds": seconds, "read again in float32": again, "band": mixed.band,
         "largest difference": {n: float(np.abs(v - expected).max()) for n, v in found.items()},
         "labels that differ": {n: int(((v >= 0.5) != (expected >= 0.5)).sum()) for n, v in found.items()},
+        "tokens": float(np.mean([len(ids) for ids in package.tokenizer(list(texts))["input_ids"]])),
         "toxic share": float((expected >= 0.5).mean()),
     }  # fmt: skip
 
@@ -152,7 +156,13 @@ def report(result: dict[str, Any], count: int) -> str:
             f"{result['largest difference'][name]:>10.1e}{result['labels that differ'][name]:>8}"
         )
     again = f"{result['read again in float32']:.1%} of the texts read again in float32 (band {result['band']:.3f})"
-    return "\n".join([*lines, again, f"{result['toxic share']:.1%} of the labels are positive"])
+    return "\n".join(
+        [
+            *lines,
+            again,
+            f"{result['toxic share']:.1%} of the labels are positive; {result['tokens']:.1f} tokens a text",
+        ]
+    )
 
 
 def main() -> None:
@@ -166,7 +176,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     texts = texts_of(args.data, args.texts)
     with tempfile.TemporaryDirectory() as name:
-        make_checkpoint(Path(name), texts)
+        make_checkpoint(Path(name), texts, texts_of(args.data, 20000))
         result = measure(Path(name), texts, args.rounds)
     result["machine"] = {
         "processor": platform.processor() or platform.machine(), "threads": args.threads,

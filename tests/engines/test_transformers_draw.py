@@ -61,3 +61,22 @@ def test_half_precision_logits_are_drawn_from_as_they_are() -> None:
     logits = (torch.randn((8, 1000), generator=torch.Generator().manual_seed(3)) * 3).bfloat16()
     got = draw.Sampler(0.7, 0.9).pick(logits, torch.arange(8), torch.zeros(8, dtype=torch.int64))
     assert got.tolist() == reference(logits.float(), 0.7, 0.9, list(range(8)), [0] * 8)
+
+
+def test_low_temperatures_leave_out_only_what_cannot_matter() -> None:
+    """Where the unknown mass of the tail decides the nucleus, the row is drawn in full."""
+    logits = torch.full((50, 4000), -1.0)
+    logits[:, :10] = 0.5
+    # Ten equal tokens hold all but a little of the mass: 0.9 of it ends at one of them, or just behind it.
+    keys, steps = list(range(50)), [0] * 50
+    for top_p in (0.9, 0.9000001, 0.8999999, 0.5, 0.999999):
+        got = draw.Sampler(0.1, top_p).pick(logits, torch.tensor(keys), torch.tensor(steps))
+        assert got.tolist() == reference(logits, 0.1, top_p, keys, steps)
+
+
+def test_narrow_and_wide_draws_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn((64, 3000), generator=torch.Generator().manual_seed(4)) * 2
+    keys, steps = torch.arange(64), torch.zeros(64, dtype=torch.int64)
+    narrow = draw.Sampler(0.25, 0.95).pick(logits, keys, steps)
+    monkeypatch.setattr(draw, "_NARROW", 0.0)
+    assert draw.Sampler(0.25, 0.95).pick(logits, keys, steps).tolist() == narrow.tolist()

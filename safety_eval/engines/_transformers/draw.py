@@ -40,6 +40,13 @@ def gumbel(keys: Tensor, steps: Tensor, tokens: Tensor) -> Tensor:
     return -torch.log(-torch.log(u))
 
 
+_NARROW = 0.3
+"""Temperatures up to which the candidates of `_pick_narrow` are few."""
+
+_NOTHING = 1e-7
+"""Mass, beside the best token's 1, that may stay unknown."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """Temperature and nucleus of one call. Temperature 0 is greedy; equal logits go to the lowest token
@@ -68,23 +75,59 @@ def _pick_any(logits: Tensor, temperature: float, keys: Tensor, steps: Tensor) -
 
 
 def _pick_nucleus(logits: Tensor, temperature: float, top_p: float, keys: Tensor, steps: Tensor) -> Tensor:
-    exact = logits.float()
-    best = exact.amax(dim=-1, keepdim=True)
-    scaled = (exact - best).mul_(1.0 / temperature)
-    weights = scaled.exp()
-    total = weights.sum(dim=-1, keepdim=True)
-    kept = scaled >= _floor(weights, total, top_p).log_()
-    tokens, valid = _gather(kept)
-    # Candidates in float64, as the reference computes them.
-    values = (exact.gather(1, tokens).double() - best.double()) / temperature
+    if temperature <= _NARROW and top_p < 1 - 10 * _NOTHING:
+        return _pick_narrow(logits, temperature, top_p, keys, steps)
+    return _pick_wide(logits, temperature, top_p, keys, steps)
+
+
+def _pick_narrow(logits: Tensor, temperature: float, top_p: float, keys: Tensor, steps: Tensor) -> Tensor:
+    """Low temperatures: all but a few tokens are so unlikely that their mass need not be known.
+
+    Tokens less likely than `_NOTHING` / V of the best one weigh less than `_NOTHING` together, so the whole mass lies
+    between the candidates' and that much more. The two ends' nuclei enclose the true one: where both draw the same
+    token, so does it; where not, the row is drawn in full.
+    """
+    best = logits.amax(dim=-1, keepdim=True)
+    floor = best.float() + temperature * math.log(_NOTHING / logits.shape[1])
+    tokens, valid = _gather(logits >= floor.to(logits.dtype))
+    values = (logits.gather(1, tokens).double() - best.double()) / temperature
+    mass = values.masked_fill(~valid, -math.inf).exp().sum(dim=-1, keepdim=True)
+    low = _draw(tokens, valid, values, top_p * mass, keys, steps)
+    high = _draw(tokens, valid, values, top_p * (mass + _NOTHING), keys, steps)
+    unsure = (low != high).nonzero()[:, 0]
+    if unsure.numel():
+        low[unsure] = _pick_wide(logits[unsure], temperature, top_p, keys[unsure], steps[unsure])
+    return low
+
+
+def _pick_wide(logits: Tensor, temperature: float, top_p: float, keys: Tensor, steps: Tensor) -> Tensor:
+    picked = []
+    # Some rows at a time stay in the processor's cache over the passes that follow.
+    rows = torch.arange(logits.shape[0], device=logits.device)
+    for part in rows.split(16 if logits.device.type == "cpu" else logits.shape[0]):
+        exact = logits[part].float()
+        best = exact.amax(dim=-1, keepdim=True)
+        scaled = (exact - best).mul_(1.0 / temperature)
+        weights = scaled.exp()
+        total = weights.sum(dim=-1, keepdim=True)
+        tokens, valid = _gather(scaled >= _floor(weights, total, top_p).log_())
+        # Candidates in float64, as the reference computes them.
+        values = (exact.gather(1, tokens).double() - best.double()) / temperature
+        picked.append(_draw(tokens, valid, values, top_p * total.double(), keys[part], steps[part]))
+    return torch.cat(picked)
+
+
+def _draw(
+    tokens: Tensor, valid: Tensor, values: Tensor, share: Tensor, keys: Tensor, steps: Tensor
+) -> Tensor:
+    """Tokens drawn among the candidates whose better ones hold less than `share`."""
     values = values.masked_fill(~valid, -math.inf)
     # Stable, and candidates stand in the order of their ids: equal logits stay in that order.
     values, order = values.sort(dim=-1, descending=True, stable=True)
     mass = values.exp()
-    before = mass.cumsum(dim=-1) - mass
+    inside = (mass.cumsum(dim=-1) - mass < share) & (values > -math.inf)
     tokens = tokens.gather(1, order)
-    scores = values + gumbel(keys, steps, tokens)
-    scores = scores.masked_fill(before >= top_p * total.double(), -math.inf)
+    scores = (values + gumbel(keys, steps, tokens)).masked_fill(~inside, -math.inf)
     return tokens.gather(1, scores.argmax(dim=-1, keepdim=True))[:, 0]
 
 
@@ -104,9 +147,9 @@ def _floor(weights: Tensor, total: Tensor, top_p: float) -> Tensor:
 
 def _gather(kept: Tensor) -> tuple[Tensor, Tensor]:
     """Column numbers of the true cells of each row, padded to the longest row, and which of them are real."""
-    counts = kept.sum(dim=-1)
-    width = int(counts.max())
     rows, columns = kept.nonzero(as_tuple=True)
+    counts = torch.bincount(rows, minlength=kept.shape[0])
+    width = int(counts.max())
     starts = counts.cumsum(0) - counts
     place = torch.arange(rows.numel(), device=kept.device) - starts[rows]
     tokens = torch.zeros((kept.shape[0], width), dtype=torch.int64, device=kept.device)
