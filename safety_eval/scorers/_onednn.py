@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-_ROWS = 1024
+_ROWS = 512
 """Rows that the layout is chosen for: the usual token budget of a batch."""
 _FAMILY = ("BertLayer", "RobertaLayer", "XLMRobertaLayer")
 
