@@ -83,8 +83,8 @@ def environment(worker: str, folder: Path) -> str:
 class Worker:
     """One side of a comparison: a process that holds its model and answers rounds."""
 
-    def __init__(self, worker: str, job: dict[str, Any], folder: Path) -> None:
-        python = environment(worker, folder)
+    def __init__(self, worker: str, job: dict[str, Any], options: argparse.Namespace) -> None:
+        python = options.python.get(worker) or environment(worker, options.envs)
         self._folder = tempfile.TemporaryDirectory()
         file = Path(self._folder.name) / "job.json"
         file.write_text(json.dumps(job))
@@ -141,7 +141,7 @@ def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     for name, rows in sides:
         label = name if name == "ours" else f"{name} b{rows}"
         try:
-            workers[label] = Worker(name, job_of(case, prompts, rows, options), options.envs)
+            workers[label] = Worker(name, job_of(case, prompts, rows, options), options)
         except Broken as error:
             broken[label] = str(error)
     found: dict[str, list[dict[str, Any]]] = {label: [] for label in workers}
@@ -170,7 +170,7 @@ def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
 def _limit(case: Case, prompts: Sequence[Prompt], options: argparse.Namespace) -> dict[str, Any]:
     if options.gpu:
         return {}
-    worker = Worker("ours", {**job_of(case, prompts, 0, options), "limit": True}, options.envs)
+    worker = Worker("ours", {**job_of(case, prompts, 0, options), "limit": True}, options)
     found = worker.round()
     worker.close()
     return {name: found[name] for name in ("limit_seconds", "flops", "identity")}
@@ -238,11 +238,15 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="prompts of each case")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--envs", type=Path, default=cache_folder() / "speed")
+    parser.add_argument(
+        "--python", action="append", default=[], help="WORKER=PATH: an environment that is there"
+    )
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--write", action="store_true", help="keep results.json and the documentation page")
     options = parser.parse_args()
     options.folder = locate(ModelSpec(SMOLLM2)).folder
     options.gguf = smollm2_file()
+    options.python = dict(x.split("=", 1) for x in options.python)
     if options.gpu and not options.peers:
         options.peers = ["hf"]
     kept = HERE / "results.json"
