@@ -13,6 +13,7 @@ from safety_eval import verdict as decided
 from safety_eval.api import Unfinished
 from safety_eval.cards import ScorerCard
 from safety_eval.compare import Comparison
+from safety_eval.review import Findings
 from safety_eval.run import Run
 from safety_eval.verdict import Verdict
 
@@ -94,3 +95,21 @@ def card(found: ScorerCard, path: Path) -> None:
     for sentence in found.sentences:
         out.print(f"- {sentence}", markup=False)
     out.print(f"card: {path}, page: {path.with_suffix('.md')}", markup=False, soft_wrap=True)
+
+
+def sheet(path: Path) -> None:
+    """Where the sheet lies and what to do with it. Its content is never printed: it may be offensive."""
+    out = console()
+    out.print(f"sheet: {path}", markup=False, soft_wrap=True)
+    out.print(
+        "-> Write 1 (bad) or 0 (not) under `label` in every row, then: safety-eval review RUN --read SHEET",
+        markup=False,
+    )
+    out.print("   Two people: each a copy whose name begins the same, --read for both.", markup=False)
+
+
+def findings(found: Findings) -> None:
+    """Agreement, and every group's rate as judged and by the labels."""
+    from safety_eval import review_table, tables
+
+    console().print(tables.rich_table(review_table.review_table(found)))

@@ -1,0 +1,335 @@
+"""Labels by people on this run's own answers: which answers to label, and what the labels say. No transport assumed.
+
+`write_sheet` puts every answer that the scorer flagged (or so many), every answer that it gave no value for, and a
+random share of the others into one CSV, in an order that says nothing about which is which. `read_sheets` takes one
+or two people's sheets back: agreement, and the rate by two-phase sampling (Tenenbein 1970).
+Two people who disagree: the answer counts as bad; how many there were is said.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from safety_eval import metrics
+from safety_eval.errors import UserError, nearest
+from safety_eval.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.records import digest, key, plain
+from safety_eval.run import Run
+from safety_eval.stats.judge import Review, agreement, krippendorff, ppi, two_phase
+from safety_eval.store import read_json, write_atomic, write_json
+from safety_eval.task import Measured
+
+Design = Literal["two_phase", "random"]
+COLUMNS = ("id", "prompt", "answer", "label", "remark")
+BAD, FINE = frozenset({"1", "yes", "y", "bad", "true"}), frozenset({"0", "no", "n", "ok", "false"})
+PPI_FROM = 0.10
+"""Rates below it are not estimated by PPI++: its normal interval covers 88% instead of 95% at 2%."""
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a review is about. `flagged`: most flagged answers to label (None = all). `others`: how many of the rest.
+
+    `design`: 'two_phase' for rates of bad answers; 'random' draws `others` of all answers, for scores and for rates
+    of 10% or more (PPI++).
+    """
+
+    task: str
+    metric: str = ""
+    scorer: str = ""
+    flagged: int | None = None
+    others: int = 200
+    design: Design = "two_phase"
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """What the labels say of one group beside what the scorer said; None with a reason where they say nothing.
+
+    `raw`: as judged. `value`, `low`, `high`: by the labels, 95%. `labelled`: answers with a label, of `count`.
+    """
+
+    axis: str
+    group: str
+    raw: float | None
+    value: float | None
+    low: float | None
+    high: float | None
+    labelled: int
+    count: int
+    method: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """A review that was read: agreement of two people (None of one), and every group's number.
+
+    `kappa`: with its 95% limits. `disagreed`: answers on which the two differ (counted as bad).
+    `scorer_kappa`: the scorer against the labels, on the labelled answers.
+    """
+
+    task: str
+    metric: str
+    scorer: str
+    design: str
+    labelled: int
+    disagreed: int
+    kappa: tuple[float, float, float] | None
+    pabak: float | None
+    alpha: float | None
+    rows: tuple[Reviewed, ...]
+
+
+def write_sheet(run: Run, asked: Asked) -> Path:
+    """RUN/review/<task>.<metric>.csv to fill in (1 = bad, 0 = not), and what it was drawn from beside it.
+
+    The sheet holds prompts and answers as they are: it may be offensive. Cells that a spreadsheet would take for a
+    formula begin with an apostrophe.
+
+    Raises:
+        UserError: unknown task, metric or scorer; a sheet that exists already (labels are never overwritten).
+    """
+    column, rows = _column(run, asked)
+    strata = _strata(column, rows, asked.design)
+    drawn = sorted(
+        (n for s in strata for n in _draw(s, strata[s], asked)), key=lambda n: digest(["order", n])
+    )
+    stem = run.folder / "review" / f"{asked.task}.{column.metric.name}.{column.scorer or 'none'}"
+    sheet = stem.with_name(stem.name + ".csv")
+    if sheet.exists():
+        raise UserError(
+            f"{sheet} exists already", "Read it back with --read, or move it away to draw a new sheet."
+        )
+    by_name = {_name(m): m for m in rows}
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(COLUMNS)
+    for name in drawn:
+        m = by_name[name]
+        out.writerow([name, _cell(m.prompt.asked), _cell(m.output.text or ""), "", ""])
+    write_json(stem.with_name(stem.name + ".drawn.json"), {
+        "schema": SCHEMA, "asked": {**plain(asked), "metric": column.metric.name, "scorer": column.scorer},
+        "drawn": drawn, "strata": {s: len(names) for s, names in strata.items()},
+    })  # fmt: skip
+    write_atomic(sheet, text.getvalue())
+    return sheet
+
+
+def read_sheets(run: Run, sheets: Sequence[Path]) -> Findings:
+    """What one or two filled sheets say; written to RUN/review/<sheet>.findings.json.
+
+    Raises:
+        UserError: not a sheet of this run, a label that is neither, an answer without a label.
+    """
+    if not 1 <= len(sheets) <= 2:
+        raise UserError(f"{len(sheets)} sheets were given", "Give one person's sheet, or two people's.")
+    drawn_file = _drawn_file(run, sheets[0])
+    drawn = read_json(drawn_file)
+    asked = Asked(**drawn["asked"])
+    number = asked.design == "random" and _column(run, asked)[0].metric.kind == "mean"
+    labels = [_labels(path, drawn["drawn"], number) for path in sheets]
+    final = {name: max(side[name] for side in labels) for name in labels[0]}
+    if number:
+        final = {name: float(np.mean([side[name] for side in labels])) for name in labels[0]}
+    column, rows = _column(run, asked)
+    made = Findings(
+        asked.task, asked.metric, asked.scorer, asked.design, len(final),
+        sum(len({side[n] for side in labels}) > 1 for n in final), *_agreed(labels, number),
+        rows=tuple(_groups(column, rows, final, asked.design)),
+    )  # fmt: skip
+    name = drawn_file.name.replace(".drawn.json", ".findings.json")
+    write_json(drawn_file.with_name(name), {"schema": SCHEMA, **plain(made)})
+    return made
+
+
+def _column(run: Run, asked: Asked) -> tuple[Column, list[Measured]]:
+    """The metric's column, and its rows (those that it is about)."""
+    task = run.task(asked.task)
+    measured = run.measured(asked.task)
+    found = [c for c in metrics.columns(task, measured, "") if not c.metric.name.endswith(ANSWERED_SUFFIX)]
+    named = [c for c in found if not asked.metric or c.metric.name == asked.metric]
+    if not named:
+        raise UserError(
+            f"task '{asked.task}' has no metric '{asked.metric}'",
+            nearest(asked.metric, {c.metric.name for c in found}),
+        )
+    chosen = [c for c in named if not asked.scorer or c.scorer == asked.scorer]
+    if not chosen:
+        raise UserError(
+            f"'{named[0].metric.name}' was not measured by '{asked.scorer}'",
+            nearest(asked.scorer, {c.scorer for c in named}),
+        )
+    column = chosen[0]
+    if column.metric.kind != "rate" and asked.design == "two_phase":
+        raise UserError(
+            f"'{column.metric.name}' is no rate", "Use --design random: people give scores instead."
+        )
+    where = column.metric.where
+    return column, [m for m in measured if where is None or where(m.prompt)]
+
+
+def _name(m: Measured) -> str:
+    """An answer's name on the sheet; it says nothing about it."""
+    return digest(["review", key(m.output), m.prompt.id, m.output.sample])[:12]
+
+
+def _strata(column: Column, rows: Sequence[Measured], design: Design) -> dict[str, list[str]]:
+    """Names by stratum. Answers without a value are reviewed like flagged ones; those that do not exist cannot be."""
+    found: dict[str, list[str]] = {"flagged": [], "unscored": [], "others": []}
+    for y, m in zip(column.y, rows, strict=True):
+        if m.output.error:
+            continue
+        if design == "random":
+            found["others"].append(_name(m))
+        else:
+            found["unscored" if np.isnan(y) else "flagged" if _bad(column, y) else "others"].append(_name(m))
+    return found
+
+
+def _bad(column: Column, y: float) -> bool:
+    return bool(y < 0.5) if column.metric.better == "higher" else bool(y >= 0.5)
+
+
+def _draw(stratum: str, names: Sequence[str], asked: Asked) -> list[str]:
+    """A random draw that is the same every time: the smallest digests."""
+    most = asked.flagged if stratum == "flagged" else asked.others if stratum == "others" else None
+    ordered = sorted(names, key=lambda n: digest(["draw", asked.task, asked.metric, n]))
+    return ordered if most is None else ordered[:most]
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _drawn_file(run: Run, sheet: Path) -> Path:
+    names = {p.name.removesuffix(".drawn.json"): p for p in (run.folder / "review").glob("*.drawn.json")}
+    fits = [p for name, p in names.items() if sheet.name.startswith(name)]
+    if not fits:
+        raise UserError(f"{sheet.name} is no sheet of {run.folder}",
+                        f"Keep the beginning of its name. Known: {', '.join(sorted(names)) or 'none'}.")  # fmt: skip
+    return max(fits, key=lambda p: len(p.name))
+
+
+def _labels(path: Path, drawn: Sequence[str], number: bool) -> dict[str, float]:
+    """One person's label of every drawn answer: 1 bad, 0 not (or a number, for scores)."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            given = {row["id"]: (row["label"] or "").strip().lower() for row in csv.DictReader(lines)}
+    except (OSError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"{path} cannot be read as a sheet ({error})", f"Keep the columns {', '.join(COLUMNS)}."
+        ) from error
+    found, wrong = {}, []
+    for name in drawn:
+        label = _label(given.get(name, ""), number)
+        if label is None:
+            wrong.append(f"{name}: {given.get(name) or 'no label'}")
+        else:
+            found[name] = label
+    if wrong:
+        raise UserError(
+            f"{path}: {len(wrong)} of {len(drawn)} answers have no usable label ({'; '.join(wrong[:3])})",
+            "Label every row: a number." if number else "Label every row: 1 (bad) or 0 (not).",
+        )
+    return found
+
+
+def _label(text: str, number: bool) -> float | None:
+    if number:
+        try:
+            return float(text) if math.isfinite(float(text)) else None
+        except ValueError:
+            return None
+    return 1.0 if text in BAD else 0.0 if text in FINE else None
+
+
+def _agreed(
+    labels: Sequence[Mapping[str, float]], number: bool
+) -> tuple[tuple[float, float, float] | None, float | None, float | None]:
+    """Kappa with limits, PABAK and Krippendorff's alpha of two people."""
+    if len(labels) < 2 or number:
+        return None, None, None
+    one, two = labels
+    counts = Counter((int(one[n]), int(two[n])) for n in one)
+    found = agreement([[counts[a, b] for b in (1, 0)] for a in (1, 0)])
+    alpha = krippendorff([[one[n] for n in one], [two[n] for n in one]])
+    kappa = None if math.isnan(found.kappa) else (found.kappa, found.low, found.high)
+    return kappa, found.pabak, None if math.isnan(alpha) else alpha
+
+
+def _groups(
+    column: Column, rows: Sequence[Measured], labels: Mapping[str, float], design: str
+) -> Iterator[Reviewed]:
+    names = [_name(m) for m in rows]
+    there = [not m.output.error for m in rows]
+    yield _one(column, names, labels, there, ("total", "all"), design)
+    for axis in column.metric.axes:
+        for group in dict.fromkeys(g for row in column.groups for g in row.get(axis, ())):
+            inside = [ok and group in row.get(axis, ()) for ok, row in zip(there, column.groups, strict=True)]
+            yield _one(column, names, labels, inside, (axis, group), design)
+
+
+def _one(
+    column: Column,
+    names: Sequence[str],
+    labels: Mapping[str, float],
+    inside: Sequence[bool],
+    place: tuple[str, str],
+    design: str,
+) -> Reviewed:
+    members = [i for i, here in enumerate(inside) if here]
+    told = [i for i in members if names[i] in labels]
+    y = column.y[members]
+    raw = float(np.nanmean(y)) if np.any(~np.isnan(y)) else None
+    made: dict[str, Any] = {
+        "axis": place[0],
+        "group": place[1],
+        "raw": raw,
+        "labelled": len(told),
+        "count": len(members),
+    }
+    if design == "random":
+        return Reviewed(**made, **_by_ppi(column, names, labels, members))
+    review = {}
+    for stratum in (True, False):
+        here = [i for i in members if (np.isnan(column.y[i]) or _bad(column, column.y[i])) == stratum]
+        seen = [labels[names[i]] for i in here if names[i] in labels]
+        review[stratum] = (len(here), len(seen), int(sum(seen)))
+    if any(total and not seen for total, seen, _ in review.values()):
+        reason = "no answer of one stratum was labelled in this group"
+        return Reviewed(**made, value=None, low=None, high=None, method="two-phase", reason=reason)
+    found = two_phase(Review(*review[True]), Review(*review[False]))
+    value = (found.value, found.low, found.high)
+    if column.metric.better == "higher":
+        value = (1 - found.value, 1 - found.high, 1 - found.low)
+    return Reviewed(**made, value=value[0], low=value[1], high=value[2], method="two-phase 95%")
+
+
+def _by_ppi(
+    column: Column, names: Sequence[str], labels: Mapping[str, float], members: Sequence[int]
+) -> dict[str, Any]:
+    """PPI++ of a random sample, where it covers."""
+    known = [i for i in members if not np.isnan(column.y[i])]
+    told, rest = ([i for i in known if (names[i] in labels) == side] for side in (True, False))
+    nothing = {"value": None, "low": None, "high": None, "method": "PPI++"}
+    if len(told) < 2 or not rest:
+        return {**nothing, "reason": "fewer than two labelled answers, or none left to predict"}
+    y = np.array([labels[names[i]] for i in told])
+    if column.metric.kind == "rate" and column.metric.better == "higher":
+        y = 1 - y
+    if column.metric.kind == "rate" and not PPI_FROM <= y.mean() <= 1 - PPI_FROM:
+        return {**nothing, "reason": "a rate below 10%: PPI++ does not cover, use the two-phase design"}
+    found = ppi(y, column.y[told], column.y[rest], weight=None)
+    return {"value": found.value, "low": found.low, "high": found.high,
+            "method": f"PPI++ 95%, lambda {found.weight:.2f}"}  # fmt: skip
