@@ -139,7 +139,8 @@ def _unusual(text: str) -> list[str]:
 def _small(prompts: list[Prompt]) -> list[str]:
     counts = Counter(prompt.factors["stratum"] for prompt in prompts)
     return [
-        f"stratum '{_visible(name)}' has {count} prompt{'s' if count > 1 else ''}: shown, but too few to gate (10) or to draw a "
+        f"stratum '{_visible(name)}' has {count} prompt{'s' if count > 1 else ''}: "
+        "shown, but too few to gate (10) or to draw a "
         f"curve (30)."
         for name, count in counts.items()
         if count < SMALL

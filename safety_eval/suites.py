@@ -46,10 +46,15 @@ SUITES: Mapping[str, Suite] = {
         },
     ),
     "false-refusals": Suite("Harmless prompts that a cautious model may refuse.", _REFUSALS),
-    "red-team": Suite("Dual-intent prompts for coding assistants, scored by a guard model.", ("red_team",)),
+    "red-team": Suite(
+        "Dual-intent prompts for coding assistants, scored by a guard model.",
+        ("red_team",),
+        scorers={"red_team": "risk_judge"},
+    ),
     "release": Suite(
         "What a release decision rests on: the papers' table, multiple choice, refusals, red team.",
         (*_PAPERS, "truthfulqa_choice", *_REFUSALS, "red_team"),
+        scorers={"red_team": "risk_judge"},
     ),
 }
 

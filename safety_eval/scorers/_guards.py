@@ -68,7 +68,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "llama_guard_4": Recipe(
         "meta-llama/Llama-Guard-4-12B", ("safe",), ("unsafe",), slots=("\n\n",), parts=True,
-        loads_as="AutoModelForImageTextToText", about="as Llama Guard 3; text parts only",
+        about="as Llama Guard 3, by its text model",
     ),
     "wildguard": Recipe(
         "allenai/wildguard", (" no",), (" yes",),

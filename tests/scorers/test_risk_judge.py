@@ -136,6 +136,35 @@ def test_a_recipe_equals_a_plain_forward_pass(
         assert value["mass"] == pytest.approx(bad + good, rel=1e-4)
 
 
+def test_llama_guard_4_is_read_by_its_text_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers as t
+    from tiny_models import byte_level_tokenizer
+
+    monkeypatch.setattr(risk_judge, "MASS", 0.0)
+    tokenizer = byte_level_tokenizer(chat_template=PARTS)
+    text = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 64, "intermediate_size_mlp": 64,
+        "num_local_experts": 2, "max_position_embeddings": 256, "attention_chunk_size": 64, "pad_token_id": 3,
+        "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.25,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
+        "image_size": 28, "patch_size": 14, "vision_output_dim": 16, "projector_input_dim": 16,
+        "projector_output_dim": 16,
+    }  # fmt: skip
+    torch.manual_seed(0)
+    model = t.Llama4ForConditionalGeneration(t.Llama4Config(text_config=text, vision_config=vision)).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    value = _value(risk_judge.SCORER.build(_spec({"llama_guard_4": tmp_path}, "llama_guard_4")))
+    ids = tokenizer(_said() + "\n\n")["input_ids"]
+    with torch.inference_mode():
+        logits = model.language_model(input_ids=torch.tensor([ids])).logits[0, -1]
+    unsafe, safe = (tokenizer(_said() + "\n\n" + w)["input_ids"][len(ids)] for w in ("unsafe", "safe"))
+    assert value["log_odds"] == pytest.approx(float(logits[unsafe] - logits[safe]), abs=1e-4)
+
+
 def test_a_cost_model_gives_its_cost_as_log_odds(folders: dict[str, Path]) -> None:
     from safetensors.torch import load_file
     from transformers import AutoModel, AutoTokenizer
