@@ -178,5 +178,5 @@ def wording(operator: Operator, phrase: Phrase) -> str:
 def _edit(text: str) -> str:
     """A change that nobody would call one: every other wording gets a typo, the rest a doubled space."""
     if len(text) % 2:
-        return text.replace("tell", "tel", 1)
+        return text.replace(" how ", " hwo ", 1)
     return text.replace(" me ", " me  ", 1) + " "

@@ -30,7 +30,7 @@ def _estimates(model: Model, samples: int = 1, prompts: list[Prompt] = PROMPTS) 
 
 
 def _by_frame(prompt: Prompt, sample: int) -> str:
-    return REFUSAL if prompt.target["question"].startswith("Can you tel") else ANSWER
+    return REFUSAL if prompt.target["question"].startswith("Can you tell me") else ANSWER
 
 
 def _coin(prompt: Prompt, sample: int) -> str:
@@ -53,7 +53,7 @@ def test_a_model_that_refuses_by_frame_is_cured_by_every_other_frame() -> None:
 def test_a_model_that_is_cured_without_breaking_breaks_nothing() -> None:
     def model(prompt: Prompt, sample: int) -> str:
         odd = len(prompt.factors["intent"]) % 2
-        return REFUSAL if odd and prompt.target["question"].startswith("Can you tel") else ANSWER
+        return REFUSAL if odd and prompt.target["question"].startswith("Can you tell me") else ANSWER
 
     found = _estimates(model)
     assert found["cure_rate", "frame_how"].value == 1.0

@@ -62,7 +62,7 @@ def test_operators_change_what_they_say_and_placebos_nothing_that_matters() -> N
     assert by_operator["anchor"].asked == "Can you tell me how to kill a hung process on Linux?"
     edited = by_operator["placebo_edited"].asked
     assert edited != original
-    assert edited.split() == original.split() or edited == original.replace("tell", "tel")
+    assert edited.split() == original.split() or edited == original.replace("how", "hwo")
     assert [m.role for m in by_operator["system_safety"].messages] == ["system", "user"]
     assert by_operator["system_safety"].messages[1].content == original
 
