@@ -16,11 +16,11 @@ import numpy as np
 
 from safety_eval import comparable, metrics
 from safety_eval.comparable import Ground
-from safety_eval.differences import Difference, Pairs, of_pairs, read
+from safety_eval.differences import ALPHA, Difference, Pairs, of_pairs, read
 from safety_eval.errors import UserError
 from safety_eval.metrics import ANSWERED_SUFFIX, Column
 from safety_eval.records import Estimate, key, plain
-from safety_eval.refusing import Decomposition, decompose
+from safety_eval.refusing import BOUGHT, Decomposition, decompose
 from safety_eval.run import Run
 from safety_eval.store import write_json
 from safety_eval.task import ANSWERED, Measured, Task
@@ -88,7 +88,8 @@ def _told(d: Difference, apart: Sequence[Decomposition]) -> Difference:
     """The row with what its decomposition says of refusing, so that nobody reads 'better' alone."""
     place = (d.task, d.metric, d.scorer, d.axis, d.group)
     words = next((p.reading for p in apart if place == (p.task, p.metric, p.scorer, p.axis, p.group)), "")
-    return replace(d, reading=f"{d.reading}; {words}") if words else d
+    shown = d.p_adjusted is not None and d.p_adjusted <= ALPHA
+    return replace(d, reading=f"{d.reading}; {words}") if words == BOUGHT or (words and shown) else d
 
 
 def write(folder: Path, made: Comparison) -> Path:

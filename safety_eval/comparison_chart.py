@@ -26,7 +26,7 @@ from safety_eval.chart_style import (
 )
 from safety_eval.compare import Comparison
 from safety_eval.comparison_table import WHOLE, signed, who, worsening
-from safety_eval.differences import ALPHA, Difference
+from safety_eval.differences import ALPHA, Difference, descriptive
 
 ROW = 0.25
 """Inches of height for a group."""
@@ -99,7 +99,7 @@ def _draw(axes: Axes, y: int, d: Difference) -> None:
             0, y, f" no data: {drawable(d.reason)}", fontsize=7, color=GREY, va="center", parse_math=False
         )
         return
-    faint = d.reason.startswith("descriptive")
+    faint = descriptive(d)
     shown = d.p_adjusted is not None and d.p_adjusted <= ALPHA
     worse = shown and worsening(d) > 0 and d.better != "neither"
     colour = GREY if faint else VERMILLION if worse else GREEN if shown and d.better != "neither" else BLUE

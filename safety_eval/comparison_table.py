@@ -7,7 +7,7 @@ from typing import Any
 
 from safety_eval import wording
 from safety_eval.compare import Comparison
-from safety_eval.differences import Difference
+from safety_eval.differences import Difference, descriptive
 from safety_eval.refusing import Decomposition
 from safety_eval.tables import Row, Table
 from safety_eval.wording import number, printable
@@ -99,9 +99,9 @@ def _row(d: Difference, named: str) -> Row:
     both = "" if d.new_only is None else f"{d.new_only} / {d.old_only}"
     cells = (
         named, number(d.run, d.kind), number(d.baseline, d.kind), signed(d.value, d.kind), _interval(d), pairs, both, p,
-        printable(d.reading + (" (descriptive)" if d.reason.startswith("descriptive") else "")),
+        printable(d.reading),
     )  # fmt: skip
-    return Row(cells, ours=d.axis in WHOLE, faint=d.value is None or d.reason.startswith("descriptive"))
+    return Row(cells, ours=d.axis in WHOLE, faint=d.value is None or descriptive(d))
 
 
 def signed(value: float | None, kind: str) -> str:

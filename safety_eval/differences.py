@@ -195,10 +195,12 @@ def _gated(made: Difference, pairs: Pairs, member: NDArray[np.bool_], weights: F
 def read(found: Sequence[Difference], margins: Mapping[str, float]) -> list[Difference]:
     """The family together: Holm-adjusted p-values, decisions by margin, and each row in words.
 
+    Descriptive rows (fewer than 10 effective clusters) are shown and not judged: they are no part of the family.
+
     Args:
         margins: largest difference that is tolerated, by metric ('' = every metric), in the metric's unit.
     """
-    tested = [i for i, d in enumerate(found) if d.p is not None]
+    tested = [i for i, d in enumerate(found) if d.p is not None and not descriptive(d)]
     adjusted = dict(zip(tested, map(float, holm([found[i].p or 0.0 for i in tested])), strict=True))
     rows = []
     for i, d in enumerate(found):
@@ -206,6 +208,11 @@ def read(found: Sequence[Difference], margins: Mapping[str, float]) -> list[Diff
         decided = _decided(replace(d, p_adjusted=adjusted.get(i)), margin)
         rows.append(replace(decided, reading=reading(decided)))
     return rows
+
+
+def descriptive(d: Difference) -> bool:
+    """Whether a row has too few effective clusters to be judged."""
+    return d.value is not None and round(d.effective_clusters, 6) < MIN_EFFECTIVE_CLUSTERS
 
 
 def _decided(d: Difference, margin: float | None) -> Difference:
@@ -230,10 +237,12 @@ def reading(d: Difference) -> str:
     tail = f"; {by_margin[d.not_worse]}" if d.not_worse else ""
     if d.equivalent == "approved":
         tail = "; equivalent within the margin"
-    if d.p is None:
-        return "shown, not tested" + tail
     if d.new_only == 0 and d.old_only == 0 and abs(d.value) <= 1e-12:
         return "identical on every pair" + tail
+    if descriptive(d):
+        return "descriptive only"
+    if d.p is None:
+        return "shown, not tested" + tail
     if d.p_adjusted is None or d.p_adjusted > ALPHA:
         return "no difference shown" + tail
     way = "higher" if d.value > 0 else "lower"

@@ -97,6 +97,4 @@ def _reading(joint: float, answering: float, answering_high: float) -> str:
     """The words for a fall of the joint rate that goes with a larger fall of the answer rate."""
     if joint >= -1e-12 or answering >= joint - 1e-12:
         return ""
-    return (
-        BOUGHT if answering_high < 0 else f"may be {BOUGHT} (the fall of the answer rate is within its noise)"
-    )
+    return BOUGHT if answering_high < 0 else f"perhaps {BOUGHT} (the fall of answering is within noise)"
