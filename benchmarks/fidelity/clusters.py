@@ -85,16 +85,23 @@ def _plain_gate(c: Clustered, p: float) -> list[bool]:
 
 def _one_setting(seed: int, sizes: Sizes, p: float, rho: float, runs: int) -> Floats:
     """Coverages: four 95% intervals; lower, upper of the plain gate, of ours, and of `rate_gate`."""
-    rng, codes = np.random.default_rng(seed), np.repeat(np.arange(sizes.size), sizes)
+    counts = draw_counts(np.random.default_rng(seed), sizes, p, rho, runs)
+    for size in np.unique(sizes):  # clusters of one size are exchangeable: equal runs are measured once
+        counts[:, sizes == size] = np.sort(counts[:, sizes == size], axis=1)
+    kinds, times = np.unique(counts, axis=0, return_counts=True)
+    codes = np.repeat(np.arange(sizes.size), sizes)
     held = np.zeros(10)
-    clusters, weights = np.arange(sizes.size), sizes.astype(float)
-    for counts in draw_counts(rng, sizes, p, rho, runs):
-        c = clustered(rows_of(counts, sizes), codes)
-        gate = rate_gate(counts / sizes, clusters, weights)
-        ours = [korn_graubard_lower(c) <= p + 1e-12, korn_graubard_upper(c) >= p - 1e-12]
-        design = [gate.low <= p + 1e-12, gate.high >= p - 1e-12]
-        held += [*_shown(c, p, float(counts.sum())), *_plain_gate(c, p), *ours, *design]
+    for kind, repeated in zip(kinds, times, strict=True):
+        held += repeated * np.array(_held(kind, sizes, codes, p))
     return held / runs
+
+
+def _held(counts: Sizes, sizes: Sizes, codes: Sizes, p: float) -> list[bool]:
+    c = clustered(rows_of(counts, sizes), codes)
+    gate = rate_gate(counts / sizes, np.arange(sizes.size), sizes.astype(float))
+    ours = [korn_graubard_lower(c) <= p + 1e-12, korn_graubard_upper(c) >= p - 1e-12]
+    design = [gate.low <= p + 1e-12, gate.high >= p - 1e-12]
+    return [*_shown(c, p, float(counts.sum())), *_plain_gate(c, p), *ours, *design]
 
 
 def below(coverage: float, runs: int, level: float = 0.95) -> bool:
