@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from safety_eval import comparable, metrics
+from safety_eval import answers, cards, comparable, metrics
 from safety_eval.comparable import Ground
 from safety_eval.differences import ALPHA, Difference, Pairs, of_pairs, read
 from safety_eval.errors import UserError
@@ -22,6 +22,7 @@ from safety_eval.metrics import ANSWERED_SUFFIX, Column
 from safety_eval.records import Estimate, key, plain
 from safety_eval.refusing import BOUGHT, Decomposition, decompose
 from safety_eval.run import Run
+from safety_eval.scorer_sentences import worthless
 from safety_eval.store import write_json
 from safety_eval.task import ANSWERED, Measured, Task
 
@@ -67,7 +68,7 @@ def comparison(
 ) -> Comparison:
     """As `compare`, with the decompositions and what the two runs share."""
     margins = _margins(margin)
-    ground = comparable.common_ground(run, baseline, across)
+    ground = _cautioned(run, comparable.common_ground(run, baseline, across))
     found: list[Difference] = []
     apart: list[Decomposition] = []
     for name in ground.tasks:
@@ -90,6 +91,17 @@ def _told(d: Difference, apart: Sequence[Decomposition]) -> Difference:
     words = next((p.reading for p in apart if place == (p.task, p.metric, p.scorer, p.axis, p.group)), "")
     shown = d.p_adjusted is not None and d.p_adjusted <= ALPHA
     return replace(d, reading=f"{d.reading}; {words}") if words == BOUGHT or (words and shown) else d
+
+
+def _cautioned(run: Run, ground: Ground) -> Ground:
+    """The ground with the gravest sentence of every instrument whose group gaps are worth nothing."""
+    told = []
+    for task, scorers in ground.scorers.items():
+        for scorer in sorted(scorers):
+            card = cards.card_for(answers.identity(run.folder, task, scorer), [run.folder / "cards"])
+            if card is not None and any(worthless(part) for part in card.parts):
+                told.append(f"{scorer}: {card.sentences[0].rstrip('.')}")
+    return replace(ground, notes=(*ground.notes, *dict.fromkeys(told)))
 
 
 def write(folder: Path, made: Comparison) -> Path:

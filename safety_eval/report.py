@@ -24,6 +24,7 @@ from safety_eval.pictures import of_run
 from safety_eval.records import Estimate
 from safety_eval.report_cards import card_parts
 from safety_eval.report_parts import Card, Picture, TaskPart
+from safety_eval.review_table import corrected_tables
 from safety_eval.run import Run
 from safety_eval.store import read_json, write_atomic
 from safety_eval.task import Measured
@@ -46,6 +47,7 @@ class Report:
         sections: by task, group -> section, where groups stand by section.
         signoff: signoff.json, or None.
         scorer_cards: by scorer, the card of exactly the instrument that scored.
+        corrected: by task, rates corrected for the scorer's errors, beside the raw ones.
     """
 
     config: Mapping[str, Any]
@@ -57,6 +59,7 @@ class Report:
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     signoff: Mapping[str, Any] | None = None
     scorer_cards: Mapping[str, ScorerCard] = field(default_factory=dict)
+    corrected: Mapping[str, Sequence[tables.Table]] = field(default_factory=dict)
 
 
 def write(run: Run) -> Path:
@@ -81,6 +84,7 @@ def write(run: Run) -> Path:
             sections={t: charts.sections(run, t) for t in run.tasks},
             signoff=read_json(signoff) if signoff.exists() else None,
             scorer_cards=_cards_of(run),
+            corrected=corrected_tables(run),
         )
     )
     write_atomic(run.folder / "report.html", page.encode("utf-8", "backslashreplace"))
@@ -159,7 +163,7 @@ def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:
         cards=_cards(list(mine.values()), facts),
         charts=tuple(report.pictures.get(name, ())),
         first=made[0] if made else None,
-        others=tuple(made[1:]),
+        others=(*made[1:], *map(report_parts.laid_out, report.corrected.get(name, ()))),
         wide=report_parts.laid_out(wide) if wide else None,
         about=tuple((wording.metric_name(m), words) for m, words in about.items()),
         answers=report_parts.answers(report.measured.get(name, ()), SHOWN_ANSWERS),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from safety_eval import wording
-from safety_eval.corrected import CorrectedRate, NetGap
+from safety_eval import cards, wording
+from safety_eval.corrected import CorrectedRate, NetGap, corrected_rates, net_gap
 from safety_eval.review import Findings, Reviewed
+from safety_eval.run import Run
+from safety_eval.scorer_sentences import weak, worthless
 from safety_eval.tables import Row, Table
 from safety_eval.wording import number, printable
 
@@ -69,6 +72,35 @@ def corrected_table(rates: Sequence[CorrectedRate], gaps: Sequence[NetGap] = ())
     return Table(
         title, ("group", "as judged, 95%", "corrected, 95%", "n", "by / why not"), tuple(rows), tuple(notes)
     )
+
+
+def corrected_tables(run: Run, folders: Sequence[Path] = ()) -> dict[str, list[Table]]:
+    """By task: the rates of every instrument that has a card, corrected for its errors beside the raw ones."""
+    found: dict[str, list[Table]] = {}
+    for name, asked in run.config["tasks"].items():
+        for identity in asked.get("instruments", {}).values():
+            card = cards.card_for(identity, [run.folder / "cards", *folders])
+            if card is None:
+                continue
+            task = run.task(name)
+            rates = corrected_rates(task, run.measured(name), card)
+            for metric in task.metrics:
+                mine = [r for r in rates if r.metric == metric.name]
+                gaps = [g for axis in metric.axes if (g := net_gap(mine, axis, metric)) is not None]
+                if (made := corrected_table(mine, gaps)) is not None:
+                    found.setdefault(name, []).append(made)
+    return found
+
+
+def cautions(run: Run) -> list[str]:
+    """The gravest sentence of every instrument whose group gaps are worth nothing, or that cannot be corrected."""
+    found = []
+    for asked in run.config["tasks"].values():
+        for scorer, identity in asked.get("instruments", {}).items():
+            card = cards.card_for(identity, [run.folder / "cards"])
+            if card is not None and any(worthless(p) or weak(p) for p in card.parts):
+                found.append(f"{scorer}: {card.sentences[0]}")
+    return list(dict.fromkeys(found))
 
 
 def _gap_words(gap: NetGap) -> str:

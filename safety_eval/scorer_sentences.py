@@ -46,15 +46,21 @@ def _worthless(part: Part) -> Iterator[str]:
     yield f"A group gap made by this instrument is worth nothing: {'; '.join(found)}."
 
 
+def weak(part: Part) -> bool:
+    """Whether it barely tells the classes apart, so that no rate made by it can be corrected."""
+    return _youden(part) <= MIN_YOUDEN
+
+
+def _youden(part: Part) -> float:
+    alarm, miss = part.whole.false_alarm_rate, part.whole.miss_rate
+    return 1.0 if alarm is None or miss is None else 1 - alarm[0] - miss[0]
+
+
 def _weak(part: Part) -> Iterator[str]:
-    whole = part.whole
-    if whole.false_alarm_rate is None or whole.miss_rate is None:
-        return
-    youden = 1 - whole.false_alarm_rate[0] - whole.miss_rate[0]
-    if youden <= MIN_YOUDEN:
+    if weak(part):
         yield (
             f"It barely tells {part.bad} from {part.good} texts ({part.value}: sensitivity + specificity - 1 = "
-            f"{youden:.2f}): no rate made by it can be corrected."
+            f"{_youden(part):.2f}): no rate made by it can be corrected."
         )
 
 

@@ -44,11 +44,13 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def run(found: Run) -> None:
     """The papers' table and every task's groups, and where the report lies."""
-    from safety_eval import tables
+    from safety_eval import review_table, tables
 
     out = console()
     for table in tables.run_tables(found):
         out.print(tables.rich_table(table))
+    for sentence in review_table.cautions(found):
+        out.print(f"! {sentence}", style="yellow", markup=False)
     out.print(f"report: {found.folder / 'report.html'}", markup=False, soft_wrap=True)
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     "engines.* scorers.* tasks.* suites",
     "run resolve folders session merge pipeline",
     "verdict chart_style charts charts_two_axes charts_density tables check_table cards labelled scorer_sentences",
-    "swap audit card_page corrected",
+    "swap audit card_page corrected review review_table",
     "differences refusing comparable compare comparison_table comparison_chart",
     "conditions rules case planning pictures report_parts report_cards report signoff evidence.* export.*",
     "doctor api",
