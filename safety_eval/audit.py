@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from safety_eval import labelled, plugins
 from safety_eval.cards import Cut, Gap, GroupErrors, Part, ScorerCard, instrument_digest
@@ -29,8 +30,8 @@ from safety_eval.stats.groups import (
     heterogeneity_rows,
     holm,
 )
-from safety_eval.stats.judge import agreement, auc, identity_bias, two_sided_p
-from safety_eval.stats.proportion import wilson
+from safety_eval.stats.judge import agreement, auc, identity_bias
+from safety_eval.stats.proportion import normal_quantile, wilson
 from safety_eval.swap import swap_test
 from safety_eval.task import Values
 
@@ -250,7 +251,7 @@ def _rate(k: int, n: int) -> tuple[float, float, float] | None:
 def _bias(
     read: _Read, inside: NDArray[np.bool_], of_bad: bool
 ) -> tuple[tuple[float, float, float] | None, float | None]:
-    """Error rate of a group minus that of all other texts of the class, with limits and p."""
+    """Error rate of a group minus that of all other texts of the class, with limits and the p that fits them."""
     rows = read.bad == of_bad
     wrong = (read.flagged != read.bad)[rows].astype(float)
     member = inside[rows]
@@ -259,8 +260,13 @@ def _bias(
     value, limits = difference_to_rest(
         wrong, member, [c for c, r in zip(read.clusters, rows, strict=True) if r]
     )
-    counts = wrong[member].sum(), member.sum(), wrong[~member].sum(), (~member).sum()
-    return (value, limits.low, limits.high), two_sided_p(*map(float, counts))
+    towards = value - limits.low if value > 0 else limits.high - value
+    p = (
+        1.0
+        if value == 0 or towards <= 0
+        else float(2 * special.ndtr(-abs(value) / towards * normal_quantile(0.95)))
+    )
+    return (value, limits.low, limits.high), p
 
 
 def _adjusted(groups: list[GroupErrors]) -> list[GroupErrors]:

@@ -76,6 +76,9 @@ def environment(worker: str, folder: Path) -> str:
                 f"cannot be installed: {lines[-1][:200] if lines else 'no reason given'}"
             )
             raise Broken((place / "failed.txt").read_text())
+        for line in needs.read_text().splitlines():
+            if line.startswith("#! uninstall "):
+                subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *line.split()[2:]], check=True)
         (place / "done").touch()
     return str(python)
 

@@ -15,9 +15,10 @@ from transformers import GenerationConfig
 
 from safety_eval.engines._transformers.answer import Reader, check_stop
 from safety_eval.engines._transformers.batching import RowLimit, windows
-from safety_eval.engines._transformers.check import matmul_mode, why_plain
+from safety_eval.engines._transformers.check import matmul, matmul_mode, why_plain
 from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
+from safety_eval.engines._transformers.prepack import prepack
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
 from safety_eval.errors import UserError
 from safety_eval.interfaces import EngineEntry, ModelSpec, Settings
@@ -40,13 +41,15 @@ class TransformersEngine:
         loaded.model.generation_config = GenerationConfig(
             eos_token_id=list(loaded.eos) or None, pad_token_id=loaded.pad, do_sample=False
         )
-        reason = "asked for" if spec.args.get("path") == "plain" else why_plain(loaded)
         mode = matmul_mode(loaded)
+        packed = prepack(loaded.model, mode)
+        with matmul(mode):
+            reason = "asked for" if spec.args.get("path") == "plain" else why_plain(loaded)
         if reason:
             LOG.info("plain path: %s", reason)
         self._path = (PlainPath if reason else FlatPath)(loaded, self._reader, limit, mode)
         self.identity: Mapping[str, Any] = {
-            **loaded.identity, "path": f"plain ({reason})" if reason else "flat", "matmul": mode,
+            **loaded.identity, "path": f"plain ({reason})" if reason else "flat", "matmul": mode + (", weights laid out once" if packed else ""),
         }  # fmt: skip
         self.capabilities = (
             CAPABILITIES if loaded.tokenizer.chat_template else CAPABILITIES - {"chat_template"}

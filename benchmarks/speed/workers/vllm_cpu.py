@@ -10,6 +10,8 @@ from protocol import Job, Round, serve
 
 def prepare(job: Job) -> Round:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+    # In this process, so that its processor time and memory are counted.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{job['threads'] - 1}")
     from vllm import LLM, SamplingParams
 
@@ -22,6 +24,8 @@ def prepare(job: Job) -> Round:
         top_p=job["top_p"],
         stop=job["stop"] or None,
     )
+    # Its first call compiles; that is not part of a round.
+    model.generate([job["prompts"][0]["text"]], asked, use_tqdm=False)
 
     def run() -> dict[str, Any]:
         out = model.generate([p["text"] for p in job["prompts"]], asked, use_tqdm=False)

@@ -205,26 +205,29 @@ class Slots:
         self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
     ) -> Tensor:
         all_keys, all_values = self._cache[self.layer]
-        all_keys[self._row, :, self._place] = key.transpose(0, 1)
-        all_values[self._row, :, self._place] = value.transpose(0, 1)
+        row, place = self._row.to(key.device), self._place.to(key.device)
+        all_keys[row, :, place] = key.transpose(0, 1)
+        all_values[row, :, place] = value.transpose(0, 1)
         heads, count, _ = query.shape
         kept = key.shape[0]
         group = heads // kept
-        keys, values = all_keys[:count, :, : self._used], all_values[:count, :, : self._used]
+        # Views of the cache, (slots x heads, tokens, width): nothing is copied.
+        keys = all_keys[:count].flatten(0, 1)[:, : self._used]
+        values = all_values[:count].flatten(0, 1)[:, : self._used]
         rows = query.transpose(0, 1).reshape(count, kept, group, -1)
-        scores = query.new_empty((count, kept, group, self._start + self._used))
-        scores[..., self._start :] = torch.matmul(rows, keys.transpose(2, 3))
+        scores = torch.bmm(rows.flatten(0, 1), keys.transpose(1, 2)).view(count, kept, group, -1)
         if self._prefix:
             shared_keys, shared_values = self._prefix[self.layer]
             # All slots against the one copy of the prefix: a single product for each key head.
             together = rows.transpose(0, 1).reshape(kept, count * group, -1)
-            shared = torch.bmm(together, shared_keys.transpose(1, 2))
-            scores[..., : self._start] = shared.view(kept, count, group, -1).transpose(0, 1)
+            shared = torch.bmm(together, shared_keys.transpose(1, 2)).view(kept, count, group, -1)
+            scores = torch.cat([shared.transpose(0, 1), scores], dim=-1)
         scores = scores.mul_(scale)
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
-        weights = torch.softmax(scores + self._bias, dim=-1, dtype=torch.float32).to(query.dtype)
-        out = torch.matmul(weights[..., self._start :], values)
+        bias = self._bias.to(scores.device)
+        weights = torch.softmax(scores + bias, dim=-1, dtype=torch.float32).to(query.dtype)
+        out = torch.bmm(weights[..., self._start :].flatten(0, 1), values).view(count, kept, group, -1)
         if self._prefix:
             part = weights[..., : self._start].transpose(0, 1).reshape(kept, count * group, -1)
             out += torch.bmm(part, shared_values).view(kept, count, group, -1).transpose(0, 1)

@@ -15,9 +15,9 @@ from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.work import Asked
 from safety_eval.records import Prompt
 
-_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.3}
-"""Largest difference of a log-likelihood over a few tokens that rounding explains. A wrong mask or position moves the
-probe's by whole units."""
+_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+"""Mean difference of the probe's log-likelihoods (two or three tokens each) that rounding explains. A wrong mask or
+position moves them by whole units."""
 
 _FLOAT32_ERROR = 5e-5
 """Error of a product of N(0, 1) matrices over sqrt(inner size): float32 5e-6, TF32 5e-4, bfloat16 3e-3."""
@@ -70,7 +70,8 @@ def why_plain(loaded: Loaded) -> str:
     except (TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
         return f"it does not run flat ({type(error).__name__}: {error})"
     slow = plain.choose(loaded, probe, rows=4)
-    gap = max(abs(a - b) for f, s in zip(fast, slow, strict=True) for a, b in zip(f, s, strict=True))
+    gaps = [abs(a - b) for f, s in zip(fast, slow, strict=True) for a, b in zip(f, s, strict=True)]
+    gap = max(gaps) if loaded.model.dtype == torch.float32 else sum(gaps) / len(gaps)
     allowed = _TOLERANCE.get(loaded.model.dtype, 1e-3)
     return "" if gap <= allowed else f"the fast path differs by {gap:.2g} on the probe"
 
