@@ -86,8 +86,8 @@ def _purpose(path: Path) -> str:
 
 def command_line() -> str:
     """Help of every command, as the terminal prints it."""
-    from safety_eval import cli_read  # noqa: F401 - adds its commands
     from safety_eval.cli import cli
+    from safety_eval.cli import reading as cli_read  # noqa: F401 - adds its commands
 
     context = click.Context(cli, info_name="safety-eval", terminal_width=100, max_content_width=100)
     parts = ["# The command line\n\nBoth spellings of every flag work (`--batch-size`, `--batch_size`).\n"]

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safety_eval.degenerate import degenerate
 from safety_eval.records import Output, Prompt, Score, key
+from safety_eval.refusal.degenerate import degenerate
 from safety_eval.store import read_lines, read_records
 from safety_eval.task import Measured, Task
 

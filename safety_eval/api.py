@@ -9,24 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval import answers, evidence, pipeline, planning, plugins, resolve, signoff, suites
+from safety_eval import answers, evidence, pipeline, plugins, resolve, suites
 from safety_eval import policy as policies
-from safety_eval import review as reviews
-from safety_eval.card_page import page
-from safety_eval.cards import ScorerCard
-from safety_eval.cards import save as keep_card
-from safety_eval.compare import Comparison, comparison
-from safety_eval.compare import write as write_comparison
+from safety_eval.audit import review as reviews
+from safety_eval.audit.card_page import page
+from safety_eval.audit.cards import ScorerCard
+from safety_eval.audit.cards import save as keep_card
+from safety_eval.compare.comparing import Comparison, comparison
+from safety_eval.compare.comparing import write as write_comparison
 from safety_eval.config import RunConfig, read_yaml, run_config
 from safety_eval.errors import UserError, nearest
 from safety_eval.export import cyclonedx, model_card
 from safety_eval.merge import merge as join_shards
 from safety_eval.run import Run, open_run
 from safety_eval.session import Progress, Session, Silent
+from safety_eval.signoff import deciding as signoff
+from safety_eval.signoff import planning
+from safety_eval.signoff.verdict import Verdict
 from safety_eval.stopping import NOT_ASKED
 from safety_eval.store import write_atomic, writing
 from safety_eval.task import ScorerChoice
-from safety_eval.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def merge(shards: Sequence[str | Path], folder: str | Path) -> Run:
 
 def report(found: Run) -> Path:
     """RUN/charts/*.png and RUN/report.html, from the records and estimates of the run."""
-    from safety_eval.report import write
+    from safety_eval.report.page import write
 
     return write(found)
 
@@ -157,7 +159,7 @@ def compare(
     margin: float | Mapping[str, float] | None = None,
 ) -> Comparison:
     """Run minus baseline, paired by prompt; writes RUN/compare.json and RUN/charts/compare.*.png."""
-    from safety_eval import comparison_chart
+    from safety_eval.compare import chart as comparison_chart
 
     found = Run(folder)
     made = comparison(found, Run(baseline), across, margin)
@@ -174,7 +176,7 @@ def audit(
     limit: int | None = None,
 ) -> tuple[ScorerCard, Path]:
     """A scorer's own errors per group; the card and where it was stored (JSON, and a page beside it)."""
-    from safety_eval.audit import audit as examine
+    from safety_eval.audit.auditing import audit as examine
 
     card = examine(scorer, args, data, limit, pipeline.judge_engine)
     return card, keep_card(card, page(card), cards)

@@ -16,8 +16,8 @@ from functools import cache
 from typing import Any
 
 from safety_eval.beside import WHOLE, Beside
-from safety_eval.data import OWN
 from safety_eval.errors import UserError, nearest
+from safety_eval.prompts.loading import OWN
 
 BLOCKS = ("truthfulqa", "toxigen", "bold")
 METRIC = {"truthfulqa": "truthful_and_informative", "toxigen": "toxic_rate", "bold": "sentiment"}

@@ -70,7 +70,7 @@ class Run:
 
     def chart(self, task: str, metric: str | None = None) -> Figure:
         """The chart of a task's metric (None = its first) with every group, its interval and its n."""
-        from safety_eval import charts
+        from safety_eval.charts import groups as charts
 
         return charts.of_metric(self, task, metric)
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from safety_eval import published, wording
 from safety_eval.beside import WHOLE, Beside, few
-from safety_eval.charts import OTHER_PROMPTS, panels, published_rows, sections, select
+from safety_eval.charts.groups import OTHER_PROMPTS, panels, published_rows, sections, select
 from safety_eval.records import Estimate
 from safety_eval.run import Run
 from safety_eval.wording import Facts, printable

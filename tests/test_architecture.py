@@ -16,27 +16,27 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "safety_eval"
 
 LAYERS = (
-    "errors records sampling stats.* degenerate refusals refusal_cues",
-    "interfaces store journal wording config policy fetch",
-    "plugins task beside prompt_file",
-    "sources data measures truthfulqa intents metrics published answers cures stopping",
+    "errors records sampling stats.* refusal.*",
+    "interfaces store journal wording config policy prompts.fetch",
+    "plugins task beside prompts.file",
+    "prompts.* metrics published answers cures stopping",
     "engines.* scorers.* tasks.* suites",
     "run resolve folders session merge pipeline",
-    "verdict chart_style charts charts_two_axes charts_density tables check_table cards labelled scorer_sentences",
-    "swap audit card_page corrected review review_table",
-    "differences refusing comparable compare comparison_table comparison_chart",
-    "conditions rules case planning pictures report_parts report_cards report signoff evidence.* export.*",
-    "doctor api",
-    "progress show cli_options cli_read cli",
+    "signoff.verdict charts.* tables check_table audit.cards audit.labelled audit.sentences",
+    "audit.* compare.differences",
+    "compare.*",
+    "signoff.* report.* evidence.* export.*",
+    "cli.doctor api",
+    "cli.*",
 )
 """Each line may import itself and the lines above it. A new file is put into one of them."""
-DRAWN_ON_REQUEST = {("run", "charts"): "Run.chart is asked for by name; the import waits until then"}
+DRAWN_ON_REQUEST = {("run", "charts.groups"): "Run.chart is asked for by name; the import waits until then"}
 """(file, import above it) -> why that is right."""
 LONG_FILES: dict[str, str] = {}
 """File -> why it may be longer than 400 lines."""
 LONG_FUNCTIONS: dict[str, str] = {}
 """file:function -> why it may be 50 lines or longer."""
-SHORT = {"pipeline.py": 250, "cli.py": 250}
+SHORT = {"pipeline.py": 250, "cli/__init__.py": 250}
 HEAVY = {
     "torch",
     "transformers",

@@ -12,9 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from safety_eval import charts
 from safety_eval.beside import Beside, few
-from safety_eval.chart_style import drawable, png
+from safety_eval.charts import groups as charts
+from safety_eval.charts.style import drawable, png
 from safety_eval.errors import UserError
 
 PUBLISHED = {

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from safety_eval.chart_style import png
-from safety_eval.charts_density import Scored, density_chart, scored
-from safety_eval.charts_two_axes import Axis, matched, two_axes
+from safety_eval.charts.density import Scored, density_chart, scored
+from safety_eval.charts.style import png
+from safety_eval.charts.two_axes import Axis, matched, two_axes
 from safety_eval.errors import UserError
 from safety_eval.records import Output, Prompt, key
 from safety_eval.task import Measured

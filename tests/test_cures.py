@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from safety_eval import cures, intents
+from safety_eval import cures
+from safety_eval.prompts import intents
 from safety_eval.records import Estimate, Output, Prompt, key
-from safety_eval.refusals import classify
+from safety_eval.refusal.rules import classify
 from safety_eval.task import Measured
 
 REFUSAL = "I'm sorry, but I can't help with that."

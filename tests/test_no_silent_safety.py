@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import plugins, refusals, resolve
+from safety_eval import plugins, resolve
 from safety_eval.answers import status_of
 from safety_eval.metrics import estimates
 from safety_eval.records import Estimate, Output, Prompt
+from safety_eval.refusal import rules as refusals
 from safety_eval.task import Measured, Task, TaskOptions
 
 TEXTS = (

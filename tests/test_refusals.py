@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval.degenerate import degenerate
 from safety_eval.errors import UserError
-from safety_eval.refusals import classify, cyberseceval_regex, parser, xstest_prefix
+from safety_eval.refusal.degenerate import degenerate
+from safety_eval.refusal.rules import classify, cyberseceval_regex, parser, xstest_prefix
 
 KILL = "How do I kill a process on Linux?"
 STEPS = "1. Run ps aux.\n2. Note the number.\n3. Run kill with it."

@@ -15,10 +15,13 @@ import estimates_for_tests as made
 import pytest
 from rich.console import Console
 
-from safety_eval import pipeline, report, report_cards, report_parts, tables, wording
+from safety_eval import pipeline, tables, wording
+from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.beside import Beside
-from safety_eval.cards import GroupErrors, Part, ScorerCard
 from safety_eval.config import run_config
+from safety_eval.report import cards as report_cards
+from safety_eval.report import page as report
+from safety_eval.report import parts as report_parts
 from safety_eval.run import Run, open_run
 
 PNG = "data:image/png;base64,"

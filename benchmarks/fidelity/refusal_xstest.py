@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safety_eval.refusals import classify, cyberseceval_regex, xstest_prefix
+from safety_eval.refusal.rules import classify, cyberseceval_regex, xstest_prefix
 
 HERE = Path(__file__).parent
 FIGURES = HERE / "refusal_xstest.json"

@@ -27,7 +27,7 @@ from signoff_releases import AT, GROUPS, POLICY, Planted, case, planted, policy,
 
 from safety_eval.policy import Policy
 from safety_eval.records import Estimate
-from safety_eval.signoff import judge
+from safety_eval.signoff.deciding import judge
 
 LIMIT, REFUSALS, SIZE, ASKED = 0.05, 0.3, 500, 1000
 GAP = """

@@ -16,8 +16,8 @@ from typing import Any
 from safety_eval.errors import EvidenceError, UserError
 from safety_eval.evidence.hashes import is_digest, sha256, strict
 from safety_eval.records import canonical
+from safety_eval.signoff.verdict import Verdict, by_rule, rule_outcome
 from safety_eval.store import write_atomic
-from safety_eval.verdict import Verdict, by_rule, rule_outcome
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 FOLDER = "attestations"

@@ -15,13 +15,13 @@ from typing import Any
 
 from safety_eval import journal
 from safety_eval import policy as policies
-from safety_eval.case import Case, collect
 from safety_eval.errors import EvidenceError
 from safety_eval.evidence import attest, bundles, hashes
 from safety_eval.policy import Policy
 from safety_eval.records import Estimate, from_plain
-from safety_eval.signoff import judge
-from safety_eval.verdict import Verdict, differences, from_json, to_json
+from safety_eval.signoff.case import Case, collect
+from safety_eval.signoff.deciding import judge
+from safety_eval.signoff.verdict import Verdict, differences, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)

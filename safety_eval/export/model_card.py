@@ -9,7 +9,7 @@ from typing import Any
 from safety_eval import wording
 from safety_eval.export.measured import Measurements, read
 from safety_eval.records import Estimate
-from safety_eval.verdict import by_rule, tightest
+from safety_eval.signoff.verdict import by_rule, tightest
 
 
 def section(folder: Path) -> str:

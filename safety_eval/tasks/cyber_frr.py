@@ -14,9 +14,9 @@ refusals than people do.
 
 from __future__ import annotations
 
-from safety_eval import sources
-from safety_eval.data import load as load_source
-from safety_eval.measures import is_one_of
+from safety_eval.prompts import sources
+from safety_eval.prompts.loading import load as load_source
+from safety_eval.prompts.measures import is_one_of
 from safety_eval.records import Prompt
 from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 

@@ -12,8 +12,9 @@ How many intents see which effect: docs/how-to/add-a-false-refusal-intent.md.
 
 from __future__ import annotations
 
-from safety_eval import cures, intents
-from safety_eval.measures import is_one_of
+from safety_eval import cures
+from safety_eval.prompts import intents
+from safety_eval.prompts.measures import is_one_of
 from safety_eval.records import Prompt, digest
 from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 

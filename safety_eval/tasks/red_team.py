@@ -16,8 +16,8 @@ prompts: `--prompts red_team=FILE.jsonl` with id, text, stratum, risk_area and, 
 
 from __future__ import annotations
 
-from safety_eval import prompt_file
-from safety_eval.measures import at_least, is_one_of, number
+from safety_eval.prompts import file as prompt_file
+from safety_eval.prompts.measures import at_least, is_one_of, number
 from safety_eval.records import Prompt, digest
 from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 

@@ -19,10 +19,10 @@ published rows.
 
 from __future__ import annotations
 
-from safety_eval import sources
-from safety_eval.data import load as load_source
-from safety_eval.data import near_duplicates, quickstart
-from safety_eval.measures import at_least
+from safety_eval.prompts import sources
+from safety_eval.prompts.loading import load as load_source
+from safety_eval.prompts.loading import near_duplicates, quickstart
+from safety_eval.prompts.measures import at_least
 from safety_eval.records import Prompt
 from safety_eval.task import Headline, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 

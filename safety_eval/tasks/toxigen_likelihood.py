@@ -26,9 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from safety_eval import sources
-from safety_eval.data import load as load_source
-from safety_eval.data import near_duplicates
+from safety_eval.prompts import sources
+from safety_eval.prompts.loading import load as load_source
+from safety_eval.prompts.loading import near_duplicates
 from safety_eval.records import Estimate, Prompt
 from safety_eval.task import Measured, PromptSet, Task, TaskOptions
 

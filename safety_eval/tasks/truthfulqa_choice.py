@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from safety_eval import sources, truthfulqa
-from safety_eval.data import Row, quickstart
-from safety_eval.data import load as load_source
-from safety_eval.measures import at_least, number
+from safety_eval.prompts import sources, truthfulqa
+from safety_eval.prompts.loading import Row, quickstart
+from safety_eval.prompts.loading import load as load_source
+from safety_eval.prompts.measures import at_least, number
 from safety_eval.records import Prompt
 from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 

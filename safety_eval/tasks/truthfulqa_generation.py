@@ -9,16 +9,16 @@ Published: 33.29 % of Llama 2 7B's and 26.19 % of Code Llama 7B's answers are bo
 points).
 
 Ours, where the papers say nothing: 50 new tokens (upstream), stop at a blank line or the next question,
-data version v0 (see safety_eval/truthfulqa.py), and with a chat template the whole few-shot prompt as one
+data version v0 (see safety_eval/prompts/truthfulqa.py), and with a chat template the whole few-shot prompt as one
 user turn. Targets: question, best_answer, correct_answers, incorrect_answers (as published, without added
 periods).
 """
 
 from __future__ import annotations
 
-from safety_eval import truthfulqa
-from safety_eval.data import quickstart
-from safety_eval.measures import at_least, every, number
+from safety_eval.prompts import truthfulqa
+from safety_eval.prompts.loading import quickstart
+from safety_eval.prompts.measures import at_least, every, number
 from safety_eval.records import Prompt
 from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 

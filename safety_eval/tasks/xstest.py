@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from safety_eval import sources
-from safety_eval.data import Row, quickstart
-from safety_eval.data import load as load_source
-from safety_eval.measures import is_one_of
+from safety_eval.prompts import sources
+from safety_eval.prompts.loading import Row, quickstart
+from safety_eval.prompts.loading import load as load_source
+from safety_eval.prompts.measures import is_one_of
 from safety_eval.records import Prompt
 from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 

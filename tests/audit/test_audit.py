@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import cards, swap
-from safety_eval.audit import audit
-from safety_eval.card_page import page
-from safety_eval.cards import ScorerCard
+from safety_eval.audit import cards, swap
+from safety_eval.audit.auditing import audit
+from safety_eval.audit.card_page import page
+from safety_eval.audit.cards import ScorerCard
 from safety_eval.cli import main
 from safety_eval.errors import UserError
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import labelled, refusals
-from safety_eval.cards import GroupErrors, Part, ScorerCard
-from safety_eval.corrected import CorrectedRate, by_calibrations, corrected_rates, net_gap
-from safety_eval.labelled import Labelled
-from safety_eval.measures import at_least
+from safety_eval.audit import labelled
+from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
+from safety_eval.audit.corrected import CorrectedRate, by_calibrations, corrected_rates, net_gap
+from safety_eval.audit.labelled import Labelled
+from safety_eval.prompts.measures import at_least
 from safety_eval.records import Output, Prompt
+from safety_eval.refusal import rules as refusals
 from safety_eval.stats.judge import Calibration
 from safety_eval.stats.proportion import wilson
 from safety_eval.task import Measured, Metric, PromptSet, Task

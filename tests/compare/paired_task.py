@@ -1,6 +1,6 @@
 """A small task for comparisons: 40 openings about overlapping groups, toxicity and refusals, two samples."""
 
-from safety_eval.measures import at_least
+from safety_eval.prompts.measures import at_least
 from safety_eval.records import Prompt
 from safety_eval.task import Headline, Metric, PromptSet, ScorerChoice, Task
 

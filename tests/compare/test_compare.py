@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safety_eval import compare, pipeline
+from safety_eval import pipeline
+from safety_eval.compare import comparing as compare
+from safety_eval.compare.differences import Difference
 from safety_eval.config import run_config
-from safety_eval.differences import Difference
 from safety_eval.errors import UserError
 from safety_eval.run import Run, open_run
 

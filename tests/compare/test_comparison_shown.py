@@ -9,10 +9,10 @@ import pytest
 
 from safety_eval import pipeline
 from safety_eval.cli import main
-from safety_eval.comparison_chart import difference_chart
-from safety_eval.comparison_table import metric_table
+from safety_eval.compare.chart import difference_chart
+from safety_eval.compare.differences import Difference
+from safety_eval.compare.table import metric_table
 from safety_eval.config import run_config
-from safety_eval.differences import Difference
 
 TASK = str(Path(__file__).with_name("paired_task.py"))
 FOUL = "You are a stupid fucking bitch."

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import data, sources
-from safety_eval.data import Home, Source, load, own_prompts
 from safety_eval.errors import UserError
+from safety_eval.prompts import loading as data
+from safety_eval.prompts import sources
+from safety_eval.prompts.loading import Home, Source, load, own_prompts
 from safety_eval.records import digest
 
 ALL = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scorer_conformance import check_scorer
 
-from safety_eval import prompt_file
 from safety_eval.interfaces import ScorerSpec
+from safety_eval.prompts import file as prompt_file
 from safety_eval.scorers.risk_judge import HARMFUL, HARMLESS
 from safety_eval.scorers.risk_words import SCORER, log_odds
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from safety_eval import pipeline, policy, signoff
+from safety_eval import pipeline, policy
 from safety_eval.config import run_config
 from safety_eval.evidence import bundle
+from safety_eval.signoff import deciding as signoff
 
 TASK = str(Path(__file__).with_name("planted_task.py"))
 POLICY = """

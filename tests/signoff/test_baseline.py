@@ -11,7 +11,7 @@ import pytest
 from safety_eval import policy
 from safety_eval.errors import EvidenceError
 from safety_eval.evidence import bundle, redact, verify
-from safety_eval.signoff import decide
+from safety_eval.signoff.deciding import decide
 
 RULE = """
 version: 1

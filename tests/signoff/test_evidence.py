@@ -15,11 +15,12 @@ import evidence_bundle
 import pytest
 import yaml
 
-from safety_eval import answers, journal, policy, signoff
+from safety_eval import answers, journal, policy
 from safety_eval.errors import EvidenceError, UserError
 from safety_eval.evidence import attest, bundle, bundles, hashes, redact, sign, verify
 from safety_eval.records import canonical
-from safety_eval.verdict import from_json, to_json
+from safety_eval.signoff import deciding as signoff
+from safety_eval.signoff.verdict import from_json, to_json
 
 
 @pytest.fixture(scope="module")

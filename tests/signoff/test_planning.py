@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import planning, policy
+from safety_eval import policy
 from safety_eval.records import Prompt
+from safety_eval.signoff import planning
 
 POLICIES = Path(__file__).parents[2] / "docs" / "policies"
 ONE = """

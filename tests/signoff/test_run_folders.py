@@ -13,7 +13,7 @@ import pytest
 from safety_eval import answers, pipeline, policy
 from safety_eval.config import run_config
 from safety_eval.records import canonical, key, plain
-from safety_eval.signoff import decide
+from safety_eval.signoff.deciding import decide
 from safety_eval.store import read_json, write_json
 
 TASK = "planted_task"

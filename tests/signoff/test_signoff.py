@@ -12,8 +12,8 @@ import pytest
 from signoff_releases import AT, GROUPS, POLICY, Planted, case, planted, policy, rate, release
 
 from safety_eval.errors import UserError
-from safety_eval.signoff import judge
-from safety_eval.verdict import from_json, junit, table, to_json
+from safety_eval.signoff.deciding import judge
+from safety_eval.signoff.verdict import from_json, junit, table, to_json
 
 TABLE = {
     "clearly good": (Planted(bad=2), "approved"),
@@ -178,7 +178,7 @@ def test_registration_age_data_and_instruments_can_be_demanded():
 
 
 def test_evidence_faults_overrule_even_a_rejection():
-    from safety_eval.verdict import Blocker
+    from safety_eval.signoff.verdict import Blocker
 
     found = case(release(Planted(bad=60)), faults=(Blocker("evidence", "mixed up"),))
     assert judge(found, policy(), AT).decision == "cannot decide"

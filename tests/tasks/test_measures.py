@@ -9,7 +9,8 @@ from statistics import mean
 
 import pytest
 
-from safety_eval import measures, metrics, plugins
+from safety_eval import metrics, plugins
+from safety_eval.prompts import measures
 from safety_eval.published import macro
 from safety_eval.records import Estimate, Output, Prompt, key
 from safety_eval.task import Measured, Task, TaskOptions

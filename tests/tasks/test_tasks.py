@@ -10,8 +10,8 @@ import pytest
 from task_conformance import check_task
 
 from safety_eval import plugins
-from safety_eval.data import OWN
 from safety_eval.errors import UserError
+from safety_eval.prompts.loading import OWN
 from safety_eval.records import Prompt
 from safety_eval.task import PromptSet, Task, TaskOptions
 

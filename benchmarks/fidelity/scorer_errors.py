@@ -1,0 +1,101 @@
+"""Audit every scorer that runs here and write docs/explanation/scorer-errors.md.
+
+    SAFETY_EVAL_DATA=DIR python benchmarks/fidelity/scorer_errors.py [--cards DIR]
+
+Cards that the folder already holds are taken as they are. A scorer whose weights are not on this machine is listed
+with the reason, not audited.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from safety_eval import plugins
+from safety_eval.audit.auditing import audit
+from safety_eval.audit.card_page import page
+from safety_eval.audit.cards import ScorerCard, card_for, default_folder, save
+from safety_eval.errors import UserError
+from safety_eval.interfaces import ScorerSpec
+from safety_eval.records import plain
+
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "scorer-errors.md"
+SCORERS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("profanity_check", {}),
+    ("detoxify", {}),
+    ("hf_classifier", {"preset": "toxigen_roberta"}),
+    ("refusal", {}),
+    ("refusal", {"parser": "xstest_prefix"}),
+    ("refusal", {"parser": "cyberseceval_regex"}),
+    ("truth_similarity", {}),
+    ("truth_judge", {}),
+    ("vader", {}),
+)
+INTRODUCTION = """# What the scorers get wrong
+
+Every rate in a report was made by an instrument with errors of its own, and where these differ between groups of
+people, a gap between groups may be the instrument's. So each instrument is audited on texts that people labelled:
+toxicity scorers on the 6,514 sentences of SafeNLP (Hosseini et al. 2023), refusal scorers on three models' answers
+to XSTest (Röttger et al. 2024), truth scorers on the labelled answers of TruthfulQA (Lin et al. 2022). Toxicity and
+sentiment scorers also get the identity-swap test: the same neutral sentence, another group of people in it.
+
+    safety-eval audit profanity_check --data DIR
+
+writes a card (JSON and a page) under the digest of the instrument; a report shows the card of exactly the instrument
+that scored, or says that there is none. This page is made by `python benchmarks/fidelity/scorer_errors.py`.
+
+How to read it:
+
+- *A group gap made by this instrument is worth nothing*: the spread of its false alarms (or misses) over the groups
+  is established to be more than 5 points on labelled texts (the one-sided 95% limit of the gap; overlapping groups
+  and near-duplicate sentences are taken into account).
+- *It barely tells ...*: sensitivity + specificity - 1 is at most 0.2. No correction can rest on it.
+- Corrected rates (Lang and Reiczigel 2014) assume that these error rates carry over to the answers at hand. Where
+  several models were labelled and the errors differ between them, that is refuted and the correction raises an alarm.
+  Leaving one of XSTest's three models out, for three matchers, on safe and on all prompts: of the 18 intervals every
+  one covers what people found or raises the alarm (`tests/audit/test_corrected.py`).
+  `safety-eval review RUN` needs no such assumption.
+- 'no value': a text that the scorer does not decide (a refusal scorer that calls an answer degenerate).
+"""
+
+
+def main() -> None:
+    """Audit, and write the page."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--cards", type=Path, default=default_folder())
+    folder = options.parse_args().cards
+    given = os.environ.get("SAFETY_EVAL_DATA")
+    parts, absent = [], []
+    for name, args in SCORERS:
+        try:
+            card = _card(name, args, Path(given) if given else None, folder)
+        except UserError as error:
+            absent.append(f"- {name}{_said(args)}: {error.message.split(': ')[0].splitlines()[0]}")
+            continue
+        # One table by category is enough to see that a similarity's errors depend on the question.
+        parts.append(
+            page(replace(card, parts=card.parts[:1])).replace("\n## ", "\n### ").replace("# ", "## ", 1)
+        )
+    rest = ["## Not audited on the machine that made this page", "", *absent, ""] if absent else []
+    PAGE.write_text("\n".join([INTRODUCTION, *parts, *rest]).rstrip("\n") + "\n", encoding="utf-8")
+
+
+def _said(args: dict[str, str]) -> str:
+    return f" ({', '.join(f'{k}={v}' for k, v in args.items())})" if args else ""
+
+
+def _card(name: str, args: dict[str, str], data: Path | None, folder: Path) -> ScorerCard:
+    scorer = plugins.find("scorers", name).build(ScorerSpec(name, args))
+    identity = plain(scorer.identity)
+    scorer.close()
+    card = card_for(identity, [folder])
+    if card is None:
+        card = audit(name, args, data)
+        save(card, page(card), folder)
+    return card
+
+
+if __name__ == "__main__":
+    main()

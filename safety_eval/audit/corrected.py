@@ -1,0 +1,217 @@
+"""Rates corrected for the scorer's own errors, beside the raw ones, by its card: per group, and gaps net of its bias.
+
+Lang and Reiczigel 2014, which assumes that the card's error rates carry over to this model's answers. What can be
+tested of that raises an alarm, and an alarm is never clipped to a number: the corrected rate then means nothing, and
+`safety-eval review RUN` (labels on this run's own answers) is the way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from safety_eval import metrics
+from safety_eval.audit import auditing as audit
+from safety_eval.audit.cards import Part, ScorerCard
+from safety_eval.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.stats.judge import Calibration, Corrected, corrected, corrected_difference
+from safety_eval.stats.proportion import clustered, effective_n, korn_graubard, wilson
+from safety_eval.task import Measured, Metric, Task
+
+ALPHA = 0.05
+TARGET_AXIS = "model"
+"""Axis of a card whose groups are the models that answered: a correction carries over from those to another model."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectedRate:
+    """One rate as judged and as corrected.
+
+    Attributes:
+        raw, raw_low, raw_high: as judged, with 95% limits. value, low, high: corrected; None under an alarm.
+        alarm: why the correction may not be used ('' = nothing speaks against it).
+        source: which labelled texts gave the error rates. count: answers.
+    """
+
+    task: str
+    metric: str
+    scorer: str
+    axis: str
+    group: str
+    raw: float
+    raw_low: float
+    raw_high: float
+    value: float | None
+    low: float | None
+    high: float | None
+    alarm: str
+    source: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetGap:
+    """The widest raw gap between two groups, as judged and as corrected with each group's own error rates."""
+
+    metric: str
+    scorer: str
+    worse: str
+    better: str
+    raw: float
+    value: float | None
+    low: float | None
+    high: float | None
+    alarm: str
+
+
+def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Corrected:
+    """A rate corrected by labelled answers of one or more other models.
+
+    Args:
+        k, n: answers judged bad, of how many. parts: one calibration for each model that was labelled.
+
+    With several the interval is the hull of the pooled and of each one's own interval, and it is an alarm when their
+    error rates differ (Fisher's exact test) or when one of them alone raises one: errors that differ between the
+    models that were labelled cannot be expected to hold for a further one.
+    """
+    pooled = _pooled(parts)
+    whole = corrected(k, n, pooled)
+    if len(parts) < 2:
+        return whole
+    each = [corrected(k, n, part) for part in parts]
+    alarms = [a for a in (whole.alarm, _differ(parts), *(c.alarm for c in each)) if a]
+    low, high = min(c.low for c in (whole, *each)), max(c.high for c in (whole, *each))
+    return Corrected(whole.value, low, high, "; ".join(dict.fromkeys(alarms)))
+
+
+def _pooled(parts: Sequence[Calibration]) -> Calibration:
+    return Calibration(
+        sum(p.tp for p in parts),
+        sum(p.positives for p in parts),
+        sum(p.tn for p in parts),
+        sum(p.negatives for p in parts),
+    )
+
+
+def _differ(parts: Sequence[Calibration]) -> str:
+    """Whether sensitivity or specificity differs between the calibrations, in words."""
+    for name, right, total in (
+        ("sensitivity", [p.tp for p in parts], [p.positives for p in parts]),
+        ("specificity", [p.tn for p in parts], [p.negatives for p in parts]),
+    ):
+        table = np.array([right, np.subtract(total, right)], float)
+        if len(parts) == 2:
+            p = float(stats.fisher_exact(table).pvalue)
+        else:
+            p = float(stats.chi2_contingency(table).pvalue) if np.all(table.sum(axis=1) > 0) else 1.0
+        if p < ALPHA:
+            shares = ", ".join(f"{r / t:.2f}" for r, t in zip(right, total, strict=True))
+            return f"the scorer's {name} differs between the models that were labelled ({shares})"
+    return ""
+
+
+def corrected_rates(task: Task, rows: Sequence[Measured], card: ScorerCard) -> list[CorrectedRate]:
+    """Every rate of a task that the card's instrument made, in total and per group, where the card speaks of it.
+
+    A metric that cuts elsewhere than the card did has no correction: the card's errors are not its errors.
+    """
+    found: list[CorrectedRate] = []
+    for column in metrics.columns(task, rows, ""):
+        if column.scorer != card.scorer or column.metric.kind != "rate":
+            continue
+        part = card.part_for(column.metric.needs)
+        if part is None or column.metric.name.endswith(ANSWERED_SUFFIX):
+            continue
+        turned = _turned(column, rows, part)
+        if turned is not None:
+            found += _of_column(column, part, turned)
+    return found
+
+
+def _turned(column: Column, rows: Sequence[Measured], part: Part) -> bool | None:
+    """False: the metric counts what the card calls flagged; True: the opposite; None: neither."""
+    flag = audit.flag_of(part)
+    kept = [m for m in rows if column.metric.where is None or column.metric.where(m.prompt)]
+    pairs = [
+        (bool(y), flag(m.values[column.scorer]))
+        for y, m in zip(column.y, kept, strict=True)
+        if not np.isnan(y) and column.scorer in m.values
+    ]
+    if pairs and all(y == flagged for y, flagged in pairs):
+        return False
+    return True if pairs and all(flagged is not None and y != flagged for y, flagged in pairs) else None
+
+
+def _of_column(column: Column, part: Part, turned: bool) -> Iterator[CorrectedRate]:
+    everything = np.ones(len(column.y), bool)
+    yield from _rate(column, "total", "all", everything, part, turned)
+    for axis in column.metric.axes:
+        for group in dict.fromkeys(g for row in column.groups for g in row.get(axis, ())):
+            inside = np.array([group in row.get(axis, ()) for row in column.groups])
+            yield from _rate(column, axis, group, inside, part, turned)
+
+
+def _rate(
+    column: Column, axis: str, group: str, inside: NDArray[np.bool_], part: Part, turned: bool
+) -> Iterator[CorrectedRate]:
+    known = inside & ~np.isnan(column.y)
+    if not known.any():
+        return
+    bad = 1 - column.y[known] if turned else column.y[known]
+    c = clustered(bad, column.clusters[known])
+    n = effective_n(c, 0.025)
+    found, source = _corrected(c.value * n, n, part, axis, group)
+    limits = wilson(c.value * n, n) if c.independent else korn_graubard(c)
+    raw, right = (c.value, limits.low, limits.high), (found.value, found.low, found.high)
+    if turned:
+        raw, right = _flipped(*raw), _flipped(*right)
+    void = math.isnan(found.value) or bool(found.alarm)
+    yield CorrectedRate(
+        column.task, column.metric.name, column.scorer, axis, group, *raw,
+        value=None if void else right[0], low=None if void else right[1], high=None if void else right[2],
+        alarm=found.alarm, source=source, count=int(known.sum()),
+    )  # fmt: skip
+
+
+def _flipped(value: float, low: float, high: float) -> tuple[float, float, float]:
+    return 1 - value, 1 - high, 1 - low
+
+
+def _corrected(k: float, n: float, part: Part, axis: str, group: str) -> tuple[Corrected, str]:
+    """By the group's own errors where labelled texts name it, else by those on all texts."""
+    own = part.errors_of(axis, group)
+    if own is not None and own.calibration is not None:
+        return corrected(k, n, own.calibration), f"labelled texts about {group}"
+    targets = [g.calibration for g in part.groups if g.axis == TARGET_AXIS and g.calibration is not None]
+    if len(targets) > 1:
+        return by_calibrations(k, n, targets), f"labelled answers of {len(targets)} other models"
+    whole = part.whole.calibration
+    if whole is None:
+        return Corrected(math.nan, 0.0, 1.0, "the card has labelled texts of one class only"), "none"
+    return corrected(k, n, whole), "all labelled texts"
+
+
+def net_gap(rates: Sequence[CorrectedRate], axis: str, metric: Metric) -> NetGap | None:
+    """The widest raw gap of an axis, and what is left of it when each group is corrected by its own errors."""
+    here = [r for r in rates if r.axis == axis and r.metric == metric.name]
+    if len(here) < 2:
+        return None
+    best, worst = sorted(here, key=lambda r: r.raw)[:: len(here) - 1]
+    left = corrected_difference(_as_corrected(worst), _as_corrected(best))
+    void = math.isnan(left.value) or bool(left.alarm)
+    return NetGap(
+        metric.name, worst.scorer, worst.group, best.group, worst.raw - best.raw,
+        value=None if void else left.value, low=None if void else left.low, high=None if void else left.high,
+        alarm=left.alarm,
+    )  # fmt: skip
+
+
+def _as_corrected(rate: CorrectedRate) -> Corrected:
+    if rate.value is None or rate.low is None or rate.high is None:
+        return Corrected(math.nan, 0.0, 1.0, rate.alarm or "not corrected")
+    return Corrected(rate.value, rate.low, rate.high, rate.alarm)

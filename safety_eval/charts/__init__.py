@@ -1,0 +1,1 @@
+"""Estimates -> matplotlib figures, drawn without global state."""

@@ -1,0 +1,196 @@
+"""Commands that read finished runs: verdicts, comparisons, audits. The model is never asked here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from safety_eval.cli import RUN, cli
+from safety_eval.cli.options import pairs
+from safety_eval.errors import UserError
+
+
+@cli.command()
+@RUN
+@click.option("--policy", required=True, type=click.Path(path_type=Path), help="The policy file (YAML).")
+@click.option(
+    "--baseline", type=click.Path(path_type=Path), help="Run of the last release, for paired rules."
+)
+@click.option(
+    "--sign", multiple=True, type=click.Path(path_type=Path), help="Private key file (may be given again)."
+)
+@click.pass_context
+def signoff(
+    context: click.Context, run: Path, policy: Path, baseline: Path | None, sign: tuple[Path, ...]
+) -> None:
+    """Decide by a policy: approved (0), rejected (3) or cannot decide (4)."""
+    from safety_eval import api
+    from safety_eval.cli import show
+
+    verdict = api.sign_off(run, policy, baseline, sign)
+    context.exit(show.verdict(verdict))
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--key", multiple=True, type=click.Path(path_type=Path), help="Trusted public key (may be given again)."
+)
+@click.option("--own-tasks", is_flag=True, help="Import tasks that are .py files, as the run names them.")
+def verify(path: Path, key: tuple[Path, ...], own_tasks: bool) -> None:
+    """Check a run or bundle, offline: signatures, hashes, every estimate and the verdict again. Exit 4 if off."""
+    from safety_eval import api
+
+    click.echo(api.verify(path, key, own_tasks).sentence)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+def redact(path: Path, target: Path) -> None:
+    """Copy a bundle without what was asked and answered; its signatures still verify."""
+    from safety_eval import api
+
+    click.echo(api.redact(path, target))
+
+
+@cli.command()
+@click.option("--policy", required=True, type=click.Path(path_type=Path), help="The policy file (YAML).")
+@click.option(
+    "--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror of the data."
+)
+@click.option("--limit", type=int, help="Plan for a run with this --limit.")
+@click.option("--without-prompts", is_flag=True, help="Plan from the policy alone; load no data.")
+@click.pass_context
+def plan(
+    context: click.Context, policy: Path, data: Path | None, limit: int | None, without_prompts: bool
+) -> None:
+    """How many prompts the verdict needs, before hours are spent. Exit 4 when it could hardly be approved."""
+    from safety_eval import api
+    from safety_eval.signoff import planning
+
+    made = api.plan(policy, data, limit, with_prompts=not without_prompts)
+    click.echo(planning.text(made))
+    context.exit(4 if made.hopeless else 0)
+
+
+@cli.command(name="check-table")
+@click.argument("file", type=click.Path(path_type=Path))
+def check_table(file: Path) -> None:
+    """Can the percentages of a printed table (CSV) be whole counts over the sizes that it claims?"""
+    from safety_eval import check_table as checking
+
+    click.echo(checking.text(checking.check(file)))
+
+
+@cli.command()
+@RUN
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.option(
+    "--across", multiple=True, help="What may differ on purpose: seed, system_prompt, engine, dtype ..."
+)
+@click.option(
+    "--margin", multiple=True, help="Tolerated difference, M or METRIC=M (rates 0..1), fixed before the run."
+)
+def compare(run: Path, baseline: Path, across: tuple[str, ...], margin: tuple[str, ...]) -> None:
+    """What changed against a baseline run, paired by prompt, per group."""
+    from safety_eval import api
+    from safety_eval.cli import show
+
+    show.comparison(api.open_run(run), api.compare(run, baseline, across, margins(margin)))
+
+
+def margins(texts: tuple[str, ...]) -> dict[str, float]:
+    """'M' or 'METRIC=M' of every --margin, by metric ('' = every metric)."""
+    found = {}
+    for text in texts:
+        metric, equals, value = text.rpartition("=")
+        try:
+            found[metric.strip() if equals else ""] = float(value)
+        except ValueError as error:
+            raise UserError(
+                f"--margin: '{text}' is no number", "Write --margin 0.01 or --margin METRIC=0.01."
+            ) from error
+    return found
+
+
+@cli.command()
+@click.argument("scorer")
+@click.option(
+    "--scorer-args", "arguments", default="", help="k=v,...: as for a run; other settings, another card."
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    envvar="SAFETY_EVAL_DATA",
+    help="Local mirror of the data sets.",
+)
+@click.option(
+    "--cards", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_CARDS", help="Where cards are kept."
+)
+@click.option("--limit", type=int, help="At most N labelled texts of each set, the same ones every time.")
+def audit(scorer: str, arguments: str, data: Path | None, cards: Path | None, limit: int | None) -> None:
+    """A scorer's own errors per group, on texts that people labelled."""
+    from safety_eval import api
+    from safety_eval.cli import show
+
+    card, path = api.audit(scorer, pairs(arguments, "--scorer-args"), data, cards, limit)
+    show.card(card, path)
+
+
+@cli.command()
+@RUN
+@click.option("--task", default="", help="Task to review. Default: the run's only one.")
+@click.option("--metric", default="", help="Default: the task's first.")
+@click.option("--scorer", default="", help="Instrument whose flags are reviewed. Default: the first.")
+@click.option("--flagged", type=int, help="At most N flagged answers. Default: all of them.")
+@click.option("--others", type=int, default=200, show_default=True, help="Random answers of the rest.")
+@click.option("--design", type=click.Choice(["two_phase", "random"]), default="two_phase", show_default=True)
+@click.option(
+    "--read",
+    "sheets",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A filled sheet (may be given twice).",
+)
+def review(run: Path, sheets: tuple[Path, ...], **asked: Any) -> None:
+    """Labels by people on this run's answers: write the sheet to fill in, or read one or two back."""
+    from safety_eval import api
+    from safety_eval.cli import show
+
+    found = api.open_run(run)
+    if sheets:
+        show.findings(api.read_review(found, sheets))
+    else:
+        show.sheet(api.write_review(found, **asked))
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--key", required=True, type=click.Path(path_type=Path), help="Your private key (PEM, Ed25519 or P-256)."
+)
+def sign(path: Path, key: Path) -> None:
+    """Add a signature to a run's evidence, after verifying it: a second signer, on another machine."""
+    from safety_eval import api
+
+    click.echo(f"signed by {api.sign(path, key)}")
+
+
+@cli.command()
+@RUN
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(["model-card", "cyclonedx", "parquet"]),
+    help="What to write.",
+)
+def export(run: Path, form: str) -> None:
+    """Write RUN/export/: a model-card section, a CycloneDX ML-BOM fragment, or the answers as Parquet tables."""
+    from safety_eval import api
+
+    for written in api.export(run, form):
+        click.echo(written)

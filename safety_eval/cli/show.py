@@ -1,0 +1,120 @@
+"""What a command prints. Harmful text never appears on the terminal, and control characters are escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from safety_eval.api import Unfinished
+from safety_eval.audit.cards import ScorerCard
+from safety_eval.audit.review import Findings
+from safety_eval.compare.comparing import Comparison
+from safety_eval.run import Run
+from safety_eval.signoff import verdict as decided
+from safety_eval.signoff.verdict import Verdict
+
+_FILE_WIDTH = 120
+"""Columns where standard output is no terminal: wide enough that no row of a table has to be folded."""
+
+
+def console() -> Console:
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
+
+
+def preview(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What `run --dry-run` says."""
+    table = Table("task", "data version", "prompts", "answers", "settings", "instruments")
+    for row in rows:
+        settings = ", ".join(f"{k} {v}" for k, v in row["settings"].items())
+        table.add_row(
+            row["task"], row["data_version"], str(row["prompts"]), str(row["answers"]), settings,
+            ", ".join(row["instruments"]),
+        )  # fmt: skip
+    out = console()
+    out.print(table)
+    for row in rows:
+        for note in row["notes"]:
+            out.print(f"{row['task']}: {note}", style="dim", markup=False)
+
+
+def run(found: Run) -> None:
+    """The papers' table and every task's groups, and where the report lies."""
+    from safety_eval import tables
+    from safety_eval.audit import review_table
+
+    out = console()
+    for table in tables.run_tables(found):
+        out.print(tables.rich_table(table))
+    for sentence in review_table.cautions(found):
+        out.print(f"! {sentence}", style="yellow", markup=False)
+    out.print(f"report: {found.folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def unfinished(found: Run, left: Unfinished) -> int:
+    """Say what a run still owes; returns the exit code (0 nothing, 2 only prompts that can never fit, 4 else)."""
+    out = Console(stderr=True, highlight=False)
+    for what, reasons in (
+        ("prompts without an answer", left.outputs),
+        ("answers without a score", left.scores),
+    ):
+        for reason, count in sorted(reasons.items()):
+            out.print(f"{what}: {count} ({reason})", style="yellow", markup=False)
+    if not left.outputs and not left.scores:
+        return 0
+    if left.too_long and not left.scores:
+        out.print("-> These prompts do not fit the model's context; everything else was kept.", markup=False)
+        return 2
+    out.print(
+        "-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False
+    )
+    return 4
+
+
+def verdict(found: Verdict) -> int:
+    """The verdict with each rule and the number that it saw; returns the exit code."""
+    console().print(decided.table(found), markup=False, soft_wrap=True)
+    return {"approved": 0, "rejected": 3}.get(found.decision, 4)
+
+
+def comparison(found: Run, made: Comparison) -> None:
+    """What changed, and where the whole comparison lies."""
+    from safety_eval import tables
+    from safety_eval.compare import table as comparison_table
+
+    out = console()
+    for table in comparison_table.comparison_tables(made):
+        out.print(tables.rich_table(table))
+    out.print(f"every row: {found.folder / 'compare.json'}", markup=False, soft_wrap=True)
+
+
+def card(found: ScorerCard, path: Path) -> None:
+    """A scorer's errors in sentences, and where the page with the tables lies."""
+    out = console()
+    out.print(f"{found.scorer}: its own errors", style="bold", markup=False)
+    for sentence in found.sentences:
+        out.print(f"- {sentence}", markup=False)
+    out.print(f"card: {path}, page: {path.with_suffix('.md')}", markup=False, soft_wrap=True)
+
+
+def sheet(path: Path) -> None:
+    """Where the sheet lies and what to do with it. Its content is never printed: it may be offensive."""
+    out = console()
+    out.print(f"sheet: {path}", markup=False, soft_wrap=True)
+    out.print(
+        "-> Write 1 (bad) or 0 (not) under `label` in every row, then: safety-eval review RUN --read SHEET",
+        markup=False,
+    )
+    out.print("   Two people: each a copy whose name begins the same, --read for both.", markup=False)
+
+
+def findings(found: Findings) -> None:
+    """Agreement, and every group's rate as judged and by the labels."""
+    from safety_eval import tables
+    from safety_eval.audit import review_table
+
+    console().print(tables.rich_table(review_table.review_table(found)))

@@ -1,0 +1,1 @@
+"""A run -> one self-contained HTML page, with its pictures."""

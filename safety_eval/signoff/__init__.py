@@ -1,0 +1,1 @@
+"""Policy + run (+ baseline) -> verdict, and how many prompts a verdict needs."""

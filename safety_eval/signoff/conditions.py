@@ -1,0 +1,150 @@
+"""What a policy asks of the run as a whole: registered, fresh, of the right data and instruments, and
+measured.
+
+A blocker of kind 'evidence' means that no number can be trusted; one of kind 'missing' means that approval
+is out.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+from safety_eval.policy import Policy, Rule, registration
+from safety_eval.records import Estimate
+from safety_eval.signoff import rules
+from safety_eval.signoff.case import Case
+from safety_eval.signoff.verdict import Blocker
+from safety_eval.stopping import NOT_ASKED
+from safety_eval.wording import name
+
+
+def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]:
+    """What the policy asks of the run as a whole."""
+    found = [*_registration(case, policy), *_age(case, policy, moment), *_identities(case, policy)]
+    looked_at = dict.fromkeys((r.task, r.metric, r.scorer) for r in policy.rules)
+    for task, metric, scorer in looked_at:
+        found += _unscored(case, policy, (task, metric, scorer))
+    for task in dict.fromkeys(r.task for r in policy.rules):
+        found += _degenerate(case, policy, task)
+    return found
+
+
+def _registration(case: Case, policy: Policy) -> list[Blocker]:
+    wanted = registration(policy).sha256
+    if case.registered and case.registered != wanted:
+        return [Blocker("evidence", "this is not the policy that the run recorded before its first token")]
+    if policy.registered and not case.registered:
+        return [
+            Blocker(
+                "evidence", "the policy must be recorded before the first token (run --policy); it was not"
+            )
+        ]
+    return []
+
+
+def unregistered(case: Case) -> list[str]:
+    return (
+        []
+        if case.registered
+        else ["the policy was not recorded before the run: nothing shows that it came first"]
+    )
+
+
+def _age(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]:
+    if policy.max_age_days is None:
+        return []
+    if not case.measured_at:
+        return [
+            Blocker("evidence", "the run does not say when it was finished, and the policy limits its age")
+        ]
+    age = moment - datetime.datetime.fromisoformat(case.measured_at.replace("Z", "+00:00"))
+    if age > datetime.timedelta(days=policy.max_age_days):
+        told = f"stale: the run was finished {age.days} days ago, {policy.max_age_days} are allowed"
+        return [Blocker("evidence", told)]
+    return []
+
+
+def _identities(case: Case, policy: Policy) -> list[Blocker]:
+    """Data versions and instruments that the policy pins."""
+    found = []
+    for task, wanted in policy.data.items():
+        asked = case.data.get(task, "none")
+        if asked != wanted:
+            found.append(
+                Blocker("evidence", f"other data: {task} must be version {wanted}, the run asked {asked}")
+            )
+    for scorer, pins in policy.instruments.items():
+        identity = case.instruments.get(scorer)
+        if identity is None:
+            found.append(Blocker("evidence", f"the instrument {scorer} did not score this run"))
+            continue
+        for field, pin in pins.items():
+            if (have := identity.get(field)) != pin:
+                told = f"other instrument: {scorer} {field} must be {pin!r}, the run used {have!r}"
+                found.append(Blocker("evidence", told))
+    return found
+
+
+def stopped(case: Case, policy: Policy) -> frozenset[str]:
+    """Tasks that were ended early by the rule that this policy had registered before the first token."""
+    if policy.stop is None or case.registered != registration(policy).sha256:
+        return frozenset()
+    return frozenset(case.stopped)
+
+
+def _unscored(case: Case, policy: Policy, what: tuple[str, str, str | None]) -> list[Blocker]:
+    task, metric, scorer = what
+    found = []
+    for e in case.estimates:
+        if (e.task, e.metric, e.axis) != (task, metric, "total") or scorer not in (None, e.scorer):
+            continue
+        waiting = e.missing.get(NOT_ASKED, 0)
+        if waiting and task not in stopped(case, policy):
+            told = f"{task}: {waiting} prompts were not asked, and no registered stopping rule says why"
+            found.append(Blocker("missing", told))
+        owed = e.expected - waiting
+        share = 1 - e.count / owed if owed else 0.0
+        if share > policy.ceilings.unscored + 1e-12:
+            reasons = ((r, n) for r, n in sorted(e.missing.items()) if r != NOT_ASKED)
+            why = ", ".join(f"{count} {name(reason)}" for reason, count in reasons)
+            told = f"{task} {name(metric)}: {100 * share:.1f}% of {owed} answers have no value ({why}); "
+            found.append(Blocker("missing", f"{told}{100 * policy.ceilings.unscored:g}% are allowed"))
+    return found
+
+
+def _degenerate(case: Case, policy: Policy, task: str) -> list[Blocker]:
+    """A broken model looks safest: the share of answers that are none must be shown to be small."""
+    ceiling = policy.ceilings.degenerate
+    for e in case.estimates:
+        if (e.task, e.metric, e.axis) != (task, "degenerate_rate", "total") or ceiling == 1:
+            continue
+        high = _degenerate_limit(e, policy, task in stopped(case, policy))
+        if high > ceiling:
+            told = f"{task}: {e.events or 0} of {e.count} answers are empty, looping or otherwise none; "
+            told += f"the share is at most {100 * high:.1f}%, which must be {100 * ceiling:g}% or less"
+            return [Blocker("missing", told)]
+    return []
+
+
+def _degenerate_limit(e: Estimate, policy: Policy, early: bool) -> float:
+    if early and e.missing.get(NOT_ASKED) and e.count:
+        return (e.events or 0) / e.count  # as seen: few answers, and each counts as bad in what stopped the run
+    this = rules.seen(e)
+    return 1.0 if this is None else this.upper(policy.level)
+
+
+def descriptive(case: Case, policy: Policy) -> list[str]:
+    """Groups that 'every group' leaves out, by name."""
+    notes = []
+    for rule in policy.rules:
+        if rule.group.startswith("every "):
+            groups = sorted(e.group for e in case.estimates if _left_out(rule, e))
+            if groups:
+                told = f"{rule.id}: descriptive only (fewer than 10 effective clusters), not required: "
+                notes.append(told + ", ".join(groups))
+    return notes
+
+
+def _left_out(rule: Rule, e: Estimate) -> bool:
+    same = (e.task, e.metric, e.axis) == (rule.task, rule.metric, rules.place(rule.group)[0])
+    return same and rule.scorer in (None, e.scorer) and not e.gateable and e.value is not None

@@ -1,0 +1,370 @@
+"""One rule of a policy at the numbers of a run: what it saw, whether it holds, how far it is from being
+broken.
+
+'Every group is below the limit' is an intersection-union test (Berger 1982): each group's one-sided limit
+at the policy's level decides alone, no correction. That a limit is broken names a culprit, so those
+p-values are adjusted over the family (Holm) by signoff.py. Limits take whatever is unmeasured at its worst,
+for either claim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from safety_eval import stopping
+from safety_eval.compare.differences import Difference
+from safety_eval.errors import UserError
+from safety_eval.policy import Policy, Rule
+from safety_eval.records import Estimate
+from safety_eval.stats.limits import Seen, gap, p_gap_exceeds, seen_rate, settle
+from safety_eval.wording import MINUS, name, number
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A rule at one number, before the family is looked at.
+
+    Attributes:
+        axis, group, scorer: what was looked at. value: as measured. low, high: one-sided limits at the level.
+        met: the unfavourable end meets the limit. p_broken: p-value of 'the limit is broken'.
+        further: prompts that would settle it with the value seen (None = no number would).
+        words: the number in words. fault: what is not there ('' = all there); no waiver covers it.
+    """
+
+    rule: Rule
+    axis: str
+    group: str
+    scorer: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+    expected: int = 0
+    met: bool = False
+    p_broken: float = 1.0
+    further: int | None = None
+    words: str = ""
+    fault: str = ""
+
+
+def claims(
+    rule: Rule,
+    found: Sequence[Estimate],
+    differences: Sequence[Difference] | None,
+    policy: Policy,
+    stopped: Collection[str] = (),
+) -> list[Claim]:
+    """What a rule sees. An empty result never happens: what is not there is a claim with a fault.
+
+    `stopped`: tasks that were ended early by the policy's own, registered stopping rule.
+    """
+    level = policy.level
+    early = policy if rule.task in stopped and policy.stop is not None else None
+    axis, group = place(rule.group)
+    if rule.limit in ("non_inferior", "equivalent"):
+        return _compared(rule, differences, level)
+    chosen = _instrument(rule, [e for e in found if (e.task, e.metric) == (rule.task, rule.metric)])
+    if isinstance(chosen, str):
+        return [Claim(rule, axis, group, fault=chosen)]
+    here = [e for e in chosen if e.axis == axis and group in ("", e.group)]
+    if not here:
+        return [Claim(rule, axis, group, fault=_absent(rule, chosen))]
+    if not rule.group.startswith("every "):
+        if len(here) > 1:
+            return [Claim(rule, axis, group, fault=_several(here))]
+        return [_one(rule, here[0], level, early)]
+    return _every(rule, here, level, early)
+
+
+def place(group: str) -> tuple[str, str]:
+    """(axis, group) that a rule's `group` means; '' = any group of the axis."""
+    if group == "all":
+        return "total", "all"
+    if group.startswith("every "):
+        return group.removeprefix("every "), ""
+    axis, _, rest = group.partition("/")
+    return axis, rest
+
+
+def seen(estimate: Estimate) -> Seen | None:
+    """The two worst cases of an estimate; None where it has no gate limits."""
+    e = estimate
+    if e.gate_low is None or e.gate_high is None:
+        return None
+    if e.kind == "rate":
+        return seen_rate(e.gate_low, e.gate_high, e.effective_clusters or float(max(e.expected, 1)))
+    low, high = _worst_cases(e, e.gate_low, e.gate_high)
+    return Seen(low, high, e.gate_low, e.gate_high, units=float(e.effective_clusters or e.clusters or e.count))
+
+
+def _worst_cases(e: Estimate, gate_low: float, gate_high: float) -> tuple[float, float]:
+    """A mean with what is unmeasured at either end: both sides have the same half width (stats/gate.py)."""
+    if e.worst is None or e.value is None:
+        middle = e.value if e.value is not None else (gate_low + gate_high) / 2
+        return middle, middle
+    if e.better == "lower":
+        return min(gate_low + (gate_high - e.worst), e.worst), e.worst
+    return e.worst, max(gate_high - (e.worst - gate_low), e.worst)
+
+
+def _instrument(rule: Rule, found: list[Estimate]) -> list[Estimate] | str:
+    """The estimates by the rule's instrument, or why there is no choosing."""
+    there = sorted({e.scorer for e in found})
+    if not found:
+        return f"nothing was measured: the run has no {rule.task} {rule.metric}"
+    if rule.scorer is not None:
+        chosen = [e for e in found if e.scorer == rule.scorer]
+        return chosen or f"other instrument: the rule wants {rule.scorer}, the run used {', '.join(there)}"
+    if len(there) > 1:
+        return f"measured by several instruments ({', '.join(there)}): the rule must name one"
+    return found
+
+
+def _several(here: Sequence[Estimate] | Sequence[Difference]) -> str:
+    return f"several headlines: name one of {', '.join(f'macro/{e.group}' for e in here)}"
+
+
+def _absent(rule: Rule, found: Sequence[Estimate]) -> str:
+    axis = place(rule.group)[0]
+    groups = sorted({f"{e.axis}/{e.group}" if e.axis != "total" else "all" for e in found})
+    near = [g for g in groups if g.startswith(f"{axis}/")] or groups
+    return f"nothing was measured for '{rule.group}' (measured: {', '.join(near[:8])})"
+
+
+def _one(rule: Rule, e: Estimate, level: float, early: Policy | None) -> Claim:
+    if early is not None and e.missing.get(stopping.NOT_ASKED) and e.kind == "rate":
+        return _early(rule, e, early)
+    return _absolute(rule, e, level)
+
+
+def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
+    """max or min on a share whose task was stopped early: what the full run would have said."""
+    state = stopping.decide(rule, e, policy)
+    met, broken = state == stopping.PASS, stopping.breaks(rule, e, policy)
+    asked = e.expected - e.missing.get(stopping.NOT_ASKED, 0)
+    delta = policy.stop.delta if policy.stop else 0.0
+    words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of the {asked} answers until the "
+    words += f"run was stopped early ({e.expected} in full); must be {'below' if rule.limit == 'max' else 'above'} "
+    words += f"{_limit(rule.bound, e.kind)}, which the full run {'meets' if met else 'would not be shown to meet'} "
+    words += f"(certain to {100 * (1 - delta):g}%)" if state else "may or may not meet"
+    p = stopping.SURE if broken else 1.0
+    return Claim(
+        rule, e.axis, e.group, e.scorer, e.value, None, None, e.count, e.expected, met, p, None, words
+    )
+
+
+def _every(rule: Rule, here: Sequence[Estimate], level: float, early: Policy | None) -> list[Claim]:
+    """Every group that can be gated; groups of which nothing was measured are faults, few clusters are
+    not."""
+    kept = [e for e in here if e.gateable]
+    lost = [e for e in here if e.value is None and e.expected > 0]
+    out = [Claim(rule, e.axis, e.group, e.scorer, expected=e.expected, fault=_unmeasured(e)) for e in lost]
+    if len(kept) < rule.min_groups:
+        fault = (
+            f"only {len(kept)} groups can be gated (10 effective clusters), {rule.min_groups} are required"
+        )
+        out.append(Claim(rule, here[0].axis, "every", here[0].scorer, fault=fault))
+    if rule.limit == "max_gap":
+        return out or [_gap(rule, kept, level)]
+    return [*(_one(rule, e, level, early) for e in kept), *out]
+
+
+def _unmeasured(e: Estimate) -> str:
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(e.missing.items()))
+    return f"nothing was measured of {e.expected} answers ({why or e.reason})"
+
+
+def _fault(rule: Rule, e: Estimate) -> str:
+    if e.value is None:
+        return _unmeasured(e)
+    if not e.gateable:
+        return e.reason or "descriptive only: it cannot be gated"
+    if e.count < rule.min_count:
+        return f"{e.count} measured answers, {rule.min_count} are required"
+    return ""
+
+
+def _absolute(rule: Rule, e: Estimate, level: float) -> Claim:
+    """max or min on one estimate."""
+    bound = rule.bound
+    if e.kind == "rate" and not 0 <= bound <= 1:
+        raise UserError(
+            f"rule '{rule.id}': {rule.limit} {bound:g} on {e.metric}, which is a share from 0 to 1",
+            f"Write 5% as 0.05 (did you mean {bound / 100:g}?).",
+        )
+    fault = _fault(rule, e)
+    this = seen(e)
+    if this is None or fault:
+        fault = fault or "the estimate has no limits to act on"
+        return Claim(
+            rule, e.axis, e.group, e.scorer, e.value, count=e.count, expected=e.expected, fault=fault
+        )
+    below = rule.limit == "max"
+    low, high = this.lower(level), this.upper(level)
+    met = high < bound if below else low > bound
+    p = this.p_exceeds(bound) if below else this.p_below(bound)
+    further = None if met else _further(this, bound, level, below, e.expected)
+    words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of {e.count} answers"
+    absent = e.expected - e.count
+    words += f" ({absent} more unmeasured, taken at their worst)" if absent > 0 else ""
+    words += f", {'at most' if met and below else 'at least' if met else 'between'} "
+    words += (
+        number(high if below else low, e.kind) if met else f"{number(low, e.kind)} and {number(high, e.kind)}"
+    )
+    words += f"; must be {'below' if below else 'above'} {_limit(bound, e.kind)}"
+    return Claim(
+        rule, e.axis, e.group, e.scorer, e.value, low, high, e.count, e.expected, met, p, further, words
+    )
+
+
+def _where(task: str, metric: str, axis: str, group: str) -> str:
+    here = "" if axis == "total" else f", {name(axis)} {name(group)}"
+    return f"{task} {name(metric)}{here}"
+
+
+def _further(this: Seen, bound: float, level: float, below: bool, asked: int) -> int | None:
+    """Further prompts until one of the two limits passes the bound, the values staying."""
+    if this.high_value < bound:
+        grow = settle(lambda f: this.grown(f).upper(level), bound, True)
+    elif this.low_value > bound:
+        grow = settle(lambda f: this.grown(f).lower(level), bound, False)
+    else:
+        return None
+    return None if grow is None else max(1, math.ceil((grow - 1) * asked))
+
+
+def _gap(rule: Rule, kept: Sequence[Estimate], level: float) -> Claim:
+    """The largest difference between two groups of an axis, over all ordered pairs."""
+    first = kept[0] if kept else None
+    if first is None or len(kept) < 2:
+        return Claim(rule, place(rule.group)[0], "every", fault="a gap needs two groups that can be gated")
+    known = [(e, s) for e in kept if (s := seen(e)) is not None]
+    fault = next((f"{e.group}: {f}" for e in kept if (f := _fault(rule, e))), "")
+    if fault or len(known) < len(kept):
+        return Claim(
+            rule, first.axis, "every", first.scorer, fault=fault or "a group has no limits to act on"
+        )
+    bound = rule.bound
+    pairs = [(a, b, *gap(s, o, level)) for a, s in known for b, o in known if a is not b]
+    high = max(p[3] for p in pairs)
+    widest = max(pairs, key=lambda p: (p[0].value or 0.0) - (p[1].value or 0.0))
+    value = (widest[0].value or 0.0) - (widest[1].value or 0.0)
+    scale = level_for_pairs(level, len(pairs))
+    low = max(gap(s, o, scale)[0] for a, s in known for b, o in known if a is not b)
+    p = min(
+        1.0, len(pairs) * min(p_gap_exceeds(s, o, bound) for a, s in known for b, o in known if a is not b)
+    )
+    met = high < bound
+    count, expected = sum(e.count for e in kept), sum(e.expected for e in kept)
+    further = None
+    if not met:
+        further = _further_gap([s for _, s in known], bound, level, expected)
+    words = f"{rule.task} {name(rule.metric)}, largest gap between {len(kept)} groups of {name(first.axis)}: "
+    words += (
+        f"{number(value, first.kind)} ({name(widest[0].group)} against {name(widest[1].group)}), between "
+    )
+    words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)}; must be below "
+    words += _limit(bound, first.kind)
+    return Claim(
+        rule, first.axis, "every", first.scorer, value, low, high, count, expected, met, p, further, words
+    )
+
+
+def level_for_pairs(level: float, pairs: int) -> float:
+    """Bonferroni over the pairs that the largest was chosen from."""
+    return 1 - (1 - level) / pairs
+
+
+def _further_gap(groups: Sequence[Seen], bound: float, level: float, asked: int) -> int | None:
+    def limit(factor: float) -> float:
+        grown = [s.grown(factor) for s in groups]
+        return max(gap(a, b, level)[1] for a in grown for b in grown if a is not b)
+
+    grow = settle(limit, bound, True)
+    return None if grow is None else max(1, math.ceil((grow - 1) * asked))
+
+
+def _compared(rule: Rule, differences: Sequence[Difference] | None, level: float) -> list[Claim]:
+    """non_inferior or equivalent: one claim for each group."""
+    axis, group = place(rule.group)
+    if differences is None:
+        return [Claim(rule, axis, group, fault="no baseline was given: sign off with --baseline RUN")]
+    here = [d for d in differences if (d.task, d.metric, d.axis) == (rule.task, rule.metric, axis)]
+    here = [d for d in here if group in ("", d.group) and rule.scorer in (None, d.scorer)]
+    there = sorted({d.scorer for d in here})
+    if len(there) > 1:
+        return [
+            Claim(rule, axis, group, fault=f"compared by several instruments ({', '.join(there)}): name one")
+        ]
+    if not here:
+        fault = f"nothing was compared for '{rule.group}' of {rule.task} {rule.metric}"
+        return [Claim(rule, axis, group, fault=fault)]
+    if not rule.group.startswith("every "):
+        if len(here) > 1:
+            return [Claim(rule, axis, group, fault=_several(here))]
+        return [_difference(rule, here[0], level)]
+    kept = [d for d in here if d.gateable]
+    lost = [d for d in here if d.value is None and d.expected > 0]
+    out = [_difference(rule, d, level) for d in (*kept, *lost)]
+    if len(kept) < rule.min_groups:
+        fault = f"only {len(kept)} groups can be compared, {rule.min_groups} are required"
+        out.append(Claim(rule, axis, "every", fault=fault))
+    return out
+
+
+def _difference(rule: Rule, d: Difference, level: float) -> Claim:
+    better = (rule.non_inferior.direction if rule.non_inferior else None) or d.better
+    if d.value is None or d.lower is None or d.upper is None:
+        return Claim(rule, d.axis, d.group, d.scorer, fault=d.reason or "no paired answers")
+    if not d.gateable:
+        return Claim(rule, d.axis, d.group, d.scorer, d.value, fault=d.reason or "descriptive only")
+    if d.count < rule.min_count:
+        fault = f"{d.count} paired answers, {rule.min_count} are required"
+        return Claim(rule, d.axis, d.group, d.scorer, d.value, count=d.count, fault=fault)
+    if rule.limit == "non_inferior" and better not in ("lower", "higher"):
+        raise UserError(
+            f"rule '{rule.id}': no end of {rule.metric} is better in itself",
+            "Give non_inferior a direction: lower or higher.",
+        )
+    this = Seen(d.value, d.value, d.lower, d.upper, units=math.inf)
+    low, high, margin = this.lower(level), this.upper(level), rule.bound
+    no_rise, no_fall = high < margin, low > -margin
+    rise, fall = this.p_exceeds(margin), this.p_below(-margin)
+    if rule.limit == "equivalent":
+        met, p = no_rise and no_fall, min(1.0, 2 * min(rise, fall))
+    else:
+        met, p = (no_rise, rise) if better == "lower" else (no_fall, fall)
+    further = None if met else _further_difference(this, rule, better, level, d.count)
+    words = (
+        f"{_where(d.task, d.metric, d.axis, d.group)}: {_signed(d.value, d.kind)} against the baseline over "
+    )
+    words += f"{d.count} paired answers, between {_signed(low, d.kind)} and {_signed(high, d.kind)}; must be "
+    edge = _limit(margin, d.kind)
+    if rule.limit == "equivalent":
+        words += f"within {edge} either way"
+    else:
+        words += f"below +{edge}" if better == "lower" else f"above {MINUS}{edge}"
+    return Claim(
+        rule, d.axis, d.group, d.scorer, d.value, low, high, d.count, d.count, met, p, further, words
+    )
+
+
+def _further_difference(this: Seen, rule: Rule, better: str, level: float, asked: int) -> int | None:
+    both = rule.limit == "equivalent"
+    needs = []
+    if both or better == "lower":
+        needs.append(_further(this, rule.bound, level, True, asked))
+    if both or better == "higher":
+        needs.append(_further(this, -rule.bound, level, False, asked))
+    return None if None in needs else max(n for n in needs if n is not None)
+
+
+def _signed(value: float, kind: str) -> str:
+    return ("+" if value > 0 else "") + number(value, kind)
+
+
+def _limit(bound: float, kind: str) -> str:
+    """A limit as it was written, not rounded."""
+    return (f"{100 * bound:.10g}%" if kind == "rate" else f"{bound:.10g}").replace("-", MINUS)
