@@ -161,7 +161,8 @@ from safety_eval.records import Prompt
 from safety_eval.task import Metric, PromptSet, ScorerChoice, Task
 
 def load(options):
-    return PromptSet([Prompt("long_task", str(i), text="a good day " * (4000 if i == 2 else 1)) for i in range(4)], "one")
+    texts = ["a good day " * (4000 if i == 2 else 1) for i in range(4)]
+    return PromptSet([Prompt("long_task", str(i), text=text) for i, text in enumerate(texts)], "one")
 
 TASK = Task(
     name="long_task", title="long", paper="", kind="generate", load=load, versions=("one",),
