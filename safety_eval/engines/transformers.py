@@ -49,8 +49,10 @@ class TransformersEngine:
             LOG.info("plain path: %s", reason)
         self._path = (PlainPath if reason else FlatPath)(loaded, self._reader, limit, mode)
         self.identity: Mapping[str, Any] = {
-            **loaded.identity, "path": f"plain ({reason})" if reason else "flat", "matmul": mode + (", weights laid out once" if packed else ""),
-        }  # fmt: skip
+            **loaded.identity,
+            "path": f"plain ({reason})" if reason else "flat",
+            "matmul": mode + (", weights laid out once" if packed else ""),
+        }
         self.capabilities = (
             CAPABILITIES if loaded.tokenizer.chat_template else CAPABILITIES - {"chat_template"}
         )

@@ -191,9 +191,11 @@ class Slots:
         self.layer = 0
         self._cache, self._prefix = cache, prefix
         self._start = prefix[0][0].shape[1] if prefix else 0
-        self._used = max(lengths) + 1
-        self.reach = self._start + self._used
-        keys = cache[0][0]
+        used, keys = max(lengths) + 1, cache[0][0]
+        self.reach = self._start + used
+        # A part of the cache is not contiguous and would be copied by the product: the whole, masked, is faster
+        # as long as it is not much longer.
+        self._used = keys.shape[2] if keys.shape[2] <= 4 * used else used
         self._row = torch.arange(len(lengths), device=keys.device)
         self._place = torch.tensor(lengths).to(keys.device, non_blocking=True)
         unseen = torch.arange(self._used, device=keys.device)[None] > self._place[:, None]
@@ -211,7 +213,7 @@ class Slots:
         heads, count, _ = query.shape
         kept = key.shape[0]
         group = heads // kept
-        # Views of the cache, (slots x heads, tokens, width): nothing is copied.
+        # Views of the cache: (slots x heads, tokens, width).
         keys = all_keys[:count].flatten(0, 1)[:, : self._used]
         values = all_values[:count].flatten(0, 1)[:, : self._used]
         rows = query.transpose(0, 1).reshape(count, kept, group, -1)
