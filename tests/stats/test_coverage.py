@@ -1,6 +1,6 @@
 """Coverage of the limits that gate: exact where prompts are independent, simulated where they come in clusters.
 
-The long version, with tables, is benchmarks/fidelity/coverage.py.
+The long version, with tables, is benchmarks/fidelity/interval_coverage.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How often our intervals hold what they promise, beside the forms that other harnesses print.
 
-    python benchmarks/fidelity/coverage.py            # writes docs/explanation/coverage.md, about 15 minutes
-    python benchmarks/fidelity/coverage.py --quick    # fewer simulations, prints only
+    python benchmarks/fidelity/interval_coverage.py            # writes docs/explanation/coverage.md, about 15 minutes
+    python benchmarks/fidelity/interval_coverage.py --quick    # fewer simulations, prints only
 
 Independent prompts by exact enumeration, clusters by simulation of the product's own functions. Exit 1 when a limit
 that gates covers less than it says (beyond three standard errors of the simulation).
@@ -208,7 +208,7 @@ def differences() -> tuple[str, list[str]]:
 
 HEAD = """# How often our intervals hold what they promise
 
-Written by `python benchmarks/fidelity/coverage.py`; do not edit. An interval that says 95% should contain the true
+Written by `python benchmarks/fidelity/interval_coverage.py`; do not edit. An interval that says 95% should contain the true
 rate in 95 of 100 runs, also where safety work lives: at rates near zero, with few articles behind many prompts, with
 two groups that share sentences. Intervals for display are close to their level; limits that decide a release never
 cover less than they say, wherever there are ten effective clusters or more. Groups below that are descriptive only.
