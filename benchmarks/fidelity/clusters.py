@@ -1,4 +1,4 @@
-"""Coverage where prompts come in clusters, by simulation of the product's own functions (used by interval_coverage.py)."""
+"""Coverage where prompts come in clusters, simulated with the product's own functions (for interval_coverage.py)."""
 
 from __future__ import annotations
 

@@ -208,7 +208,8 @@ def differences() -> tuple[str, list[str]]:
 
 HEAD = """# How often our intervals hold what they promise
 
-Written by `python benchmarks/fidelity/interval_coverage.py`; do not edit. An interval that says 95% should contain the true
+Written by `python benchmarks/fidelity/interval_coverage.py`; do not edit. An interval that says 95% should contain the
+true
 rate in 95 of 100 runs, also where safety work lives: at rates near zero, with few articles behind many prompts, with
 two groups that share sentences. Intervals for display are close to their level; limits that decide a release never
 cover less than they say, wherever there are ten effective clusters or more. Groups below that are descriptive only.
