@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -71,7 +72,8 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
 
 
 def even_share(prompts: Sequence[Prompt], limit: int, axis: str, whole_clusters: bool) -> list[Prompt]:
-    """At most `limit` prompts, one group of `axis` after the other in turns, in the data's order within a group.
+    """At most `limit` prompts, one group of `axis` after the other in turns; within a group one prompt of every
+    cluster before a second of any, in the data's order: few prompts then still are many clusters.
 
     With `whole_clusters` a cluster comes as a whole (the first even if it alone is larger than the limit).
     """
@@ -79,12 +81,16 @@ def even_share(prompts: Sequence[Prompt], limit: int, axis: str, whole_clusters:
     for prompt in prompts:
         units.setdefault(prompt.unit if whole_clusters else prompt.id, []).append(prompt)
     queues: dict[str, list[str]] = {}
+    turn: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     for name, members in units.items():
+        turn[name] = seen[members[0].unit]
+        seen[members[0].unit] += 1
         for group in members[0].groups.get(axis, ("",)) or ("",):
             queues.setdefault(group, []).append(name)
     taken: set[str] = set()
     room = limit
-    turns = {group: iter(names) for group, names in queues.items()}
+    turns = {group: iter(sorted(names, key=turn.__getitem__)) for group, names in queues.items()}
     while turns and room > 0:
         for group in list(turns):
             following = next((n for n in turns[group] if n not in taken), None)
