@@ -89,15 +89,14 @@ def command_line() -> str:
     from safety_eval.cli import cli
     from safety_eval.cli import reading as cli_read  # noqa: F401 - adds its commands
 
-    context = click.Context(cli, info_name="safety-eval", terminal_width=100, max_content_width=100)
+    wide = {**cli.context_settings, "terminal_width": 100, "max_content_width": 100}
+    context = click.Context(cli, info_name="safety-eval", **wide)
     parts = ["# The command line\n\nBoth spellings of every flag work (`--batch-size`, `--batch_size`).\n"]
     parts.append(f"\n```text\n{cli.get_help(context)}\n```\n")
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        inner = click.Context(
-            command, info_name=name, parent=context, terminal_width=100, max_content_width=100
-        )
+        inner = click.Context(command, info_name=name, parent=context, **wide)
         parts.append(f"\n## safety-eval {name}\n\n```text\n{command.get_help(inner)}\n```\n")
     return "".join(parts)
 
