@@ -20,7 +20,7 @@ import numpy as np
 from safety_eval.records import Estimate
 from safety_eval.stats.mean import mean_interval
 from safety_eval.stats.paired import mcnemar, paired_rate
-from safety_eval.stats.proportion import clustered, korn_graubard, wilson
+from safety_eval.stats.proportion import clustered, clustered_interval, wilson
 from safety_eval.task import Measured
 
 ORIGINAL = "original"
@@ -111,8 +111,8 @@ def _rate(blank: Estimate, values: Mapping[tuple[str, int], float], nothing: str
         low, high = wilson(float(y.sum()), len(y))
         method = "Wilson 95%"
     else:
-        low, high = korn_graubard(c)
-        method = "Korn-Graubard 95%, clustered by intent"
+        low, high = clustered_interval(c)
+        method = "cautious Korn-Graubard 95%, clustered by intent"
     return replace(
         blank, value=float(y.mean()), low=float(low), high=float(high), count=len(y), events=int(y.sum()),
         clusters=c.clusters, effective_clusters=round(c.effective_clusters, 6), method=method,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safety_eval.records import Estimate
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
 from safety_eval.stats.mean import mean_interval
-from safety_eval.stats.proportion import clustered, korn_graubard, wilson
+from safety_eval.stats.proportion import clustered, clustered_interval, wilson
 from safety_eval.task import ANSWERED, Headline, Measured, Metric, Task
 
 Floats = NDArray[np.float64]
@@ -188,9 +188,8 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         missing=dict(sorted(missing.items())),
         clusters=gate.clusters,
         effective_clusters=round(gate.effective_clusters, 6),
-        worst=None
-        if conditional
-        else {"lower": gate.worst_high, "higher": gate.worst_low}.get(metric.better),
+        lowest=None if conditional else gate.lowest,
+        highest=None if conditional else gate.highest,
         gate_low=None if conditional else gate.low,
         gate_high=None if conditional else gate.high,
         better=metric.better,
@@ -236,8 +235,8 @@ def _display(
     c = clustered(y, codes, weights=w)
     if c.clusters < 2:
         return float(c.value), None, None, "one cluster: no interval"
-    interval = korn_graubard(c)
-    return float(c.value), interval.low, interval.high, "Korn-Graubard 95%, clustered"
+    interval = clustered_interval(c)
+    return float(c.value), interval.low, interval.high, "cautious Korn-Graubard 95%, clustered"
 
 
 def status_columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[Column]:

@@ -135,22 +135,38 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
 
 
 def until_decided(session: Session, plans: Sequence[TaskPlan]) -> None:
-    """Ask and score in seeded blocks; after each, stop a task whose rules are decided, and everything once a rule
+    """Ask and score in seeded order; after each look, stop a task whose rules are decided, and everything once a rule
     cannot be met any more. Engine and scorers stay loaded together here."""
     policy = policies.load(session.folder / "policy.yaml")
     for plan in plans:
-        asked = answers.prompts(session.folder, plan.task.name)
-        for block in stopping.blocks(asked, policy, session.config.seed, plan.task.name, plan.samples):
-            generate(session, plan, block)
-            score(session, [plan])
-            state = stopping.state(policy, plan.task.name, measure(session.folder, [plan]))
-            if state:
-                session.facts["tasks"][plan.task.name]["stopped"] = state
-                session.save()
-                break
+        state = _ask_in_order(session, plan, policy)
+        if state:
+            session.facts["tasks"][plan.task.name]["stopped"] = state
+            session.save()
         if session.facts["tasks"][plan.task.name].get("stopped") == stopping.NOT_PASS:
             session.progress.note(f"stopped: a rule on {plan.task.name} cannot be met any more")
             return
+
+
+def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> str:
+    """The state in which a task could be left; '' when all of it was asked. A block that was cut short is ended
+    before anything is decided: half of it is no random half."""
+    folder, name = session.folder, plan.task.name
+    order = stopping.order(answers.prompts(folder, name), session.config.seed, name)
+    done = {prompt_id for prompt_id, _ in answers.outputs(folder, name)}
+    many = max((i + 1 for i, p in enumerate(order) if p.id in done), default=0)
+    if plan.samples > 1 or not stopping.early(policy, name):
+        many = len(order)
+    found, at = measure(folder, [plan]), 0
+    while at < len(order):
+        many = many or stopping.next_look(policy, plan.task, order[at:], found)
+        generate(session, plan, order[at : at + many])
+        score(session, [plan])
+        found, at, many = measure(folder, [plan]), at + many, 0
+        state = stopping.state(policy, name, found)
+        if state:
+            return state
+    return ""
 
 
 def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:

@@ -127,9 +127,9 @@ class Waiver(_Part):
 
 
 class Stop(_Part):
-    """Early stopping in seeded blocks; only what was registered before the first token counts."""
+    """Early stopping in seeded order; only what was registered before the first token counts."""
 
-    block: Count = Field(default=100, description="prompts asked between two looks")
+    block: Count = Field(default=100, description="most prompts asked between two looks at the verdict")
     delta: Annotated[float, Field(strict=True, gt=0, lt=0.1)] = Field(
         default=0.01, description="chance of another verdict than that of the full run"
     )

@@ -127,8 +127,8 @@ class Estimate:
         count: measured answers behind `value`; events: how many of them counted (rates).
         expected: answers that were owed; missing: those that gave no value, by reason.
         clusters, effective_clusters: resampling units, and the effective number of them (stats/gate.py).
-        worst: `value` with every unmeasured answer taken at its worst.
-        gate_low, gate_high: one-sided 95% limits of `worst`, the only numbers that a policy acts on.
+        lowest, highest: `value` with every unmeasured or degenerate answer taken at the low, the high end.
+        gate_low, gate_high: one-sided 95% limits of `lowest` and `highest`, the only numbers that a policy acts on.
         better: 'lower', 'higher' or 'neither'.
         gateable: False when the group is descriptive only (fewer than 10 effective clusters).
         method: how low/high (and gate limits) were computed, in words.
@@ -151,7 +151,8 @@ class Estimate:
     missing: Mapping[str, int] = field(default_factory=dict)
     clusters: int = 0
     effective_clusters: float = 0.0
-    worst: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
     gate_low: float | None = None
     gate_high: float | None = None
     better: str = "neither"

@@ -8,7 +8,7 @@ a task with any other rule, or with several samples of a prompt, is asked in ful
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from safety_eval import sampling
@@ -16,6 +16,7 @@ from safety_eval.policy import Policy, Rule
 from safety_eval.records import Estimate, Prompt
 from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import Boundaries, boundaries
+from safety_eval.task import Task
 
 PASS, NOT_PASS = "pass", "not pass"
 NOT_ASKED = "not_asked"
@@ -26,21 +27,46 @@ def order(prompts: Sequence[Prompt], seed: int, task: str) -> list[Prompt]:
     return sorted(prompts, key=lambda p: (sampling.draw_key(seed, f"order of {task}", p.id, 0), p.id))
 
 
-def blocks(
-    prompts: Sequence[Prompt], policy: Policy, seed: int, task: str, samples: int
-) -> Iterator[list[Prompt]]:
-    """The prompts in their seeded order, block by block; one block where the task cannot be decided early."""
-    if policy.stop is None or samples > 1 or not _early(policy, task):
-        yield list(prompts)
-        return
-    shuffled = order(prompts, seed, task)
-    for start in range(0, len(shuffled), policy.stop.block):
-        yield shuffled[start : start + policy.stop.block]
+def next_look(policy: Policy, task: Task, waiting: Sequence[Prompt], found: Sequence[Estimate]) -> int:
+    """How many of the waiting prompts to ask before the verdict is looked at again.
+
+    Up to the first moment at which every rule could be met, should no further answer be bad, so that a pass is seen as
+    soon as it is there and no look is wasted; at most `stop.block`, so that a model that fails is stopped soon.
+    """
+    most = min(policy.stop.block if policy.stop else len(waiting), len(waiting))
+    look = 1
+    for rule in (r for r in policy.rules if r.task == task.name):
+        for e in (e for e in found if _about(rule, e)):
+            needed = _until_pass(rule, e, policy)
+            if needed:
+                look = max(look, _position(task, e, waiting, needed, most))
+    return min(look, most)
+
+
+def _until_pass(rule: Rule, e: Estimate, policy: Policy) -> int:
+    """Prompts of this estimate still to be asked until it could pass, all answers to them being good."""
+    here = _so_far(rule, e, policy)
+    if here is None:
+        return 0
+    made, bad, asked = here
+    return next((t - asked for t in range(asked, made.total + 1) if t and bad <= made.pass_at[t]), made.total)
+
+
+def _position(task: Task, e: Estimate, waiting: Sequence[Prompt], needed: int, most: int) -> int:
+    """How many waiting prompts hold `needed` of this estimate's; `most` where so many do not hold them."""
+    where = next((m.where for m in task.metrics if m.name == e.metric), None)
+    held = 0
+    for i, prompt in enumerate(waiting[:most]):
+        member = e.axis == "total" or e.group in prompt.groups.get(e.axis, ())
+        held += member and (where is None or where(prompt))
+        if held == needed:
+            return i + 1
+    return most
 
 
 def state(policy: Policy, task: str, found: Sequence[Estimate]) -> str:
     """'pass' when every rule of the task is decided to pass, 'not pass' when one is decided against, else ''."""
-    if policy.stop is None or not _early(policy, task):
+    if policy.stop is None or not early(policy, task):
         return ""
     decided = []
     for rule in (r for r in policy.rules if r.task == task):
@@ -58,17 +84,27 @@ def decide(rule: Rule, e: Estimate, policy: Policy) -> str:
 
     Unmeasured and degenerate answers count as bad, those not asked yet do not count. `e` must be of a rate.
     """
-    if e.kind != "rate" or e.axis == "macro" or e.worst is None or policy.stop is None:
-        return ""
+    here = _so_far(rule, e, policy)
+    if here is None:
+        return NOT_PASS if _measurable(e) and policy.stop is not None else ""
+    made, bad, asked = here
+    return made.decide(bad, asked) or ""
+
+
+def _measurable(e: Estimate) -> bool:
+    return e.kind == "rate" and e.axis != "macro" and e.highest is not None and e.lowest is not None
+
+
+def _so_far(rule: Rule, e: Estimate, policy: Policy) -> tuple[Boundaries, int, int] | None:
+    """Boundaries of one share, its bad answers and those asked; None where no count of answers could meet the rule."""
+    if policy.stop is None or not _measurable(e):
+        return None
     waiting = e.missing.get(NOT_ASKED, 0)
     below = rule.limit == "max"
-    bad_share = e.worst if below else 1 - e.worst
+    share = (e.highest if below else 1 - (e.lowest or 0.0)) or 0.0
     limit = rule.bound if below else 1 - rule.bound
-    bad = round(bad_share * e.expected) - waiting
     made = _boundaries(e.expected, limit, 1 - policy.level, e.effective_clusters, policy.stop.delta)
-    if made is None:
-        return NOT_PASS
-    return made.decide(bad, e.expected - waiting) or ""
+    return None if made is None else (made, round(share * e.expected) - waiting, e.expected - waiting)
 
 
 SURE = 1e-4
@@ -98,7 +134,8 @@ def _boundaries(total: int, limit: float, alpha: float, effective: float, error:
     return boundaries(total, critical, error) if 0 <= critical < total else None
 
 
-def _early(policy: Policy, task: str) -> bool:
+def early(policy: Policy, task: str) -> bool:
+    """Whether every rule on a task is on a share, so that it can be decided before all is asked."""
     rules = [r for r in policy.rules if r.task == task]
     return bool(rules) and all(r.limit in ("max", "min") and not r.group.startswith("macro") for r in rules)
 

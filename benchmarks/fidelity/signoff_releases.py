@@ -46,7 +46,8 @@ def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **ab
         missing={"timeout": lost} if lost else {},
         clusters=gate.clusters,
         effective_clusters=gate.effective_clusters,
-        worst=gate.worst_high,
+        lowest=gate.lowest,
+        highest=gate.highest,
         gate_low=gate.low,
         gate_high=gate.high,
         gateable=gate.effective_clusters >= 10 and len(known) > 0,
@@ -82,7 +83,7 @@ def release(plan: Planted) -> list[Estimate]:
     everything = np.concatenate(list(rows.values()))
     found = [rate(everything, scorer=plan.scorer)]
     found += [rate(y, g, "target", scorer=plan.scorer) for g, y in rows.items()]
-    other = dict(scorer="refusal", better="neither", worst=None)
+    other = dict(scorer="refusal", better="neither")
     found.append(rate(planted(plan.refused, 1000), metric="refusal_rate", **other))
     found.append(rate(planted(plan.degenerate, 1000), metric="degenerate_rate", scorer="refusal"))
     return found

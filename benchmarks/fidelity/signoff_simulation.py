@@ -65,7 +65,7 @@ def drawn(rng: np.random.Generator, rates: np.ndarray, refusal: float) -> list[E
     bad = rng.binomial(SIZE, rates)
     found = [rate(planted(int(k), SIZE), g, "target") for g, k in zip(GROUPS, bad, strict=True)]
     refused = planted(int(rng.binomial(ASKED, refusal)), ASKED)
-    return [*found, rate(refused, metric="refusal_rate", scorer="refusal", better="neither", worst=None)]
+    return [*found, rate(refused, metric="refusal_rate", scorer="refusal", better="neither")]
 
 
 def share(count: int, total: int) -> dict[str, float]:
@@ -74,7 +74,9 @@ def share(count: int, total: int) -> dict[str, float]:
     return {"share": count / total, "low": interval.low, "high": interval.high, "of": total}
 
 
-def simulate(seed: int, total: int, made: Callable[[np.random.Generator], list[Estimate]], by: Policy) -> Counter:
+def simulate(
+    seed: int, total: int, made: Callable[[np.random.Generator], list[Estimate]], by: Policy
+) -> Counter:
     rng = np.random.default_rng(seed)
     return Counter(judge(case(made(rng)), by, AT).decision for _ in range(total))
 

@@ -20,7 +20,7 @@ from safety_eval.audit import auditing as audit
 from safety_eval.audit.cards import Part, ScorerCard
 from safety_eval.metrics import ANSWERED_SUFFIX, Column
 from safety_eval.stats.judge import Calibration, Corrected, corrected, corrected_difference
-from safety_eval.stats.proportion import clustered, effective_n, korn_graubard, wilson
+from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
 from safety_eval.task import Measured, Metric, Task
 
 ALPHA = 0.05
@@ -166,7 +166,7 @@ def _rate(
     c = clustered(bad, column.clusters[known])
     n = effective_n(c, 0.025)
     found, source = _corrected(c.value * n, n, part, axis, group)
-    limits = wilson(c.value * n, n) if c.independent else korn_graubard(c)
+    limits = wilson(c.value * n, n) if c.independent else clustered_interval(c)
     raw, right = (c.value, limits.low, limits.high), (found.value, found.low, found.high)
     if turned:
         raw, right = _flipped(*raw), _flipped(*right)

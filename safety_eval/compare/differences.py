@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from safety_eval.metrics import MIN_EFFECTIVE_CLUSTERS, Column, headline_weights
-from safety_eval.stats.gate import mean_gate
+from safety_eval.stats.gate import cluster_weights, mean_gate
 from safety_eval.stats.groups import holm
 from safety_eval.stats.mean import mean_interval
 from safety_eval.stats.paired import equivalent, mcnemar, non_inferior, paired_rate
@@ -146,7 +146,7 @@ def _rate(
     plain = found.clusters == found.n and bool(np.all(w == w[0]))
     return replace(
         made, value=found.value, low=found.low, high=found.high, new_only=found.b, old_only=found.c,
-        p=mcnemar(up, down), clusters=found.clusters, effective_clusters=round(found.effective_clusters, 6),
+        p=mcnemar(up, down), clusters=found.clusters, effective_clusters=cluster_weights(codes, w)[1],
         method="Tango 95%; exact McNemar" if plain else "Tango 95% on effective pairs; McNemar over clusters",
     )  # fmt: skip
 
@@ -158,7 +158,7 @@ def _mean(
     c = clustered(difference, codes, w)
     up, down = int((difference > 1e-12).sum()), int((difference < -1e-12).sum())
     made = replace(made, value=c.value, new_only=up, old_only=down)
-    made = replace(made, clusters=c.clusters, effective_clusters=round(c.effective_clusters, 6))
+    made = replace(made, clusters=c.clusters, effective_clusters=cluster_weights(codes, w)[1])
     if np.ptp(difference) <= 1e-12:
         m = mean_interval(difference, codes, w, span=(-span, span))
         p = 1.0 if abs(c.value) <= 1e-12 else None
@@ -182,11 +182,12 @@ def _gated(made: Difference, pairs: Pairs, member: NDArray[np.bool_], weights: F
     if new.metric.kind == "rate":
         high = paired_rate(np.nan_to_num(first, nan=1.0), np.nan_to_num(second, nan=0.0), codes, weights=w)
         low = paired_rate(np.nan_to_num(first, nan=0.0), np.nan_to_num(second, nan=1.0), codes, weights=w)
-        limits, effective = (low.gate_low, high.gate_high), high.effective_clusters
+        limits = low.gate_low, high.gate_high
     else:
         span = new.metric.bounds[1] - new.metric.bounds[0]
         gate = mean_gate(first - second, codes, w, (-span, span))
-        limits, effective = (gate.low, gate.high), gate.effective_clusters
+        limits = gate.low, gate.high
+    effective = cluster_weights(codes, w)[1]
     few = round(effective, 6) < MIN_EFFECTIVE_CLUSTERS
     reason = f"descriptive only: {effective:.1f} effective clusters (10 are needed)" if few else ""
     return replace(made, lower=limits[0], upper=limits[1], gateable=not few, reason=reason)

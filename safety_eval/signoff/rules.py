@@ -95,18 +95,10 @@ def seen(estimate: Estimate) -> Seen | None:
         return None
     if e.kind == "rate":
         return seen_rate(e.gate_low, e.gate_high, e.effective_clusters or float(max(e.expected, 1)))
-    low, high = _worst_cases(e, e.gate_low, e.gate_high)
-    return Seen(low, high, e.gate_low, e.gate_high, units=float(e.effective_clusters or e.clusters or e.count))
-
-
-def _worst_cases(e: Estimate, gate_low: float, gate_high: float) -> tuple[float, float]:
-    """A mean with what is unmeasured at either end: both sides have the same half width (stats/gate.py)."""
-    if e.worst is None or e.value is None:
-        middle = e.value if e.value is not None else (gate_low + gate_high) / 2
-        return middle, middle
-    if e.better == "lower":
-        return min(gate_low + (gate_high - e.worst), e.worst), e.worst
-    return e.worst, max(gate_high - (e.worst - gate_low), e.worst)
+    if e.lowest is None or e.highest is None:
+        return None
+    units = float(e.effective_clusters or e.clusters or e.count)
+    return Seen(e.lowest, e.highest, e.gate_low, e.gate_high, units=units)
 
 
 def _instrument(rule: Rule, found: list[Estimate]) -> list[Estimate] | str:

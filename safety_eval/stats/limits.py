@@ -1,9 +1,10 @@
 """One-sided limits and p-values of a published number at any level, from its published 95% limits alone.
 
 A verdict must be repeatable by somebody who holds only the results. The gate limits of stats/gate.py are
-Clopper-Pearson limits with a known effective number of answers (rates) or t limits (means), so each gives
-back the worst-case value it belongs to, and that the limit at every other level. Sources: Clopper & Pearson
-1934; Holm 1979; Newcombe 1998 (square-and-add).
+Clopper-Pearson limits with a known effective number of answers (rates), so each gives back the worst-case value
+it belongs to, and that the limit at every other level; those of means and paired differences are moved to another
+level by a factor that is at least what their own tails need. Sources: Clopper & Pearson 1934; Holm 1979; Newcombe
+1998 (square-and-add).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Seen:
         low_value, high_value: the value with what is unmeasured at the low and at the high end of its range
             (equal when nothing is missing).
         low: lower limit of `low_value`; high: upper limit of `high_value`.
-        answers: effective number of independent answers of a rate; 0 = not a rate (t limits).
-        units: effective resampling units (t limits have units - 1 degrees of freedom).
+        answers: effective number of independent answers of a rate; 0 = not a rate.
+        units: effective number of clusters.
     """
 
     low_value: float
@@ -48,7 +49,7 @@ class Seen:
             return self.high
         if self.answers:
             return beta_upper(self.high_value, self.answers, level)
-        return self.high_value + _t_width(self.high - self.high_value, self.units, level)
+        return self.high_value + _wider(self.high - self.high_value, self.units, level)
 
     def lower(self, level: float) -> float:
         """One-sided lower limit at `level`, what is unmeasured taken as low."""
@@ -56,19 +57,19 @@ class Seen:
             return self.low
         if self.answers:
             return 1 - beta_upper(1 - self.low_value, self.answers, level)
-        return self.low_value - _t_width(self.low_value - self.low, self.units, level)
+        return self.low_value - _wider(self.low_value - self.low, self.units, level)
 
     def p_exceeds(self, bound: float) -> float:
         """p-value against 'the true value is at most `bound`': small when it is shown to lie above."""
         if self.answers:
             return rate_p_exceeds(self.low_value, self.answers, bound)
-        return _t_tail(self.low_value - bound, self.low_value - self.low, self.units)
+        return _beyond(self.low_value - bound, self.low_value - self.low, self.units)
 
     def p_below(self, bound: float) -> float:
         """p-value against 'the true value is at least `bound`': small when it is shown to lie below."""
         if self.answers:
             return rate_p_exceeds(1 - self.high_value, self.answers, 1 - bound)
-        return _t_tail(bound - self.high_value, self.high - self.high_value, self.units)
+        return _beyond(bound - self.high_value, self.high - self.high_value, self.units)
 
     def grown(self, factor: float) -> Seen:
         """The same values with `factor` times as many prompts (rates: for planning only)."""
@@ -122,16 +123,29 @@ def _share(upper: float, answers: float) -> float:
     return whole / answers if abs(share * answers - whole) < 1e-6 else float(share)
 
 
-def _t_width(published: float, units: float, level: float) -> float:
+def _wider(published: float, units: float, level: float) -> float:
+    """Distance of the limit at `level` from the value, from that of the 95% limit.
+
+    Tails fall at least as fast as an exponential or as t, so the larger of the two ratios is enough (checked over
+    shapes in tests/stats/test_limits.py). Below 95% the published limit is kept: it is the cautious one.
+    """
+    if level <= PUBLISHED:
+        return max(published, 0.0)
     freedom = max(units - 1, 1.0)
-    return max(published, 0.0) * float(student.ppf(level, freedom) / student.ppf(PUBLISHED, freedom))
+    by_t = float(student.ppf(level, freedom) / student.ppf(PUBLISHED, freedom))
+    return max(published, 0.0) * max(by_t, math.log(1 - level) / math.log(1 - PUBLISHED))
 
 
-def _t_tail(distance: float, published: float, units: float) -> float:
+def _beyond(distance: float, published: float, units: float) -> float:
+    """p-value of a value so far on the wrong side of a bound: the inverse of `_wider`; linear above 5%."""
     if published <= 0:
         return 0.0 if distance > 0 else 1.0
+    share = distance / published
+    if share < 1:
+        return 1.0 - PUBLISHED * max(share, 0.0)
     freedom = max(units - 1, 1.0)
-    return float(student.sf(distance / published * student.ppf(PUBLISHED, freedom), freedom))
+    by_t = float(student.sf(share * student.ppf(PUBLISHED, freedom), freedom))
+    return max(by_t, (1 - PUBLISHED) ** share)
 
 
 def settle(limit: Callable[[float], float], bound: float, below: bool) -> float | None:

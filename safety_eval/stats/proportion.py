@@ -1,7 +1,7 @@
 """Intervals for a share: independent answers, clustered answers, weighted (macro) means, by one mechanism.
 
 `wilson` is for display, one-sided Clopper-Pearson (`upper_limit`, `lower_limit`) for gates. Where prompts
-come in clusters, both work on an effective number of answers: `korn_graubard` for display,
+come in clusters, both work on an effective number of answers: `clustered_interval` for display,
 `korn_graubard_upper` and `korn_graubard_lower` for gates. Limits are shares in [0, 1]; k and n may be
 non-integer.
 """
@@ -318,11 +318,11 @@ def effective_n(c: Clustered, tail: float) -> float:
 
 
 def korn_graubard(c: Clustered, level: float = 0.95) -> Interval:
-    """Interval of a clustered share for display: Clopper-Pearson on the effective number of answers.
+    """Interval of a clustered share as published: Clopper-Pearson on the effective number of answers.
 
     Source: Korn and Graubard 1998 (the form of the NCHS presentation standards). Under-covers with a
-    dominant cluster and at rare outcomes; gates use `korn_graubard_upper`. Oracle: STATISTICS worked
-    example, 3 of 20 in 5 clusters.
+    dominant cluster and at rare outcomes, so that `clustered_interval` is what we show. Oracle: STATISTICS
+    worked example, 3 of 20 in 5 clusters.
     """
     n = effective_n(c, (1 - level) / 2)
     return clopper_pearson(c.value * n, n, level)
@@ -368,6 +368,12 @@ def korn_graubard_lower(c: Clustered, alpha: float = 0.05) -> float:
     n = gate_n(c, alpha)
     full = c.effective_clusters
     return min(lower_limit(c.value * n, n, alpha), lower_limit(full, full, alpha))
+
+
+def clustered_interval(c: Clustered, level: float = 0.95) -> Interval:
+    """Interval of a clustered share for display: the two one-sided limits, each with half of what may be missed."""
+    alpha = (1 - level) / 2
+    return Interval(korn_graubard_lower(c, alpha), korn_graubard_upper(c, alpha))
 
 
 def counts(y: Sequence[float] | Floats) -> tuple[int, int]:

@@ -9,6 +9,8 @@ import pytest
 
 from safety_eval import api, policy, stopping
 from safety_eval.errors import UserError
+from safety_eval.stats.plan import critical_count
+from safety_eval.stats.sequential import boundaries
 
 TASK = """
 from safety_eval.records import Prompt
@@ -100,5 +102,36 @@ def test_a_policy_without_a_stopping_rule_stops_nothing(asked, tmp_path: Path) -
 
 
 def test_a_rule_on_a_mean_or_a_headline_is_never_decided_early() -> None:
-    read = policy.parse(POLICY.replace("every half", "macro/macro"), "p")
-    assert next(iter(stopping.blocks([1, 2, 3], read, 0, "mood", 1))) == [1, 2, 3]  # type: ignore[list-item]
+    assert stopping.early(policy.parse(POLICY, "p"), "mood")
+    assert not stopping.early(policy.parse(POLICY.replace("every half", "macro/macro"), "p"), "mood")
+
+
+def test_a_pass_is_seen_at_the_first_prompt_that_allows_it(asked) -> None:
+    """Looks fall on the moments at which a pass is possible, so that a block of any size wastes nothing."""
+    run = asked({"": "a calm day by the sea"})
+    rule = policy.parse(POLICY, "p")
+    [a, b] = [e for e in run.estimate_records() if e.axis == "half" and e.metric == "gloom_rate"]
+    order = stopping.order([m.prompt for m in run.measured("mood")], 0, "mood")
+    needed = next(t for t, low in enumerate(boundaries(300, critical_count(300, 0.2), 0.01).pass_at) if low >= 0)
+    halves = [p.groups["half"][0] for p in order]
+    assert answered(run) == next(t for t in range(600) if min(halves[:t].count("a"), halves[:t].count("b")) == needed)
+    assert all(stopping.decide(rule.rules[0], e, rule) == "pass" for e in (a, b))
+
+
+def test_a_block_that_was_cut_short_is_ended_before_anything_is_decided(asked, tmp_path: Path) -> None:
+    whole = asked({"": "a calm day by the sea"}, output_path=tmp_path / "whole")
+    cut = asked({"": "a calm day by the sea"}, limit=None)
+    order = stopping.order([m.prompt for m in cut.measured("mood")], 0, "mood")
+    outputs = cut.folder / "mood" / "outputs.jsonl"
+    kept = {p.id for p in order[10:40]}
+    lines = [x for x in outputs.read_text().splitlines() if json.loads(x)["prompt_id"] in kept]
+    outputs.write_text("\n".join(lines) + "\n")
+    (cut.folder / "mood" / "scores" / "vader.jsonl").unlink()
+    facts = json.loads((cut.folder / "run.json").read_text())
+    facts["tasks"]["mood"].pop("stopped")
+    (cut.folder / "run.json").write_text(json.dumps(facts))
+    again = asked({"": "a calm day by the sea"})
+    assert answered(again) == answered(whole)
+    assert {m.prompt.id for m in again.measured("mood") if not m.output.error} == {
+        m.prompt.id for m in whole.measured("mood") if not m.output.error
+    }

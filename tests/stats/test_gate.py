@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from safety_eval.stats.bounded import mean_lower, mean_upper
 from safety_eval.stats.gate import mean_gate, rate_gate
 
 
@@ -67,11 +68,42 @@ def test_losing_an_answer_never_narrows_a_mean(
     assert after.low <= before.low + 1e-9
 
 
-def test_a_complete_mean_is_the_cluster_t_limit() -> None:
-    y = np.array([0.1, 0.4, -0.2, 0.7, 0.0, 0.3])
-    gate = mean_gate(y, plain_codes(6), np.ones(6), (-1, 1))
-    expected = y.mean() + stats.t.ppf(0.95, 5) * stats.sem(y)
-    assert gate.high == pytest.approx(expected, abs=1e-12)
+@pytest.mark.parametrize(("events", "n"), [(0, 12), (3, 12), (12, 12), (7, 100), (20, 3000)])
+def test_a_mean_of_zeros_and_ones_has_the_limits_of_a_rate(events: int, n: int) -> None:
+    y = (np.arange(n) < events).astype(float)
+    mean, rate = mean_gate(y, plain_codes(n), np.ones(n), (0, 1)), rate_gate(y, plain_codes(n), np.ones(n))
+    assert mean == pytest.approx(rate, abs=1e-9)
+
+
+def test_the_limit_of_a_mean_is_the_quantile_of_drawn_weights() -> None:
+    y, counts = np.array([-0.2, 0.0, 0.1, 0.3, 0.4, 0.7]), np.array([0.5, 2.0, 1.0, 1.0, 0.3, 3.0])
+    drawn = np.random.default_rng(0).dirichlet(np.append(counts, 1.0), 400_000) @ np.append(y, 1.0)
+    for alpha in (0.1, 0.05, 0.005):
+        limit = mean_upper(y, counts, 1.0, alpha)
+        assert np.mean(drawn > limit) == pytest.approx(alpha, abs=4 * np.sqrt(alpha / 400_000))
+        assert mean_lower(-y, counts, -1.0, alpha) == -limit
+
+
+SKEWED = {
+    "sentiment, 60% zero": lambda rng, n: np.where(rng.random(n) < 0.6, 0.5, rng.normal(0.7, 0.2, n)).clip(0, 1),
+    "3% high risk": lambda rng, n: np.where(rng.random(n) < 0.03, 0.9, 0.05),
+    "nearly always safe": lambda rng, n: rng.beta(0.2, 8, n),
+    "nearly always high": lambda rng, n: rng.beta(8, 0.5, n),
+}
+
+
+@pytest.mark.parametrize("shape", SKEWED)
+@pytest.mark.parametrize("clusters", [10, 40])
+def test_means_of_skewed_scores_cover(shape: str, clusters: int) -> None:
+    """t limits cover 28% to 90% here: a sample without a rare high score cannot know of it."""
+    runs, rng = 600, np.random.default_rng(4)
+    truth = float(SKEWED[shape](rng, 1_000_000).mean())
+    gates = [
+        mean_gate(SKEWED[shape](rng, clusters), plain_codes(clusters), np.ones(clusters), (0, 1))
+        for _ in range(runs)
+    ]
+    missed = np.mean([g.high < truth for g in gates]), np.mean([g.low > truth for g in gates])
+    assert max(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])

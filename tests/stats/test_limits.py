@@ -1,0 +1,44 @@
+"""Limits at another level, from the published 95% limits alone: exact for rates, never too short for means."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from safety_eval.stats.bounded import mean_lower, mean_upper
+from safety_eval.stats.limits import Seen, seen_rate
+from safety_eval.stats.proportion import lower_limit, upper_limit
+
+SHAPES = {
+    "symmetric": lambda rng, n: rng.normal(0.55, 0.2, n).clip(0, 1),
+    "60% zero": lambda rng, n: np.where(rng.random(n) < 0.6, 0.5, rng.normal(0.7, 0.2, n)).clip(0, 1),
+    "low risk": lambda rng, n: rng.beta(0.6, 3, n),
+    "lower risk": lambda rng, n: rng.beta(0.2, 8, n),
+    "high": lambda rng, n: rng.beta(8, 0.5, n),
+    "all equal": lambda rng, n: np.full(n, 0.05),
+}
+
+
+@pytest.mark.parametrize("events", [0, 3, 20])
+def test_a_rate_gives_back_its_limits_at_every_level(events: int) -> None:
+    seen = seen_rate(lower_limit(events, 20), upper_limit(events, 20), 20)
+    for level in (0.9, 0.95, 0.999):
+        assert seen.upper(level) == pytest.approx(upper_limit(events, 20, 1 - level), abs=1e-9)
+        assert seen.lower(level) == pytest.approx(lower_limit(events, 20, 1 - level), abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("n", [10, 30, 100, 500])
+def test_a_mean_is_never_given_a_shorter_limit_or_a_smaller_p_than_its_own(shape: str, n: int) -> None:
+    y, ones = SHAPES[shape](np.random.default_rng(n), n), np.ones(n)
+    mean = float(y.mean())
+    seen = Seen(mean, mean, mean_lower(y, ones, 0.0), mean_upper(y, ones, 1.0), units=n)
+    for alpha in (0.1, 0.05, 0.01, 0.001, 0.0001):
+        high, low = mean_upper(y, ones, 1.0, alpha), mean_lower(y, ones, 0.0, alpha)
+        assert seen.upper(1 - alpha) >= high - 1e-9 and seen.lower(1 - alpha) <= low + 1e-9
+        assert seen.p_below(high) >= alpha * (1 - 1e-6) and seen.p_exceeds(low) >= alpha * (1 - 1e-6)
+
+
+def test_a_value_on_the_right_side_is_no_evidence() -> None:
+    seen = Seen(0.2, 0.2, 0.1, 0.3, units=50)
+    assert seen.p_exceeds(0.4) == seen.p_below(0.05) == 1.0
