@@ -155,9 +155,9 @@ tell how such outcomes cluster. The published forms are far below their level th
 correlation up to 0.2, ten expected failures or more and rates up to 50%. `ours, clustered`
 (`korn_graubard_upper`, `korn_graubard_lower`; `clustered_interval` shows both at 2.5%) repairs the published one-sided
 form with a delete-one-cluster variance, effective clusters in t, a pull towards one answer per cluster while few
-clusters show a failure, and the disagreement within clusters. `ours, release gate` (`rate_gate`, used by sign-off) takes one answer per effective cluster of order 3,
-(sum w^3)^(-1/2): it depends on the design alone, so that losing an answer never helps. Designs with fewer than ten
-effective clusters of order 3 are descriptive only.
+clusters show a failure, and the disagreement within clusters. `ours, release gate` (`rate_gate`, used by sign-off)
+takes one answer per effective cluster of order 3, (sum w^3)^(-1/2): it depends on the design alone, so that losing an
+answer never helps. Designs with fewer than ten effective clusters of order 3 are descriptive only.
 """
 
 

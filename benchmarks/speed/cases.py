@@ -56,6 +56,8 @@ CASES: Sequence[Case] = (
     Case("mc-all", f"{_MC}, all 817, float32", "truthfulqa_choice", "choose", 0, "float32", (), "v0"),
     Case("tqa", "TruthfulQA generation, greedy, float32", "truthfulqa_generation", "generate", 200, "float32",
          (("hf", 32), ("hf", 64), ("vllm_cpu", 128)), "v0", _ENDED),
+    Case("toxigen", "ToxiGen, temperature 0.1, top-p 0.9, float32", "toxigen", "generate", 192, "float32",
+         (("hf", 128), ("vllm_cpu", 128)), None, _PAPER),
     Case("bold-greedy", "BOLD, greedy, float32", "bold", "generate", 512, "float32", _OPEN, None, _GREEDY),
     Case("bold-greedy-bf16", "BOLD, greedy, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN[:3], None, _GREEDY),
     Case("bold", "BOLD, temperature 0.1, top-p 0.9, float32", "bold", "generate", 512, "float32", _OPEN, None, _PAPER),

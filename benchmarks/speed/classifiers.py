@@ -1,6 +1,4 @@
-"""Our classifier scoring beside `Detoxify.predict`, on one machine in one run.
-
-    python benchmarks/speed/classifiers.py --data DIR [--texts 512] [--rounds 3] [--threads 2] [--out FILE]
+"""Our classifier scoring beside `Detoxify.predict`, on one machine in one run (case `classifiers` of run.py).
 
 Network: the shape of RoBERTa-base with random weights, as a Detoxify checkpoint (no weights are needed, and
 speed does not depend on them). Texts: sentences of BOLD's Wikipedia files, every n-th one. Baseline:
@@ -18,9 +16,7 @@ larger than it would be.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -143,52 +139,43 @@ def measure(folder: Path, texts: Sequence[str], rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def report(result: dict[str, Any], count: int) -> str:
-    """A table: texts per second, ratio to the baseline, largest difference, labels that differ."""
-    base = statistics.median(result["seconds"]["Detoxify.predict"])
-    lines = [f"{'route':<40}{'texts/s':>9}{'ratio':>7}  {'range':<13}{'max diff':>10}{'labels':>8}"]
-    for name, runs in result["seconds"].items():
-        ratios = sorted(b / s for b, s in zip(result["seconds"]["Detoxify.predict"], runs, strict=True))
-        median = statistics.median(runs)
-        spread = f"{ratios[0]:.1f}-{ratios[-1]:.1f}"
-        lines.append(
-            f"{name:<40}{count / median:>9.1f}{base / median:>7.1f}  {spread:<13}"
-            f"{result['largest difference'][name]:>10.1e}{result['labels that differ'][name]:>8}"
-        )
-    again = f"{result['read again in float32']:.1%} of the texts read again in float32 (band {result['band']:.3f})"
-    return "\n".join(
-        [
-            *lines,
-            again,
-            f"{result['toxic share']:.1%} of the labels are positive; {result['tokens']:.1f} tokens a text",
-        ]
-    )
+def compare(data: Path, count: int, rounds: int, threads: int) -> dict[str, Any]:
+    """Time every route.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="local mirror that holds BOLD")
-    parser.add_argument("--texts", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write everything as JSON")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    texts = texts_of(args.data, args.texts)
+    Raises:
+        AssertionError: a float32 value differs by more than 1e-6, or a label differs in mixed precision.
+    """
+    torch.set_num_threads(threads)
+    texts = texts_of(data, count)
     with tempfile.TemporaryDirectory() as name:
-        make_checkpoint(Path(name), texts, texts_of(args.data, 20000))
-        result = measure(Path(name), texts, args.rounds)
-    result["machine"] = {
-        "processor": platform.processor() or platform.machine(), "threads": args.threads,
-        "torch": torch.__version__, "texts": args.texts, "rounds": args.rounds,
-    }  # fmt: skip
-    print(report(result, args.texts))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        make_checkpoint(Path(name), texts, texts_of(data, 20000))
+        result = measure(Path(name), texts, rounds)
     for name in ("float32, torch", "float32, oneDNN"):
         assert result["largest difference"][name] <= 1e-6, f"{name} differs"
     assert not any(result["labels that differ"].values()), "a label differs"
+    return {**result, "texts": count, "rounds": rounds, "versions": {"torch": torch.__version__}}
 
 
-if __name__ == "__main__":
-    main()
+def table(result: dict[str, Any]) -> str:
+    """Texts per second, ratio to the baseline, largest difference, labels that differ."""
+    every, base = result["seconds"], result["seconds"]["Detoxify.predict"]
+    lines = [
+        "### Classifier scoring, RoBERTa-base shape",
+        "",
+        f"{result['texts']} sentences of BOLD, {result['tokens']:.1f} tokens each; {result['rounds']} rounds in turns, "
+        f"medians. {result['toxic share']:.1%} of the labels are positive; in mixed precision "
+        f"{result['read again in float32']:.1%} of the texts were read again in float32.",
+        "",
+        "| route | seconds (each round) | texts/s | faster by (each round) | largest difference | labels that differ |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, runs in every.items():
+        ratios = sorted(b / s for b, s in zip(base, runs, strict=True))
+        median = statistics.median(runs)
+        each = ", ".join(f"{s:.1f}" for s in runs)
+        lines.append(
+            f"| {name} | **{median:.1f}** ({each}) | {result['texts'] / median:.1f} | "
+            f"{statistics.median(base) / median:.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f}) | "
+            f"{result['largest difference'][name]:.1e} | {result['labels that differ'][name]} |"
+        )
+    return "\n".join(lines)

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+import classifiers
+import memory
+import startup
+from cases import CASES
+from suite import whole_suite
+
+OTHERS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "classifiers": classifiers.table,
+    "startup": startup.table,
+    "memory": memory.table,
+}
+"""What is measured beside the cases of engines."""
+_ORDER = [*(c.name for c in CASES), *OTHERS]
+
+
+def _place(named: tuple[str, Any]) -> int:
+    return _ORDER.index(named[0])
 
 
 def write_page(results: dict[str, Any], file: Path | None) -> str:
     """The table of ratios; written into the page, between its marks, when a file is given."""
-    table = "\n\n".join([_machine(results), *(_case(r) for r in results.values())])
+    tables = [
+        _case(r) if name not in OTHERS else OTHERS[name](r) for name, r in sorted(results.items(), key=_place)
+    ]
+    table = "\n\n".join([_machine(results), *whole_suite(results), *tables])
     if file is not None:
         head, _, rest = file.read_text().partition("<!-- measured: begin -->")
         tail = rest.partition("<!-- measured: end -->")[2]

@@ -27,8 +27,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import classifiers
+import memory
+import startup
 from cases import CASES, Case, prompts_of
-from page import write_page
+from page import OTHERS, write_page
 
 from safety_eval.engines._transformers.cache import cache_folder
 from safety_eval.engines._transformers.gguf import SMOLLM2, smollm2_file
@@ -228,12 +231,23 @@ def _scores(prompt: Prompt, values: Sequence[float]) -> tuple[bool, float]:
     return bool(one[-best[1]]), true / every
 
 
+def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """One case, or one of the other measurements, by name."""
+    if name == "startup":
+        return startup.measure(options.rounds)
+    if name == "memory":
+        return memory.measure(options.data)
+    if name == "classifiers":
+        return classifiers.compare(options.data, options.limit or 512, options.rounds, options.threads)
+    return run_case(next(c for c in CASES if c.name == name), options)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=os.environ.get("SAFETY_EVAL_DATA"))
-    parser.add_argument("--cases", default=",".join(c.name for c in CASES))
+    parser.add_argument("--cases", default=",".join([*(c.name for c in CASES), *OTHERS]))
     parser.add_argument(
         "--peers", type=lambda x: x.split(","), default=[], help="only these workers beside ours"
     )
@@ -255,8 +269,7 @@ def main() -> None:
     kept = HERE / "results.json"
     results = json.loads(kept.read_text()) if options.write and kept.is_file() else {}
     for name in options.cases.split(","):
-        case = next(c for c in CASES if c.name == name)
-        results[name] = run_case(case, options)
+        results[name] = measured(name, options)
         if options.write:
             kept.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     print(write_page(results, HERE.parents[1] / "docs/explanation/performance.md" if options.write else None))
