@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,22 @@ class Run:
         return task
 
     def estimate_records(self) -> list[Estimate]:
-        """Every Estimate of results.json, in its order; [] before anything was measured."""
+        """Every Estimate of results.json, in its order; [] before anything was measured.
+
+        Raises:
+            UserError: it was measured by another version, with other fields.
+        """
         path = self.folder / "results.json"
         if not path.exists():
             return []
-        return [from_plain(Estimate, row) for row in read_json(path)["estimates"]]
+        rows = read_json(path)["estimates"]
+        known = {f.name for f in fields(Estimate)}
+        if any(set(row) != known for row in rows):
+            raise UserError(
+                f"{path} was measured by another version of safety-eval: its estimates have other fields",
+                f"Measure the same records again: safety-eval score {self.folder}",
+            )
+        return [from_plain(Estimate, row) for row in rows]
 
     def estimates(self) -> pd.DataFrame:
         """One row for each Estimate, its fields as columns."""

@@ -50,10 +50,20 @@ def test_both_numbers_of_every_point_stand_in_the_picture_and_missing_ones_are_l
     assert png(figure)
 
 
+def test_a_picture_of_nothing_says_why() -> None:
+    x = [
+        replace(
+            made.rate("a", 3, 25, "type"), value=None, low=None, high=None, reason="no original was refused"
+        )
+    ]
+    figure = two_axes(matched(x, [made.rate("a", 3, 25, "type")]), made.FACTS, "t", LOWER, LOWER)
+    assert "Nothing to draw:\nno original was refused" in words(figure)
+
+
 def test_below_thirty_answers_there_are_dots_and_no_curve() -> None:
     figure = density_chart([curve(29)], made.FACTS, "t")
     left = figure.axes[0]
-    assert "too few for a curve" in words(figure)
+    assert "too few for a curve" in words(figure) and "bandwidth" not in words(figure)
     assert all(line.get_linestyle() == "None" or len(line.get_xdata()) <= 2 for line in left.lines)
     assert any(
         len(line.get_xdata()) > 100 for line in density_chart([curve(30)], made.FACTS, "t").axes[0].lines

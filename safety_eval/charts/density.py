@@ -265,9 +265,14 @@ def _fine_print(facts: wording.Facts, bandwidth: float, style: Style) -> str:
             f"{known} Style of Code Llama's Figure 7: plain Gaussian kernel, which puts mass outside 0 and 1 (dotted); "
             "for comparison with that figure only. Marks: every answer."
         )
+    curves = (
+        f"Density reflected at 0 and 1, bandwidth {bandwidth:.3f} for all curves; the band (95%, over prompts) "
+        "covers sampling, not smoothing."
+        if bandwidth
+        else f"No curve: fewer than {FEWEST} answers of every intent."
+    )
     return (
-        f"{known} Density reflected at 0 and 1, bandwidth {bandwidth:.3f} for all curves; the band (95%, over prompts) "
-        "covers sampling, not smoothing. Right: share at or below, band of Dvoretzky, Kiefer and Wolfowitz with "
+        f"{known} {curves} Right: share at or below, band of Dvoretzky, Kiefer and Wolfowitz with "
         "the number of clusters. Marks below: every answer (bar answered, cross refused, dot degenerate, plus "
         "undecided). Interval: Wilson. A density decides nothing; the share above the line does."
     )

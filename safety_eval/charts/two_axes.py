@@ -84,12 +84,23 @@ def two_axes(
             _bars(axes, point)
         _mark_place(axes, at, marks)
     _frame(axes, points, across, up)
+    if not any(p.measured for p in points):
+        _say_why(axes, points)
     if diagonal:
         axes.axline((0, 0), slope=1, color=INK, linewidth=0.9, linestyle=":", label=drawable(diagonal))
     _list(beside, points)
     caption = wording.caption([p.x for p in points], facts)
     titles(made, title, f"{caption} Bars are 95% intervals of each number alone. Grey: descriptive only.")
     return made
+
+
+def _say_why(axes: Axes, points: Sequence[Point]) -> None:
+    """The reasons for an empty picture, in it: an empty one alone reads as 'nothing happened'."""
+    reasons = dict.fromkeys(e.reason for p in points for e in (p.x, p.y) if e.value is None and e.reason)
+    axes.text(
+        0.5, 0.3, "\n".join(["Nothing to draw:", *map(drawable, reasons)]), transform=axes.transAxes, ha="center",
+        va="center", fontsize=8, color=GREY, parse_math=False, bbox={"color": "white"},
+    )  # fmt: skip
 
 
 def _places(points: Sequence[Point]) -> dict[tuple[float, float], list[tuple[Point, str]]]:

@@ -95,7 +95,7 @@ def of_run(run: Run) -> Iterator[Drawn]:
         mine = [e for e in everything if e.task == task]
         for pair in PAIRS:
             points = matched(_metric(mine, pair.x), _metric(mine, pair.y), pair.prefix)
-            if any(p.measured for p in points):
+            if points:
                 yield _drawn_pair(run, task, pair, points)
         yield from _densities(run, task)
 

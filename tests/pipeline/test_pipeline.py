@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import answers, merge, pipeline, resolve
+from safety_eval import answers, api, merge, pipeline, resolve
 from safety_eval.config import run_config
 from safety_eval.errors import UserError
 from safety_eval.records import Output, Prompt
@@ -174,3 +174,16 @@ def test_a_run_killed_twenty_times_ends_as_if_it_had_not_been(tmp_path: Path) ->
         assert mine == theirs, name
     assert read_json(tmp_path / "r" / "results.json") == read_json(tmp_path / "whole" / "results.json")
     assert len(list(read_records(tmp_path / "r" / "small_task" / "outputs.jsonl", Output))) == 48
+
+
+def test_results_of_another_version_are_told_and_can_be_measured_again(tmp_path: Path) -> None:
+    run(tmp_path / "r")
+    path = tmp_path / "r" / "results.json"
+    whole = read_json(path)
+    kept = {**whole, "estimates": [{**row, "worst": 0.5} for row in whole["estimates"]]}
+    path.write_text(json.dumps(kept))
+    with pytest.raises(UserError, match="another version") as caught:
+        open_run(tmp_path / "r").estimate_records()
+    assert f"safety-eval score {tmp_path / 'r'}" in caught.value.hint
+    api.score(tmp_path / "r")
+    assert read_json(path) == whole
