@@ -209,13 +209,11 @@ def differences() -> tuple[str, list[str]]:
 HEAD = """# How often our intervals hold what they promise
 
 Written by `python benchmarks/fidelity/interval_coverage.py`; do not edit. An interval that says 95% should contain the
-true
-rate in 95 of 100 runs, also where safety work lives: at rates near zero, with few articles behind many prompts, with
-two groups that share sentences. Limits of rates and of differences of rates that decide a release
-hold what they say in every setting below with ten effective clusters or more (simulated figures within their error);
-groups below that are descriptive only. Limits of mean scores do so for symmetric scores only: see the section on them.
-Displayed intervals are close to their level for independent prompts and, where prompts come in clusters, less reliable
-than the limits that gate.
+true rate in 95 of 100 runs, also where safety work lives: at rates near zero, with few articles behind many prompts,
+with two groups that share sentences. Limits of rates, of mean scores and of differences that decide a release hold
+what they say in every setting below with ten effective clusters or more (simulated figures within their error); groups
+below that are descriptive only. Displayed intervals of independent prompts are close to their level, those of
+clustered rates are the two limits at 2.5%.
 
 """
 
