@@ -80,3 +80,14 @@ def test_narrow_and_wide_draws_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     narrow = draw.Sampler(0.25, 0.95).pick(logits, keys, steps)
     monkeypatch.setattr(draw, "_NARROW", 0.0)
     assert draw.Sampler(0.25, 0.95).pick(logits, keys, steps).tolist() == narrow.tolist()
+
+
+@pytest.mark.parametrize("size", [5, 128, 129, 640, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_best_token_is_that_of_argmax_and_the_lowest_id_among_equals(size: int, dtype: torch.dtype) -> None:
+    made = torch.Generator().manual_seed(size)
+    logits = (torch.randn(64, size, generator=made) * 3).round().to(dtype)
+    logits[0] = 0.0
+    logits[1, -1] = 100.0
+    expected = [row.index(max(row)) for row in logits.tolist()]
+    assert draw.best_token(logits).tolist() == expected

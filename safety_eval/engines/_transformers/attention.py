@@ -182,7 +182,8 @@ class Slots:
     """One new token for each of several slots of a static cache, behind a shared prefix that is stored once.
 
     Args:
-        cache: keys and values by layer: (slots, heads, capacity, width) each.
+        cache: by layer, keys (slots, heads, width, capacity), as the product with the queries reads them fastest,
+            and values (slots, heads, capacity, width).
         prefix: keys and values of the shared prefix by layer, [] = none.
         lengths: tokens that each slot holds already (host numbers: no synchronisation).
     """
@@ -195,7 +196,7 @@ class Slots:
         self.reach = self._start + used
         # A part of the cache is not contiguous and would be copied by the product: the whole, masked, is faster
         # as long as it is not much longer.
-        self._used = keys.shape[2] if keys.shape[2] <= 4 * used else used
+        self._used = keys.shape[3] if keys.shape[3] <= 4 * used else used
         self._row = torch.arange(len(lengths), device=keys.device)
         self._place = torch.tensor(lengths).to(keys.device, non_blocking=True)
         unseen = torch.arange(self._used, device=keys.device)[None] > self._place[:, None]
@@ -208,16 +209,16 @@ class Slots:
     ) -> Tensor:
         all_keys, all_values = self._cache[self.layer]
         row, place = self._row.to(key.device), self._place.to(key.device)
-        all_keys[row, :, place] = key.transpose(0, 1)
+        all_keys[row, :, :, place] = key.transpose(0, 1)
         all_values[row, :, place] = value.transpose(0, 1)
         heads, count, _ = query.shape
         kept = key.shape[0]
         group = heads // kept
-        # Views of the cache: (slots x heads, tokens, width).
-        keys = all_keys[:count].flatten(0, 1)[:, : self._used]
+        # Views of the cache: (slots x heads, width, tokens) and (slots x heads, tokens, width).
+        keys = all_keys[:count].flatten(0, 1)[:, :, : self._used]
         values = all_values[:count].flatten(0, 1)[:, : self._used]
         rows = query.transpose(0, 1).reshape(count, kept, group, -1)
-        scores = torch.bmm(rows.flatten(0, 1), keys.transpose(1, 2)).view(count, kept, group, -1)
+        scores = torch.bmm(rows.flatten(0, 1), keys).view(count, kept, group, -1)
         if self._prefix:
             shared_keys, shared_values = self._prefix[self.layer]
             # All slots against the one copy of the prefix: a single product for each key head.

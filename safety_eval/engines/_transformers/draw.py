@@ -58,10 +58,33 @@ class Sampler:
     def pick(self, logits: Tensor, keys: Tensor, steps: Tensor) -> Tensor:
         """Token ids (rows,) drawn from logits (rows, vocabulary) for the streams `keys` at `steps`."""
         if self.temperature == 0:
-            return logits.argmax(dim=-1)
+            return best_token(logits)
         if self.top_p >= 1:
             return _pick_any(logits, self.temperature, keys, steps)
         return _pick_nucleus(logits, self.temperature, self.top_p, keys, steps)
+
+
+_BLOCK = 128
+
+
+def best_token(logits: Tensor) -> Tensor:
+    """argmax of (rows, vocabulary), the lowest id among equals: (rows,).
+
+    On a processor in two looks, the best block and the best token in it: there `argmax` of a whole row costs five times
+    as much in float32 and nine times in bfloat16 as a maximum.
+    """
+    size = logits.shape[1]
+    whole = size - size % _BLOCK
+    if logits.device.type != "cpu" or not whole:
+        return logits.argmax(dim=-1)
+    blocks = logits[:, :whole].unflatten(1, (-1, _BLOCK)).amax(dim=-1)
+    if whole < size:
+        blocks = torch.cat([blocks, logits[:, whole:].amax(dim=-1, keepdim=True)], dim=1)
+    first = blocks.argmax(dim=-1, keepdim=True) * _BLOCK
+    # In the last block the last token stands for those that are not there; the first of equals is taken.
+    tokens = (first + torch.arange(_BLOCK)).clamp_max(size - 1)
+    best = logits.gather(1, tokens).argmax(dim=-1, keepdim=True)
+    return tokens.gather(1, best)[:, 0]
 
 
 def _pick_any(logits: Tensor, temperature: float, keys: Tensor, steps: Tensor) -> Tensor:

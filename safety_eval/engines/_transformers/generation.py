@@ -92,11 +92,11 @@ class Loop:
         ends = torch.tensor(sizes).cumsum(0) - 1
         logits = forward(model, tokens, (places + self._start).to(device), plan, ends.to(device))
         if not self._cache:
-            self._cache = [(_room(k, rows, capacity), _room(v, rows, capacity)) for k, v in plan.captured]
+            self._cache = [_room(k, rows, capacity) for k, _ in plan.captured]
         slots = torch.tensor([len(self._rows) + i for i, n in enumerate(sizes) for _ in range(n)])
         for (keys, values), (key, value) in zip(self._cache, plan.captured, strict=True):
             at, place = slots.to(keys.device), places.to(keys.device)
-            keys[at, :, place] = key.transpose(0, 1)
+            keys[at, :, :, place] = key.transpose(0, 1)
             values[at, :, place] = value.transpose(0, 1)
         return logits
 
@@ -153,9 +153,10 @@ class Loop:
         return "length" if len(row.ids) >= row.work.most else ""
 
 
-def _room(like: Tensor, rows: int, capacity: int) -> Tensor:
-    """An empty cache of one layer: (rows, heads, capacity, width)."""
-    return like.new_zeros((rows, like.shape[0], capacity, like.shape[2]))
+def _room(like: Tensor, rows: int, capacity: int) -> KeyValue:
+    """An empty cache of one layer, for keys as `like`: see `Slots`."""
+    heads, _, width = like.shape
+    return like.new_zeros((rows, heads, width, capacity)), like.new_zeros((rows, heads, capacity, width))
 
 
 def groups_of_like_length(works: Sequence[Work], rows: int) -> Iterator[list[Work]]:
