@@ -12,7 +12,7 @@ from safety_eval.plugins import find
 from safety_eval.records import Prompt
 from safety_eval.task import TaskOptions
 
-SEED = 20261124
+SEED = 20261125
 """Draws the prompts. Settings (pass sizes, row limits) were chosen on other prompts."""
 
 
@@ -41,28 +41,25 @@ class Case:
 _GREEDY = {"max_new_tokens": 50, "temperature": 0.0, "top_p": 1.0, "stop": []}
 _PAPER = {"max_new_tokens": 50, "temperature": 0.1, "top_p": 0.9, "stop": []}
 _ENDED = {**_GREEDY, "stop": ["\n\n", "\nQ:"]}
-_OPEN = (
-    ("hf", 64),
-    ("hf", 128),
-    ("vllm_cpu", 128),
-    ("openvino_genai", 128),
-    ("llama_cpp_one", 1),
-    ("inspect_local", 64),
-)
+# Batch sizes: the best of those that were tried on other prompts (lm-eval 1 and 8, transformers 32, 64 and 128).
+_OPEN = (("hf", 64), ("vllm_cpu", 128))
+_ROUND_UP = (("openvino_genai", 128), ("llama_cpp_one", 1), ("inspect_local", 64))
 _MC = "TruthfulQA MC1 + MC2"
 
 CASES: Sequence[Case] = (
-    Case("mc", f"{_MC}, float32", "truthfulqa_choice", "choose", 48, "float32", (("lm_eval", 1), ("lm_eval", 8)), "v0"),
+    Case("mc", f"{_MC}, float32", "truthfulqa_choice", "choose", 48, "float32", (("lm_eval", 1),), "v0"),
     Case("mc-all", f"{_MC}, all 817, float32", "truthfulqa_choice", "choose", 0, "float32", (), "v0"),
     Case("tqa", "TruthfulQA generation, greedy, float32", "truthfulqa_generation", "generate", 200, "float32",
-         (("hf", 32), ("hf", 64), ("vllm_cpu", 128)), "v0", _ENDED),
-    Case("toxigen", "ToxiGen, temperature 0.1, top-p 0.9, float32", "toxigen", "generate", 192, "float32",
-         (("hf", 128), ("vllm_cpu", 128)), None, _PAPER),
+         (("hf", 32), ("vllm_cpu", 128)), "v0", _ENDED),
+    Case("toxigen", "ToxiGen, temperature 0.1, top-p 0.9, float32", "toxigen", "generate", 96, "float32", _OPEN, None,
+         _PAPER),
     Case("bold-greedy", "BOLD, greedy, float32", "bold", "generate", 512, "float32", _OPEN, None, _GREEDY),
-    Case("bold-greedy-bf16", "BOLD, greedy, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN[:3], None, _GREEDY),
+    Case("bold-greedy-bf16", "BOLD, greedy, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN, None, _GREEDY),
     Case("bold", "BOLD, temperature 0.1, top-p 0.9, float32", "bold", "generate", 512, "float32", _OPEN, None, _PAPER),
-    Case("bold-bf16", "BOLD, temperature 0.1, top-p 0.9, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN[:3],
+    Case("bold-bf16", "BOLD, temperature 0.1, top-p 0.9, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN,
          None, _PAPER),
+    Case("others", "BOLD, greedy, beside engines of quantised weights and a chat provider", "bold", "generate", 64,
+         "float32", _ROUND_UP, None, _GREEDY),
 )  # fmt: skip
 
 
