@@ -57,6 +57,6 @@ def table(result: dict[str, Any]) -> str:
     ]
     for name, each in result["seconds"].items():
         lines.append(
-            f"| {name} | **{statistics.median(each):.1f}** ({', '.join(f'{s:.1f}' for s in each)}) |"
+            f"| {name} | **{statistics.median(each):.2f}** ({', '.join(f'{s:.2f}' for s in each)}) |"
         )
     return "\n".join(lines)

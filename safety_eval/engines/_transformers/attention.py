@@ -22,6 +22,10 @@ KeyValue = tuple[Tensor, Tensor]
 """Keys and values of one layer: (heads, tokens, width) each."""
 
 
+PLAIN_SCORES = 4_000_000
+"""Most scores of one layer (16 MB) that are computed as products of their own on a processor."""
+
+
 class Unsupported(Exception):
     """A model asks its attention for something that `attend` does not do; the plain path serves it."""
 
@@ -143,6 +147,7 @@ class Packed:
         bias[:, diagonal, start + diagonal] = 0
         self._bias = bias.to(device)
         self._folded: Tensor | None = None
+        self._work: tuple[Tensor, Tensor] | None = None
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
@@ -154,6 +159,8 @@ class Packed:
         # Query heads that share a key head become rows of one product: nothing is repeated.
         rows = self._cells(query).view(self._count, self._longest, kept, group, -1)
         rows = rows.permute(0, 2, 3, 1, 4).reshape(self._count, kept, group * self._longest, -1)
+        if softcap is None and self._fits(query, keys):
+            return self._flat(self._plain(rows, keys, values, scale), kept, group)
         if self._folded is None or self._folded.shape[2] != rows.shape[2]:
             self._folded = self._bias.to(query.device).repeat(1, group, 1)[:, None]
         if softcap is None:
@@ -163,8 +170,30 @@ class Packed:
             out = softmax_attention(
                 rows.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), bias, scale, softcap
             )
+        return self._flat(out, kept, group)
+
+    def _flat(self, out: Tensor, kept: int, group: int) -> Tensor:
+        """(sequences, key heads, group x longest, width), its first two joined or not -> (tokens, heads, width)."""
         out = out.view(self._count, kept, group, self._longest, -1).permute(0, 3, 1, 2, 4)
-        return out.reshape(self._count * self._longest, heads, -1).index_select(0, self._back)
+        return out.reshape(self._count * self._longest, kept * group, -1).index_select(0, self._back)
+
+    def _fits(self, query: Tensor, keys: Tensor) -> bool:
+        """Whether plain products are faster than the fused kernel: float32 scores that stay in the cache."""
+        if query.device.type != "cpu" or query.dtype != torch.float32:
+            return False
+        return self._count * query.shape[0] * self._longest * keys.shape[2] <= PLAIN_SCORES
+
+    def _plain(self, rows: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        """Attention by its definition. Mask and scores of a pass are allocated once: new memory costs more than the
+        products that fill it."""
+        if self._work is None:
+            bias = self._bias.repeat(1, rows.shape[2] // self._longest, 1)[:, None]
+            mask = bias.expand(-1, rows.shape[1], -1, -1).flatten(0, 1)
+            self._work = mask, torch.empty_like(mask)
+        mask, scores = self._work
+        torch.baddbmm(mask, rows.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=scale, out=scores)
+        torch.softmax(scores, dim=-1, out=scores)
+        return torch.bmm(scores, values.flatten(0, 1))
 
     def _cells(self, flat: Tensor) -> Tensor:
         """(heads, tokens, width) -> (sequences x longest, heads, width)."""

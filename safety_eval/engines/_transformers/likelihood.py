@@ -60,9 +60,15 @@ class Forest:
 
 def _logprobs(logits: Tensor, rows: Tensor, targets: Tensor) -> Tensor:
     """Log-probability in float64 of each target after its row of logits."""
-    # A few rows at a time stay in the processor's cache; whole-matrix passes over logits are memory-bound.
-    norms = torch.cat([part.float().logsumexp(dim=-1) for part in logits.split(16)])
-    return logits[rows, targets].double() - norms[rows].double()
+    found = logits[rows, targets].double()
+    norms = []
+    # A few rows at a time stay in the processor's cache; whole-matrix passes over logits are memory-bound. In place:
+    # nobody reads the logits again.
+    for part in logits.split(16):
+        exact = part.float()
+        top = exact.amax(dim=-1, keepdim=True)
+        norms.append(exact.sub_(top).exp_().sum(dim=-1).log_().add_(top[:, 0]))
+    return found - torch.cat(norms)[rows].double()
 
 
 def budget_of(loaded: Loaded) -> int:
