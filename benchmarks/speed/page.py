@@ -61,7 +61,7 @@ def _case(result: dict[str, Any]) -> str:
         "| side | seconds (each round) | prompts/s | tokens/s | memory | ours is faster by | results beside ours |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for label, side in result["sides"].items():
+    for label, side in sorted(result["sides"].items(), key=lambda x: (x[0] != "ours", x[0])):
         tokens = f"{side['tokens'] / side['median']:.0f}" if side.get("tokens") else ""
         ratio = "" if label == "ours" else f"{side['median'] / ours['median']:.2f} times"
         each = ", ".join(f"{s:.1f}" for s in side["seconds"])

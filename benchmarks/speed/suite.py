@@ -2,7 +2,7 @@
 
 Generating the answers to all its prompts at the measured rate of each part, and scoring ToxiGen's answers with a
 classifier of RoBERTa-base's shape; on the other side the best peer of each part. VADER takes the same seconds on both
-sides and a 7B truth judge has no peer to be timed beside here: both are left out.
+sides and a 7B truth judge has no peer to be timed beside here: both are left out. TruthfulQA was timed greedily.
 """
 
 from __future__ import annotations
