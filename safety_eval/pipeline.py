@@ -157,7 +157,7 @@ def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> 
     many = max((i + 1 for i, p in enumerate(order) if p.id in done), default=0)
     if plan.samples > 1 or not stopping.early(policy, name):
         many = len(order)
-    found, at = measure(folder, [plan]), 0
+    found, at = [] if many else measure(folder, [plan]), 0
     while at < len(order):
         many = many or stopping.next_look(policy, plan.task, order[at:], found)
         generate(session, plan, order[at : at + many])

@@ -37,19 +37,11 @@ def next_look(policy: Policy, task: Task, waiting: Sequence[Prompt], found: Sequ
     look = 1
     for rule in (r for r in policy.rules if r.task == task.name):
         for e in (e for e in found if _about(rule, e)):
-            needed = _until_pass(rule, e, policy)
+            here = _so_far(rule, e, policy)
+            needed = here[0].until_pass(*here[1:]) if here else 0
             if needed:
                 look = max(look, _position(task, e, waiting, needed, most))
     return min(look, most)
-
-
-def _until_pass(rule: Rule, e: Estimate, policy: Policy) -> int:
-    """Prompts of this estimate still to be asked until it could pass, all answers to them being good."""
-    here = _so_far(rule, e, policy)
-    if here is None:
-        return 0
-    made, bad, asked = here
-    return next((t - asked for t in range(asked, made.total + 1) if t and bad <= made.pass_at[t]), made.total)
 
 
 def _position(task: Task, e: Estimate, waiting: Sequence[Prompt], needed: int, most: int) -> int:
@@ -92,16 +84,16 @@ def decide(rule: Rule, e: Estimate, policy: Policy) -> str:
 
 
 def _measurable(e: Estimate) -> bool:
-    return e.kind == "rate" and e.axis != "macro" and e.highest is not None and e.lowest is not None
+    return e.kind == "rate" and e.axis != "macro" and None not in (e.highest, e.lowest)
 
 
 def _so_far(rule: Rule, e: Estimate, policy: Policy) -> tuple[Boundaries, int, int] | None:
     """Boundaries of one share, its bad answers and those asked; None where no count of answers could meet the rule."""
-    if policy.stop is None or not _measurable(e):
+    if policy.stop is None or not _measurable(e) or e.highest is None or e.lowest is None:
         return None
     waiting = e.missing.get(NOT_ASKED, 0)
     below = rule.limit == "max"
-    share = (e.highest if below else 1 - (e.lowest or 0.0)) or 0.0
+    share = e.highest if below else 1 - e.lowest
     limit = rule.bound if below else 1 - rule.bound
     made = _boundaries(e.expected, limit, 1 - policy.level, e.effective_clusters, policy.stop.delta)
     return None if made is None else (made, round(share * e.expected) - waiting, e.expected - waiting)

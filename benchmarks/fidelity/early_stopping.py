@@ -29,11 +29,7 @@ def looks(design: Boundaries, outcomes: NDArray[np.bool_], block: int) -> tuple[
     failures = np.r_[0, outcomes.cumsum()]
     asked = 0
     while asked < design.total:
-        bad = failures[asked]
-        first = next(
-            t for t in range(asked + 1, design.total + 1) if bad <= design.pass_at[t] or t == design.total
-        )
-        asked = min(first, asked + block)
+        asked += min(design.until_pass(int(failures[asked]), asked), block)
         state = design.decide(int(failures[asked]), asked)
         if state:
             return state == "pass", asked

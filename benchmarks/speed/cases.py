@@ -43,7 +43,7 @@ _PAPER = {"max_new_tokens": 50, "temperature": 0.1, "top_p": 0.9, "stop": []}
 _ENDED = {**_GREEDY, "stop": ["\n\n", "\nQ:"]}
 # Batch sizes: the best of those that were tried on other prompts (lm-eval 1 and 8, transformers 32, 64 and 128).
 _OPEN = (("hf", 64), ("vllm_cpu", 128))
-_ROUND_UP = (("openvino_genai", 128), ("llama_cpp_one", 1), ("inspect_local", 64))
+_QUANTISED = (("openvino_genai", 128), ("llama_cpp_one", 1), ("inspect_local", 64))
 _MC = "TruthfulQA MC1 + MC2"
 
 CASES: Sequence[Case] = (
@@ -59,7 +59,7 @@ CASES: Sequence[Case] = (
     Case("bold-bf16", "BOLD, temperature 0.1, top-p 0.9, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN,
          None, _PAPER),
     Case("others", "BOLD, greedy, beside engines of quantised weights and a chat provider", "bold", "generate", 64,
-         "float32", _ROUND_UP, None, _GREEDY),
+         "float32", _QUANTISED, None, _GREEDY),
 )  # fmt: skip
 
 

@@ -261,6 +261,12 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--write", action="store_true", help="keep results.json and the documentation page")
     options = parser.parse_args()
+    known = [*(c.name for c in CASES), *OTHERS]
+    names = options.cases.split(",")
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no case is called {', '.join(unknown)}; there are {', '.join(known)}")
+    if options.data is None and {"memory", "classifiers"} & set(names):
+        parser.error("memory and classifiers read BOLD from a local mirror: give --data (or SAFETY_EVAL_DATA)")
     options.folder = locate(ModelSpec(SMOLLM2)).folder
     options.gguf = smollm2_file()
     options.python = dict(x.split("=", 1) for x in options.python)
@@ -268,7 +274,7 @@ def main() -> None:
         options.peers = ["hf"]
     kept = HERE / "results.json"
     results = json.loads(kept.read_text()) if options.write and kept.is_file() else {}
-    for name in options.cases.split(","):
+    for name in names:
         results[name] = measured(name, options)
         if options.write:
             kept.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

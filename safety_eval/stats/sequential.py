@@ -43,6 +43,11 @@ class Boundaries:
             return "pass"
         return "not pass" if asked and failures >= self.fail_at[asked] else None
 
+    def until_pass(self, failures: int, asked: int) -> int:
+        """Prompts still to be asked until it could pass, should no further one fail; all that are left if it cannot."""
+        possible = (t for t in range(max(asked, 1), self.total + 1) if failures <= self.pass_at[t])
+        return next(possible, self.total) - asked
+
 
 @lru_cache(maxsize=64)
 def boundaries(total: int, critical: int, error: float = 0.01) -> Boundaries:

@@ -186,7 +186,8 @@ class Packed:
     def _plain(self, rows: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         """Attention by its definition. Mask and scores of a pass are allocated once: new memory costs more than the
         products that fill it."""
-        if self._work is None:
+        shape = (rows.shape[0] * rows.shape[1], rows.shape[2], keys.shape[2])
+        if self._work is None or self._work[0].shape != shape:
             bias = self._bias.repeat(1, rows.shape[2] // self._longest, 1)[:, None]
             mask = bias.expand(-1, rows.shape[1], -1, -1).flatten(0, 1)
             self._work = mask, torch.empty_like(mask)
