@@ -35,7 +35,7 @@ class TransformersEngine:
     def __init__(self, loaded: Loaded, spec: ModelSpec) -> None:
         self._loaded: Loaded | None = loaded
         self._reader = Reader(loaded.tokenizer)
-        limit = RowLimit.of(spec.batch_size, loaded.device)
+        limit = RowLimit.of(spec.batch_size, loaded.device, loaded.model.dtype)
         # Answers follow Settings alone: a checkpoint's own penalties, temperature or length limits are not
         # applied.
         loaded.model.generation_config = GenerationConfig(

@@ -139,6 +139,37 @@ def test_logits_are_asked_for_only_where_an_answer_is_weighed(
     assert sum(kept) == 1 + nodes
 
 
+@pytest.mark.parametrize("kind", FLAT)
+def test_logits_in_parts_are_those_of_one_pass_and_the_body_runs_once(
+    kind: str, engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines(kind)
+    whole = by_id(engine.choose(primed(), Settings("t")))
+    monkeypatch.setattr(likelihood, "LOGITS", {"cpu": 1})
+    body, head = engine._open().model.base_model, engine._open().model
+    read, asked = [], []
+    own = vars(body).get("forward")
+    embedded = engine._open().model.get_input_embeddings()
+    hooks = [
+        embedded.register_forward_hook(lambda _, given, __: read.append(given[0].numel())),
+        head.register_forward_hook(lambda _, __, out: asked.append(out.logits.shape[1])),
+    ]
+    parts = by_id(engine.choose(primed(), Settings("t")))
+    if kind == "opt":
+        # It calls its decoder past its base model: found out in the first pass, and never tried again.
+        read.clear()
+        asked.clear()
+        parts = by_id(engine.choose(primed(), Settings("t")))
+        assert len(asked) == len(read) and max(asked) > 16
+    else:
+        assert max(asked) <= 16 and len(asked) > 2 * len(read)
+    for hook in hooks:
+        hook.remove()
+    assert vars(body).get("forward") is own
+    for name, output in whole.items():
+        assert parts[name].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-5)
+
+
 def test_a_tree_holds_each_beginning_once_and_sees_only_its_own_branch() -> None:
     asked = Asked(Prompt("t", "a"), (((1, 2, 3, 4), 2), ((1, 2, 3, 5, 6), 2), ((1, 2, 7), 2)))
     grown = tree.grow(asked, 1)
@@ -164,9 +195,36 @@ def test_short_prefixes_are_left_alone() -> None:
 
 def test_groups_of_like_length_keep_all_works() -> None:
     works = [Work(Prompt("t", str(n)), tuple(range(n)), 10, 0, "") for n in (200, 190, 60, 50, 20, 5)]
-    found = list(generation.groups_of_like_length(works, 2))
+    found = list(generation.groups_of_like_length(works))
     assert [w for group in found for w in group] == works
     assert [len(group) for group in found] == [2, 2, 2]
+
+
+def test_slots_that_are_filled_anew_are_only_as_long_as_their_works_need(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, slow = engines("llama"), engines("llama", "plain")
+    seen, plain_slots = [], generation.Slots
+
+    def slots(cache: Any, prefix: Any, lengths: list[int]) -> Any:
+        seen.append((cache[0][0].shape[3], cache[0][0].data_ptr(), max(lengths)))
+        return plain_slots(cache, prefix, lengths)
+
+    monkeypatch.setattr(generation, "Slots", slots)
+    engine._path._limit = RowLimit(4, torch.device("cpu"))
+    given = [Prompt("t", str(i), text="word " * (20 - i)) for i in range(12)]
+    same_outputs(engine, slow, given, max_new_tokens=9)
+    engine._path._limit = RowLimit(128, torch.device("cpu"))
+    capacities = [capacity for capacity, _, _ in seen]
+    assert capacities == sorted(capacities, reverse=True) and len(set(capacities)) == 3
+    assert len({place for _, place, _ in seen}) == 1, "one piece of memory serves all fills"
+    assert all(longest < capacity for capacity, _, longest in seen)
+
+
+def test_half_precision_takes_twice_the_rows_on_a_processor() -> None:
+    cpu = torch.device("cpu")
+    assert RowLimit.of("auto", cpu, torch.bfloat16).most == 2 * RowLimit.of("auto", cpu, torch.float32).most
+    assert RowLimit.of("7", cpu, torch.bfloat16).most == 7
 
 
 def test_an_architecture_without_our_attention_takes_the_plain_path_and_says_why(

@@ -73,18 +73,22 @@ def best_token(logits: Tensor) -> Tensor:
     On a processor in two looks, the best block and the best token in it: there `argmax` of a whole row costs five times
     as much in float32 and nine times in bfloat16 as a maximum.
     """
-    size = logits.shape[1]
-    whole = size - size % _BLOCK
-    if logits.device.type != "cpu" or not whole:
+    if logits.device.type != "cpu":
         return logits.argmax(dim=-1)
-    blocks = logits[:, :whole].unflatten(1, (-1, _BLOCK)).amax(dim=-1)
-    if whole < size:
-        blocks = torch.cat([blocks, logits[:, whole:].amax(dim=-1, keepdim=True)], dim=1)
-    first = blocks.argmax(dim=-1, keepdim=True) * _BLOCK
+    first = _block_maxima(logits).argmax(dim=-1, keepdim=True) * _BLOCK
     # In the last block the last token stands for those that are not there; the first of equals is taken.
-    tokens = (first + torch.arange(_BLOCK)).clamp_max(size - 1)
+    tokens = (first + torch.arange(_BLOCK)).clamp_max(logits.shape[1] - 1)
     best = logits.gather(1, tokens).argmax(dim=-1, keepdim=True)
     return tokens.gather(1, best)[:, 0]
+
+
+def _block_maxima(logits: Tensor) -> Tensor:
+    """Largest logit of each block of `_BLOCK` tokens, the last one perhaps shorter: (rows, blocks)."""
+    whole = logits.shape[1] - logits.shape[1] % _BLOCK
+    blocks = logits[:, :whole].unflatten(1, (whole // _BLOCK, _BLOCK)).amax(dim=-1)
+    if whole < logits.shape[1]:
+        blocks = torch.cat([blocks, logits[:, whole:].amax(dim=-1, keepdim=True)], dim=1)
+    return blocks
 
 
 def _pick_any(logits: Tensor, temperature: float, keys: Tensor, steps: Tensor) -> Tensor:
@@ -110,9 +114,10 @@ def _pick_narrow(logits: Tensor, temperature: float, top_p: float, keys: Tensor,
     between the candidates' and that much more. The two ends' nuclei enclose the true one: where both draw the same
     token, so does it; where not, the row is drawn in full.
     """
-    best = logits.amax(dim=-1, keepdim=True)
-    floor = best.float() + temperature * math.log(_NOTHING / logits.shape[1])
-    tokens, valid = _gather(logits >= floor.to(logits.dtype))
+    blocks = _block_maxima(logits)
+    best = blocks.amax(dim=-1, keepdim=True)
+    floor = (best.float() + temperature * math.log(_NOTHING / logits.shape[1])).to(logits.dtype)
+    tokens, valid = _gather(_above(logits, blocks, floor), logits.shape[0])
     values = (logits.gather(1, tokens).double() - best.double()) / temperature
     mass = values.masked_fill(~valid, -math.inf).exp().sum(dim=-1, keepdim=True)
     low = _draw(tokens, valid, values, top_p * mass, keys, steps)
@@ -133,7 +138,8 @@ def _pick_wide(logits: Tensor, temperature: float, top_p: float, keys: Tensor, s
         scaled = (exact - best).mul_(1.0 / temperature)
         weights = scaled.exp()
         total = weights.sum(dim=-1, keepdim=True)
-        tokens, valid = _gather(scaled >= _floor(weights, total, top_p).log_())
+        kept = scaled >= _floor(weights, total, top_p).log_()
+        tokens, valid = _gather(kept.nonzero(as_tuple=True), len(part))
         # Candidates in float64, as the reference computes them.
         values = (exact.gather(1, tokens).double() - best.double()) / temperature
         picked.append(_draw(tokens, valid, values, top_p * total.double(), keys[part], steps[part]))
@@ -168,14 +174,24 @@ def _floor(weights: Tensor, total: Tensor, top_p: float) -> Tensor:
     return torch.where(above > total * min(top_p * 1.0001, 1.0), high, sure).clamp_min(1e-38)
 
 
-def _gather(kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Column numbers of the true cells of each row, padded to the longest row, and which of them are real."""
-    rows, columns = kept.nonzero(as_tuple=True)
-    counts = torch.bincount(rows, minlength=kept.shape[0])
+def _above(logits: Tensor, blocks: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and token ids of the logits that reach their row's floor, in order; only blocks that do are looked into."""
+    rows, numbers = (blocks >= floor).nonzero(as_tuple=True)
+    tokens = numbers[:, None] * _BLOCK + torch.arange(_BLOCK, device=logits.device)
+    cells = logits[rows[:, None], tokens.clamp_max(logits.shape[1] - 1)]
+    kept = (cells >= floor[rows]) & (tokens < logits.shape[1])
+    return rows[:, None].expand_as(kept)[kept], tokens[kept]
+
+
+def _gather(cells: tuple[Tensor, ...], count: int) -> tuple[Tensor, Tensor]:
+    """Column numbers of chosen cells (rows, columns) by row, padded to the longest of `count` rows, and which of them
+    are real."""
+    rows, columns = cells
+    counts = torch.bincount(rows, minlength=count)
     width = int(counts.max())
     starts = counts.cumsum(0) - counts
-    place = torch.arange(rows.numel(), device=kept.device) - starts[rows]
-    tokens = torch.zeros((kept.shape[0], width), dtype=torch.int64, device=kept.device)
+    place = torch.arange(rows.numel(), device=rows.device) - starts[rows]
+    tokens = torch.zeros((count, width), dtype=torch.int64, device=rows.device)
     tokens[rows, place] = columns
-    valid = torch.arange(width, device=kept.device)[None] < counts[:, None]
+    valid = torch.arange(width, device=rows.device)[None] < counts[:, None]
     return tokens, valid

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -28,6 +30,51 @@ def forward(model: Any, tokens: Tensor, positions: Tensor, plan: Plan, keep: Ten
             input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep
         )
     return torch.as_tensor(out.logits)[0]
+
+
+_WHOLE: WeakSet[Any] = WeakSet()
+"""Models whose forward pass turned out not to call the body that `base_model` names."""
+
+
+def forward_in_parts(
+    model: Any, tokens: Tensor, positions: Tensor, plan: Plan, keep: Tensor, rows: int
+) -> Iterator[Tensor]:
+    """The logits of `forward`, at most `rows` rows at a time: the model's body runs once, what follows it (projection,
+    scale, cap) for each part. Logits of a whole pass are its largest memory by far, and new memory is slow.
+    """
+    body = model.base_model
+    if len(keep) <= rows or body is model or model in _WHOLE:
+        yield from forward(model, tokens, positions, plan, keep).split(rows)
+        return
+    with attending(model, plan):
+        hidden = body(input_ids=tokens[None], position_ids=positions[None], use_cache=False)
+    with _known(body, hidden) as calls:
+        for part in keep.split(rows):
+            logits = forward(model, tokens, positions, plan, part)
+            if not calls:
+                _WHOLE.add(model)
+                break
+            yield logits
+    if not calls:
+        yield from forward(model, tokens, positions, plan, keep).split(rows)
+
+
+@contextmanager
+def _known(module: Any, output: Any) -> Iterator[list[None]]:
+    """Let a module give an output that is known, for the time being; the list grows with each call of it."""
+    own, calls = vars(module).get("forward"), []
+
+    def known(*_: Any, **__: Any) -> Any:
+        calls.append(None)
+        return output
+
+    module.forward = known
+    try:
+        yield calls
+    finally:
+        del module.forward
+        if own is not None:
+            module.forward = own
 
 
 def read_prefix(model: Any, prefix: Sequence[int], device: torch.device) -> list[KeyValue]:

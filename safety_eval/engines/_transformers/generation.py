@@ -52,6 +52,7 @@ class Loop:
         self._sampler = Sampler(settings.temperature, settings.top_p)
         self._risky = reader.suspicious(settings.stop) if settings.stop else []
         self._eos = frozenset(loaded.eos)
+        self._memory: list[KeyValue] = []
         self._cache: list[KeyValue] = []
         self._rows: list[Row] = []
 
@@ -59,11 +60,13 @@ class Loop:
         """Finished answers as they come. A slot is refilled when an eighth of them is free."""
         waiting = list(works)[::-1]
         rows = min(rows, len(waiting))
-        capacity = max(len(w.ids) - self._start + w.most for w in works)
-        self._cache, self._rows = [], []
+        self._memory, self._rows, capacity = [], [], 0
         while waiting or self._rows:
             free = rows - len(self._rows)
             if waiting and (not self._rows or free >= max(1, rows // 8)):
+                if not self._rows:
+                    # The first works are the longest: later ones fit into a part of the same memory.
+                    self._cache, capacity = [], max(len(w.ids) - self._start + w.most for w in waiting)
                 fresh = [waiting.pop() for _ in range(min(free, len(waiting)))]
                 yield from self._admit(fresh, rows, capacity, budget)
             if self._rows:
@@ -91,8 +94,10 @@ class Loop:
         places = torch.tensor([p for n in sizes for p in range(n)])
         ends = torch.tensor(sizes).cumsum(0) - 1
         logits = forward(model, tokens, (places + self._start).to(device), plan, ends.to(device))
+        if not self._memory:
+            self._memory = [_room(k, rows * capacity) for k, _ in plan.captured]
         if not self._cache:
-            self._cache = [_room(k, rows, capacity) for k, _ in plan.captured]
+            self._cache = [_laid_out(pair, rows, capacity) for pair in self._memory]
         slots = torch.tensor([len(self._rows) + i for i, n in enumerate(sizes) for _ in range(n)])
         for (keys, values), (key, value) in zip(self._cache, plan.captured, strict=True):
             at, place = slots.to(keys.device), places.to(keys.device)
@@ -153,17 +158,31 @@ class Loop:
         return "length" if len(row.ids) >= row.work.most else ""
 
 
-def _room(like: Tensor, rows: int, capacity: int) -> KeyValue:
-    """An empty cache of one layer, for keys as `like`: see `Slots`."""
+def _room(like: Tensor, tokens: int) -> KeyValue:
+    """Memory for so many tokens of one layer, whose keys are as `like`: (heads, width, tokens) each."""
     heads, _, width = like.shape
-    return like.new_zeros((rows, heads, width, capacity)), like.new_zeros((rows, heads, capacity, width))
+    return like.new_zeros((heads, width, tokens)), like.new_zeros((heads, width, tokens))
 
 
-def groups_of_like_length(works: Sequence[Work], rows: int) -> Iterator[list[Work]]:
-    """Works (longest first) in groups whose slots waste at most half of their room, and fill all rows."""
+def _laid_out(memory: KeyValue, rows: int, capacity: int) -> KeyValue:
+    """The front of a layer's memory as slots of `capacity` tokens, without gaps: see `Slots`."""
+    heads, width, _ = memory[0].shape
+    keys, values = (m.view(-1)[: heads * width * rows * capacity] for m in memory)
+    by_token = (rows, heads, capacity, width)
+    # The product with the queries reads float32 keys fastest as (width, tokens); in half precision it does not mind,
+    # and a new key is one piece of memory instead of `width`.
+    halves = keys.element_size() < 4
+    return (
+        keys.view(by_token).transpose(2, 3) if halves else keys.view(rows, heads, width, capacity),
+        values.view(by_token),
+    )
+
+
+def groups_of_like_length(works: Sequence[Work]) -> Iterator[list[Work]]:
+    """Works (longest first) in groups whose slots waste at most half of their room."""
     group: list[Work] = []
     for work in works:
-        if len(group) >= rows and 2 * (len(work.ids) + work.most) < len(group[0].ids) + group[0].most:
+        if group and 2 * (len(work.ids) + work.most) < len(group[0].ids) + group[0].most:
             yield group
             group = []
         group.append(work)

@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 
 from safety_eval.engines._transformers.attention import KeyValue, Packed
-from safety_eval.engines._transformers.flat import forward, read_prefix
+from safety_eval.engines._transformers.flat import forward_in_parts, read_prefix
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.tree import choices_prefix, grow, pack, packs
 from safety_eval.engines._transformers.work import Asked
 
 BUDGET = {"cpu": 512, "cuda": 16384}
 """Tokens of one pass: where the matrix products of either kind of machine are near their best."""
+
+LOGITS = {"cpu": 3_200_000, "cuda": 256_000_000}
+"""Logits that are held at a time. On a processor what its caches hold: parts of twice the size take three times as
+long in some calls, and the sums that follow read them from memory."""
 
 
 class Forest:
@@ -28,6 +32,8 @@ class Forest:
             self._prefix: list[KeyValue] = read_prefix(loaded.model, prefix, loaded.device)
         self._start = len(prefix)
         self._asked = asked
+        vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
+        self._part = max(16, LOGITS.get(loaded.device.type, LOGITS["cpu"]) // vocabulary // 16 * 16)
 
     def packs(self, numbers: Iterable[int], budget: int) -> list[list[int]]:
         """Prompts, by number, that share a pass; the longest last, so that popping takes them first."""
@@ -46,14 +52,20 @@ class Forest:
         model, device = self._loaded.model, self._loaded.device
         row = pack(trees)
         plan = Packed(row.sizes, row.allowed, self._prefix, device, model.dtype)
+        rows, targets = row.rows.to(device), row.targets.to(device)
+        values = torch.empty(len(targets), dtype=torch.float64, device=device)
         with torch.inference_mode():
-            logits = forward(
-                model, row.tokens.to(device), row.positions.to(device), plan, row.asked_at.to(device)
-            )
-            values = _logprobs(logits, row.rows.to(device), row.targets.to(device)).tolist()
+            first = 0
+            for logits in forward_in_parts(
+                model, row.tokens.to(device), row.positions.to(device), plan, row.asked_at.to(device), self._part
+            ):
+                here = ((rows >= first) & (rows < first + len(logits))).nonzero()[:, 0]
+                values[here] = _logprobs(logits, rows[here] - first, targets[here])
+                first += len(logits)
+        logprobs = values.tolist()
         result, start = [], 0
         for tree in trees:
-            result.append([sum(values[start + i] for i in numbers) for numbers in tree.sums])
+            result.append([sum(logprobs[start + i] for i in numbers) for numbers in tree.sums])
             start += len(tree.asks)
         return result
 

@@ -125,7 +125,7 @@ class FlatPath:
             with matmul(self._mode):
                 kept = read_prefix(self._loaded.model, prefix, self._loaded.device)
             loop = Loop(self._loaded, settings, self._reader, kept, len(prefix))
-            for group in groups_of_like_length(ordered, self._limit.most):
+            for group in groups_of_like_length(ordered):
                 yield from self._group(loop, group, owed, settings, len(prefix))
         except Unsupported as error:
             LOG.warning("plain path instead of the fast one: the model asks its attention for %s", error)
