@@ -62,7 +62,8 @@ def forward_in_parts(
 @contextmanager
 def _known(module: Any, output: Any) -> Iterator[list[None]]:
     """Let a module give an output that is known, for the time being; the list grows with each call of it."""
-    own, calls = vars(module).get("forward"), []
+    own = vars(module).get("forward")
+    calls: list[None] = []
 
     def known(*_: Any, **__: Any) -> Any:
         calls.append(None)
