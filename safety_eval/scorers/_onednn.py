@@ -27,9 +27,10 @@ def usable() -> bool:
 
 
 class PackedLinear(nn.Module):
-    """x [..., inputs] -> x W^T + b [..., outputs] in x's precision, followed by the exact GELU when `gelu`.
+    """x [..., inputs] -> x W^T + b [..., outputs] in float32; when `gelu`, followed by the exact GELU and in `dtype`.
 
-    The product is computed in `dtype`: what stays outside (residuals, norms, softmax) keeps float32.
+    The product is computed in `dtype`: what stays outside (residuals, norms, softmax) keeps float32. Behind a GELU
+    there is nothing but the next product, which would round to `dtype` again.
     """
 
     def __init__(self, linear: nn.Linear, gelu: bool, dtype: torch.dtype) -> None:
@@ -38,13 +39,14 @@ class PackedLinear(nn.Module):
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
         self._after, self._dtype = ("gelu" if gelu else "none"), dtype
+        self._gives = dtype if gelu else torch.float32
         self.in_features, self.out_features = linear.in_features, linear.out_features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             x.to(self._dtype), self._packed, self._bias, self._after, [], "none"
         )
-        return found.to(x.dtype)
+        return found.to(self._gives)
 
 
 class FirstTokenLayer(nn.Module):
