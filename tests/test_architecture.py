@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "safety_eval"
 
 LAYERS = (
-    "errors records sampling stats.* refusal.*",
+    "errors native records sampling stats.* refusal.*",
     "interfaces store journal wording config policy prompts.fetch",
     "plugins task beside prompts.file",
     "prompts.* metrics published answers cures stopping",

@@ -22,6 +22,7 @@ from safety_eval.engines._transformers.prepack import prepack
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
 from safety_eval.errors import UserError
 from safety_eval.interfaces import EngineEntry, ModelSpec, Settings
+from safety_eval.native import keep_few_plans
 from safety_eval.records import Output, Prompt
 
 LOG = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ def build(spec: ModelSpec) -> TransformersEngine:
     Raises:
         UserError: no such model, no weights, a missing package, an unknown argument.
     """
+    keep_few_plans()
     RowLimit.of(spec.batch_size, torch.device("cpu"))  # refuse a wrong batch size before minutes of loading
     return TransformersEngine(load(spec), spec)
 

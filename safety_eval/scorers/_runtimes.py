@@ -19,6 +19,7 @@ import torch
 
 from safety_eval.errors import UserError
 from safety_eval.interfaces import ScorerSpec
+from safety_eval.native import keep_few_plans
 from safety_eval.scorers._arguments import choice, whole
 from safety_eval.scorers._decision import Decision
 from safety_eval.scorers._mixed import MixedReader
@@ -73,6 +74,7 @@ def reader(spec: ScorerSpec, network: Network, decision: Decision) -> tuple[Read
     Raises:
         UserError: a device, precision or runtime that is not there.
     """
+    keep_few_plans()
     device = device_of(spec.device)
     dtype = choice({"dtype": spec.args.get("dtype", spec.dtype)}, "dtype", DTYPES, "auto")
     wish = choice(spec.args, "runtime", RUNTIMES, "auto")
