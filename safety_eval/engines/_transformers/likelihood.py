@@ -14,7 +14,7 @@ from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.tree import choices_prefix, grow, pack, packs
 from safety_eval.engines._transformers.work import Asked
 
-BUDGET = {"cpu": 512, "cuda": 16384}
+BUDGET = {"cpu": 768, "cuda": 16384}
 """Tokens of one pass: where the matrix products of either kind of machine are near their best."""
 
 LOGITS = {"cpu": 3_200_000, "cuda": 256_000_000}
