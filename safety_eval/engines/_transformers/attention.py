@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -105,6 +106,54 @@ def softmax_attention(
     return torch.bmm(weights, value)
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What `Packed` needs of memory and indices for plain products, by number of heads.
+
+    Attributes:
+        heads: of the queries, of the keys.
+        gather_rows: tokens x heads -> (key heads, sequences, query heads of one key head, longest).
+        gather_own: tokens x key heads -> (key heads, sequences, longest). back: rows -> tokens x heads.
+        mask, own_scores: (key heads x sequences, group x longest, longest); scores: with the prefix before them.
+    """
+
+    heads: tuple[int, int]
+    gather_rows: Tensor
+    gather_own: Tensor
+    back: Tensor
+    mask: Tensor
+    own_scores: Tensor
+    scores: Tensor
+
+    @classmethod
+    def of(cls, scatter: Tensor, back: Tensor, bias: Tensor, heads: int, kept: int) -> _Work:
+        count, longest, seen = bias.shape
+        group = heads // kept
+        token = scatter.view(1, count, 1, longest)
+        head = torch.arange(heads).view(kept, 1, group, 1)
+        place = torch.arange(heads * count * longest).view(kept, count, group, longest)
+        mask = bias[:, :, seen - longest :].repeat(1, group, 1).repeat(kept, 1, 1)
+        return cls(
+            heads=(heads, kept),
+            gather_rows=(token * heads + head).flatten(),
+            gather_own=(token[:, :, 0] * kept + torch.arange(kept).view(kept, 1, 1)).flatten(),
+            back=place.permute(1, 3, 0, 2).reshape(count * longest, heads)[back].flatten(),
+            mask=mask,
+            own_scores=torch.empty_like(mask),
+            scores=mask.new_empty((*mask.shape[:2], seen)),
+        )
+
+    def rows(self, query: Tensor) -> Tensor:
+        """(heads, tokens, width) -> (key heads x sequences, group x longest, width)."""
+        flat = query.transpose(0, 1).reshape(-1, query.shape[2])
+        return flat.index_select(0, self.gather_rows).view(*self.mask.shape[:2], -1)
+
+    def own(self, flat: Tensor) -> Tensor:
+        """(key heads, tokens, width) -> (key heads x sequences, longest, width)."""
+        rows = flat.transpose(0, 1).reshape(-1, flat.shape[2]).index_select(0, self.gather_own)
+        return rows.view(self.mask.shape[0], self.mask.shape[2], -1)
+
+
 class Packed:
     """Sequences (or trees) side by side in one flat row, each seeing its own tokens and a shared prefix.
 
@@ -147,7 +196,7 @@ class Packed:
         bias[:, diagonal, start + diagonal] = 0
         self._bias = bias.to(device)
         self._folded: Tensor | None = None
-        self._work: tuple[Tensor, Tensor] | None = None
+        self._work: _Work | None = None
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
@@ -155,12 +204,12 @@ class Packed:
         self.captured.append((key, value))
         heads, kept = query.shape[0], key.shape[0]
         group = heads // kept
+        if softcap is None and self._fits(query):
+            return self._plain(query, key, value, scale)
         keys, values = self._with_prefix(key, 0), self._with_prefix(value, 1)
         # Query heads that share a key head become rows of one product: nothing is repeated.
         rows = self._cells(query).view(self._count, self._longest, kept, group, -1)
         rows = rows.permute(0, 2, 3, 1, 4).reshape(self._count, kept, group * self._longest, -1)
-        if softcap is None and self._fits(query, keys):
-            return self._flat(self._plain(rows, keys, values, scale), kept, group)
         if self._folded is None or self._folded.shape[2] != rows.shape[2]:
             self._folded = self._bias.to(query.device).repeat(1, group, 1)[:, None]
         if softcap is None:
@@ -170,31 +219,37 @@ class Packed:
             out = softmax_attention(
                 rows.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), bias, scale, softcap
             )
-        return self._flat(out, kept, group)
-
-    def _flat(self, out: Tensor, kept: int, group: int) -> Tensor:
-        """(sequences, key heads, group x longest, width), its first two joined or not -> (tokens, heads, width)."""
         out = out.view(self._count, kept, group, self._longest, -1).permute(0, 3, 1, 2, 4)
-        return out.reshape(self._count * self._longest, kept * group, -1).index_select(0, self._back)
+        return out.reshape(self._count * self._longest, heads, -1).index_select(0, self._back)
 
-    def _fits(self, query: Tensor, keys: Tensor) -> bool:
+    def _fits(self, query: Tensor) -> bool:
         """Whether plain products are faster than the fused kernel: float32 scores that stay in the cache."""
         if query.device.type != "cpu" or query.dtype != torch.float32:
             return False
-        return self._count * query.shape[0] * self._longest * keys.shape[2] <= PLAIN_SCORES
+        return self._count * query.shape[0] * self._longest * self._bias.shape[2] <= PLAIN_SCORES
 
-    def _plain(self, rows: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
-        """Attention by its definition. Mask and scores of a pass are allocated once: new memory costs more than the
-        products that fill it."""
-        shape = (rows.shape[0] * rows.shape[1], rows.shape[2], keys.shape[2])
-        if self._work is None or self._work[0].shape != shape:
-            bias = self._bias.repeat(1, rows.shape[2] // self._longest, 1)[:, None]
-            mask = bias.expand(-1, rows.shape[1], -1, -1).flatten(0, 1)
-            self._work = mask, torch.empty_like(mask)
-        mask, scores = self._work
-        torch.baddbmm(mask, rows.flatten(0, 1), keys.flatten(0, 1).transpose(1, 2), alpha=scale, out=scores)
-        torch.softmax(scores, dim=-1, out=scores)
-        return torch.bmm(scores, values.flatten(0, 1))
+    def _plain(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Attention by its definition. All sequences meet the prefix in one product for each key head; scores and
+        mask of a pass are allocated once: new memory costs more than the products that fill it."""
+        heads, kept = query.shape[0], key.shape[0]
+        if self._work is None or self._work.heads != (heads, kept):
+            self._work = _Work.of(self._scatter, self._back, self._bias, heads, kept)
+        work = self._work
+        start = work.scores.shape[2] - work.mask.shape[2]
+        rows, own_keys, own_values = work.rows(query), work.own(key), work.own(value)
+        torch.baddbmm(work.mask, rows, own_keys.transpose(1, 2), alpha=scale, out=work.own_scores)
+        work.scores[:, :, start:] = work.own_scores
+        together = work.scores.view(kept, -1, work.scores.shape[2])
+        if start:
+            keys, values = self._prefix[self.layer]
+            shared = together[:, :, :start]
+            queries = rows.view(kept, -1, rows.shape[2])
+            torch.baddbmm(shared, queries, keys.transpose(1, 2), beta=0, alpha=scale, out=shared)
+        torch.softmax(work.scores, dim=-1, out=work.scores)
+        out = torch.bmm(work.scores[:, :, start:], own_values)
+        if start:
+            out.view(kept, -1, out.shape[2]).baddbmm_(together[:, :, :start], values)
+        return out.view(-1, out.shape[2]).index_select(0, work.back).view(-1, heads, out.shape[2])
 
     def _cells(self, flat: Tensor) -> Tensor:
         """(heads, tokens, width) -> (sequences x longest, heads, width)."""
