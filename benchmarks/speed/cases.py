@@ -44,12 +44,10 @@ _ENDED = {**_GREEDY, "stop": ["\n\n", "\nQ:"]}
 # Batch sizes: the best of those that were tried on other prompts (lm-eval 1 and 8, transformers 32, 64 and 128).
 _OPEN = (("hf", 64), ("vllm_cpu", 128))
 _QUANTISED = (("openvino_genai", 128), ("llama_cpp_one", 1), ("inspect_local", 64))
-_MC = "TruthfulQA MC1 + MC2"
 
 CASES: Sequence[Case] = (
-    Case("mc", f"{_MC}, float32", "truthfulqa_choice", "choose", 48, "float32", (("lm_eval", 1),), "v0"),
-    Case("mc-all", f"{_MC}, all 817, float32", "truthfulqa_choice", "choose", 0, "float32", (), "v0"),
-    Case("tqa", "TruthfulQA generation, greedy, float32", "truthfulqa_generation", "generate", 200, "float32",
+    Case("mc", "TruthfulQA MC1 + MC2, float32", "truthfulqa_choice", "choose", 0, "float32", (("lm_eval", 1),), "v0"),
+    Case("tqa", "TruthfulQA generation, greedy, float32", "truthfulqa_generation", "generate", 0, "float32",
          (("hf", 32), ("vllm_cpu", 128)), "v0", _ENDED),
     Case("toxigen", "ToxiGen, temperature 0.1, top-p 0.9, float32", "toxigen", "generate", 96, "float32", _OPEN, None,
          _PAPER),
