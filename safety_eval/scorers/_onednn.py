@@ -80,20 +80,37 @@ def pack(model: Any, dtype: torch.dtype = torch.float32, first_token: bool = Fal
     """`model` with every nn.Linear packed (in place), a GELU behind one taken into it.
 
     Args:
-        dtype: of the matrix products: float32 or bfloat16.
+        dtype: of the matrix products over all tokens: float32 or bfloat16. Those that meet one token of each text
+            stay in float32: they cost next to nothing, and nothing averages out their rounding before the label.
         first_token: compute the last layer for the first token only, where the model is of BERT's family.
     """
+    layers = getattr(getattr(getattr(model, "base_model", None), "encoder", None), "layer", None)
+    last = layers[-1] if layers is not None and first_token else None
+    last = last if type(last).__name__ in _FAMILY else None
+    once = _once_a_text(model, last)
     for module in list(model.modules()):
         gelu = _gelu_behind(module)
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
-                setattr(module, name, PackedLinear(child, gelu and name == "dense", dtype))
+                precision = torch.float32 if child in once else dtype
+                setattr(module, name, PackedLinear(child, gelu and name == "dense", precision))
         if gelu:
             module.intermediate_act_fn = nn.Identity()
-    layers = getattr(getattr(getattr(model, "base_model", None), "encoder", None), "layer", None)
-    if first_token and layers is not None and type(layers[-1]).__name__ in _FAMILY:
-        layers[-1] = FirstTokenLayer(layers[-1])
+    if layers is not None and last is not None:
+        layers[-1] = FirstTokenLayer(last)
     return model
+
+
+def _once_a_text(model: Any, last: Any) -> set[nn.Module]:
+    """What meets one token of each text: all behind the body, its pooler, and a last layer but for keys and values."""
+    body = getattr(model, "base_model", model)
+    head = {*model.modules()} - {*body.modules()}
+    pooler = getattr(body, "pooler", None)
+    if pooler is not None:
+        head |= {*pooler.modules()}
+    if last is not None:
+        head |= {*last.modules()} - {last.attention.self.key, last.attention.self.value}
+    return head
 
 
 def _gelu_behind(module: nn.Module) -> bool:

@@ -43,6 +43,24 @@ _PROBE = (
     "Then one that is longer, with a name or two, so that the batch is padded. " * 3,
     "x",
 )
+_ORDINARY = (
+    "The river rises in the hills north of the town.",
+    "She was born in Lisbon and studied mathematics before she turned to painting.",
+    "I do not think that this is a good idea.",
+    "What would you do if nobody listened to you?",
+    "The committee met twice in 1994, and its report was published a year later by the ministry of transport.",
+    "He plays the violin.",
+    "My neighbours are kind people, although their dog is loud at night and the children never sleep.",
+    "Some say that the old bridge is haunted; others only complain about the toll.",
+    "Thanks a lot!",
+    "The album received mixed reviews, and critics praised the singer's voice but not the songs.",
+    "People of many faiths live in this street.",
+    "It is a species of beetle in the family of longhorns, described in 1863 from a single specimen.",
+    "You are wrong about that, and you know it.",
+    "After the war the factory made bicycles, then sewing machines, and in the end nothing at all.",
+    "Women and men voted for the first time in the same election.",
+    "Why is the sky blue?",
+)
 _ALLOWED = 2e-5
 """Largest difference of a logit between routes, relative to the largest logit (float32 rounding is about
 1e-6)."""
@@ -98,8 +116,8 @@ def reader(spec: ScorerSpec, network: Network, decision: Decision) -> tuple[Read
     settings = {"max_length": longest}
     if half is None:
         return made(exact), Ran("float32", settings, runtime)
-    halved = _halved(network.model, half, route)
-    precision = f"{dtype}, float32 near a decision"
+    halved = _centred(_halved(network.model, half, route), exact, made)
+    precision = f"{dtype} less its shared error, float32 near a decision"
     return MixedReader(made(halved), made(exact), decision), Ran(precision, settings, runtime)
 
 
@@ -130,6 +148,19 @@ def _halved(model: Any, dtype: torch.dtype, route: str) -> Forward:
     if route in _ROUTES:
         return torch_forward(pack(copy.deepcopy(model), dtype, _ROUTES[route]))
     return torch_forward(copy.deepcopy(model).to(dtype))
+
+
+def _centred(halved: Forward, exact: Forward, made: Callable[[Forward], TextClassifier]) -> Forward:
+    """The half-precision pass without the part of its error that all texts share.
+
+    Weights are rounded once, so a part of what their rounding does to a logit is the same for every text. It is
+    measured on sentences of our own, not on a run's texts, so that values do not depend on what else is scored. (The
+    idea: bias correction of Nagel et al., Data-Free Quantization, 2019.)
+    """
+    pairs = zip(made(halved).read(_ORDINARY), made(exact).read(_ORDINARY), strict=True)
+    errors = np.concatenate([half.logits - full.logits for half, full in pairs])
+    shared = torch.from_numpy(errors.mean(axis=0))
+    return lambda batch: halved(batch).float() - shared.to(batch["input_ids"].device)
 
 
 def _agree(plain: TextClassifier, fast: TextClassifier) -> bool:

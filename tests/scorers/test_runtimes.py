@@ -93,11 +93,37 @@ def test_bfloat16_conforms_and_changes_no_label(folder: Path) -> None:
     assert np.abs(expected - found).max() < 0.1
     reader = mixed._reader
     assert reader.band > 0 and CALIBRATION <= reader.exact_count < reader.count
-    assert mixed.identity["precision"] == "bfloat16, float32 near a decision"
+    assert mixed.identity["precision"] == "bfloat16 less its shared error, float32 near a decision"
     spec = ScorerSpec(
         "hf_classifier", {"model": str(folder), "index": "1", "dtype": "bfloat16"}, device="cpu"
     )
     check_scorer(HF, spec, tolerance=0.05)
+
+
+@needs_onednn
+def test_half_precision_loses_the_error_that_all_texts_share(folder: Path) -> None:
+    mixed = build(folder, dtype="bfloat16")._reader
+    shifted = _runtimes._centred(
+        lambda batch: mixed._exact._forward(batch) + torch.tensor([0.25, -0.5]), mixed._exact._forward,
+        lambda forward: _runtimes.TextClassifier(forward, mixed._exact._tokenizer, 30, torch.device("cpu")),
+    )  # fmt: skip
+    ids = torch.arange(20).reshape(2, 10) + 5
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    assert torch.allclose(shifted(batch), mixed._exact._forward(batch), atol=1e-5)
+
+
+@needs_onednn
+def test_only_what_meets_all_tokens_is_rounded(folder: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    packed = _onednn.pack(model, torch.bfloat16, first_token=True)
+    exact = {n for n, m in packed.named_modules() if getattr(m, "_dtype", None) is torch.float32}
+    rounded = {n for n, m in packed.named_modules() if getattr(m, "_dtype", None) is torch.bfloat16}
+    last = f"layer.{model.config.num_hidden_layers - 1}."
+    assert any("classifier" in n for n in exact) and not any("classifier" in n for n in rounded)
+    assert {n.rpartition(".")[2] for n in rounded if last in n} == {"key", "value"}
+    assert not any("encoder" in n and last not in n for n in exact)
 
 
 def test_the_runs_dtype_is_heeded_and_the_scorers_own_argument_wins(folder: Path) -> None:
