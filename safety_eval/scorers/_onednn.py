@@ -1,11 +1,11 @@
-"""The same network with less work on a processor: weights packed for oneDNN, the last layer for one token
-only.
+"""The same network with less work on a processor: weights packed for oneDNN, one product for three, the last
+layer for one token only.
 
 PyTorch hands float32 matrices to MKL, and reorders bfloat16 weights for oneDNN in every call; packing them
 once avoids both (the operators are those that torch.compile emits for frozen weights). A sequence
 classifier of BERT's family reads the first token of the last layer and nothing else, so that layer is
-computed for that token alone. Both give the numbers of the plain forward pass up to rounding, which the
-caller checks.
+computed for that token alone; in the others, queries, keys and values are one product. All give the numbers of
+the plain forward pass up to rounding, which the caller checks.
 """
 
 from __future__ import annotations
@@ -75,19 +75,43 @@ class FirstTokenLayer(nn.Module):
         return found
 
 
+class SelfAttention(nn.Module):
+    """Self-attention of BERT's family, one product for queries, keys and values: [texts, tokens, width] -> the same."""
+
+    def __init__(self, own: Any, dtype: torch.dtype) -> None:
+        super().__init__()
+        parts = (own.query, own.key, own.value)
+        joined = nn.Linear(own.query.in_features, 3 * own.query.out_features, device="meta")
+        joined.weight = nn.Parameter(torch.cat([x.weight for x in parts]), requires_grad=False)
+        joined.bias = nn.Parameter(torch.cat([x.bias for x in parts]), requires_grad=False)
+        self._heads = own.num_attention_heads, own.attention_head_size
+        self._product = PackedLinear(joined, False, dtype)
+
+    def forward(
+        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any
+    ) -> tuple[torch.Tensor, None]:
+        parts = self._product(hidden).chunk(3, dim=-1)
+        query, key, value = (x.unflatten(-1, self._heads).transpose(1, 2) for x in parts)
+        seen = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
+        return seen.transpose(1, 2).flatten(2), None
+
+
 @torch.inference_mode()
-def pack(model: Any, dtype: torch.dtype = torch.float32, first_token: bool = False) -> Any:
+def pack(model: Any, dtype: torch.dtype = torch.float32, family: bool = False) -> Any:
     """`model` with every nn.Linear packed (in place), a GELU behind one taken into it.
 
     Args:
         dtype: of the matrix products over all tokens: float32 or bfloat16. Those that meet one token of each text
             stay in float32: they cost next to nothing, and nothing averages out their rounding before the label.
-        first_token: compute the last layer for the first token only, where the model is of BERT's family.
+        family: where the model is of BERT's family, compute the last layer for the first token only, and queries,
+            keys and values in one product.
     """
     layers = getattr(getattr(getattr(model, "base_model", None), "encoder", None), "layer", None)
-    last = layers[-1] if layers is not None and first_token else None
-    last = last if type(last).__name__ in _FAMILY else None
-    once = _once_a_text(model, last)
+    family = family and layers is not None and type(layers[-1]).__name__ in _FAMILY
+    once = _once_a_text(model, layers[-1] if layers is not None and family else None)
+    if layers is not None and family:
+        for layer in layers[:-1]:
+            layer.attention.self = SelfAttention(layer.attention.self, dtype)
     for module in list(model.modules()):
         gelu = _gelu_behind(module)
         for name, child in list(module.named_children()):
@@ -96,8 +120,8 @@ def pack(model: Any, dtype: torch.dtype = torch.float32, first_token: bool = Fal
                 setattr(module, name, PackedLinear(child, gelu and name == "dense", precision))
         if gelu:
             module.intermediate_act_fn = nn.Identity()
-    if layers is not None and last is not None:
-        layers[-1] = FirstTokenLayer(last)
+    if layers is not None and family:
+        layers[-1] = FirstTokenLayer(layers[-1])
     return model
 
 

@@ -37,7 +37,7 @@ from safety_eval.scorers._text_classifier import (
 LONG = ("truncate", "windows")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 RUNTIMES = ("auto", "torch", "onednn")
-_ROUTES = {"onednn, last layer for the first token": True, "onednn": False}
+_ROUTES = {"onednn, shortened for BERT's family": True, "onednn": False}
 _PROBE = (
     "A short one.",
     "Then one that is longer, with a name or two, so that the batch is padded. " * 3,
@@ -132,8 +132,8 @@ def _route(
         return plain, "torch"
     if device.type != "cpu":
         raise UserError("runtime=onednn runs on a processor only", "Use --device cpu, or leave runtime away.")
-    for name, first_token in _ROUTES.items() if usable() else ():
-        forward = torch_forward(pack(copy.deepcopy(model), first_token=first_token))
+    for name, family in _ROUTES.items() if usable() else ():
+        forward = torch_forward(pack(copy.deepcopy(model), family=family))
         if _agree(made(plain), made(forward)):
             return forward, name
     if wish == "onednn":

@@ -46,7 +46,7 @@ def test_onednn_equals_the_plain_pass_for_any_batch(folder: Path) -> None:
     plain = toxicity(build(folder, runtime="torch"))
     for budget in ("8", "300", "100000"):
         fast = build(folder, runtime="onednn", batch_tokens=budget)
-        assert fast.identity["runtime"]["runtime"] == "onednn, last layer for the first token"
+        assert fast.identity["runtime"]["runtime"] == "onednn, shortened for BERT's family"
         assert np.abs(toxicity(fast) - plain).max() < 1e-5
 
 
@@ -60,8 +60,8 @@ def test_both_tricks_alone_equal_the_plain_pass_in_double_precision_terms(folder
     mask[1:, 6:] = 0
     with torch.inference_mode():
         expected = model(input_ids=ids, attention_mask=mask).logits
-        for first in (False, True):
-            packed = _onednn.pack(copy.deepcopy(model), first_token=first)
+        for family in (False, True):
+            packed = _onednn.pack(copy.deepcopy(model), family=family)
             found = packed(input_ids=ids, attention_mask=mask).logits
             assert torch.allclose(found, expected, atol=2e-5, rtol=1e-5)
             assert not any(type(m) is torch.nn.Linear for m in packed.modules())
@@ -117,7 +117,7 @@ def test_only_what_meets_all_tokens_is_rounded(folder: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    packed = _onednn.pack(model, torch.bfloat16, first_token=True)
+    packed = _onednn.pack(model, torch.bfloat16, family=True)
     exact = {n for n, m in packed.named_modules() if getattr(m, "_dtype", None) is torch.float32}
     rounded = {n for n, m in packed.named_modules() if getattr(m, "_dtype", None) is torch.bfloat16}
     last = f"layer.{model.config.num_hidden_layers - 1}."
