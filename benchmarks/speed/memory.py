@@ -49,6 +49,12 @@ def _peak(command: list[str], note: Path) -> dict[str, float]:
     return {"peak_bytes": float(note.read_text()), "seconds": time.perf_counter() - start}
 
 
+def growth(result: dict[str, Any]) -> float:
+    """Peak memory at the larger number of prompts over that at the smaller."""
+    small, large = (result[str(c)]["first"]["peak_bytes"] for c in COUNTS)
+    return float(large / small)
+
+
 def table(result: dict[str, Any]) -> str:
     """Peaks beside each other."""
     lines = [
@@ -65,11 +71,10 @@ def table(result: dict[str, Any]) -> str:
             f"| {int(count):,} | {first['peak_bytes'] / 1e9:.2f} GB | {first['seconds']:.0f} | "
             f"{again['peak_bytes'] / 1e9:.2f} GB | {again['seconds']:.0f} |"
         )
-    small, large = (result[str(c)]["first"]["peak_bytes"] for c in COUNTS)
     return "\n".join(
         [
             *lines,
             "",
-            f"{large / small:.2f} times the memory for {COUNTS[1] / COUNTS[0]:.0f} times the prompts.",
+            f"{growth(result):.2f} times the memory for {COUNTS[1] / COUNTS[0]:.0f} times the prompts.",
         ]
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import classifiers
+import goals
 import memory
 import startup
 from cases import CASES
@@ -31,7 +32,7 @@ def write_page(results: dict[str, Any], file: Path | None) -> str:
     tables = [
         _case(r) if name not in OTHERS else OTHERS[name](r) for name, r in sorted(results.items(), key=_place)
     ]
-    table = "\n\n".join([_machine(results), *whole_suite(results), *tables])
+    table = "\n\n".join([_machine(results), goals.table(results), *whole_suite(results), *tables])
     if file is not None:
         head, _, rest = file.read_text().partition("<!-- measured: begin -->")
         tail = rest.partition("<!-- measured: end -->")[2]

@@ -266,7 +266,13 @@ def main() -> None:
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no case is called {', '.join(unknown)}; there are {', '.join(known)}")
     if options.data is None and {"memory", "classifiers"} & set(names):
-        parser.error("memory and classifiers read BOLD from a local mirror: give --data (or SAFETY_EVAL_DATA)")
+        parser.error(
+            "memory and classifiers read BOLD from a local mirror: give --data (or SAFETY_EVAL_DATA)"
+        )
+    if options.data is not None and not Path(options.data).is_dir():
+        parser.error(
+            f"the data folder {options.data} does not exist: give --data (or SAFETY_EVAL_DATA) another"
+        )
     options.folder = locate(ModelSpec(SMOLLM2)).folder
     options.gguf = smollm2_file()
     options.python = dict(x.split("=", 1) for x in options.python)

@@ -15,15 +15,19 @@ PARTS = {"tqa": 817, "toxigen": 6514, "bold": 23679}
 TEXTS = 6514
 
 
+BEST = "best peer of each part"
+Sides = dict[str, list[tuple[str, list[float]]]]
+"""Of each side, by part: who does it and the seconds of each round."""
+
+
 def whole_suite(results: dict[str, Any]) -> list[str]:
     """The table as one string; nothing while a part is not measured."""
-    if not {*PARTS, "classifiers"} <= results.keys():
-        return []
-    sides: dict[str, list[tuple[str, list[float]]]] = {
-        "transformers": [],
-        "best peer of each part": [],
-        "ours": [],
-    }
+    return [_table(sides_of(results))] if {*PARTS, "classifiers"} <= results.keys() else []
+
+
+def sides_of(results: dict[str, Any]) -> Sides:
+    """Seconds of the whole suite's parts at the measured rates."""
+    sides: Sides = {"transformers": [], BEST: [], "ours": []}
     for name, count in PARTS.items():
         result = results[name]
         found = {
@@ -31,7 +35,7 @@ def whole_suite(results: dict[str, Any]) -> list[str]:
             for label, side in result["sides"].items()
         }
         sides["ours"].append(("ours", found.pop("ours")))
-        sides["best peer of each part"].append(min(found.items(), key=lambda x: statistics.median(x[1])))
+        sides[BEST].append(min(found.items(), key=lambda x: statistics.median(x[1])))
         hf = {k: v for k, v in found.items() if k.startswith("hf ")}
         sides["transformers"].append(min(hf.items(), key=lambda x: statistics.median(x[1])))
     scored = {
@@ -39,16 +43,23 @@ def whole_suite(results: dict[str, Any]) -> list[str]:
         for k, v in results["classifiers"]["seconds"].items()
     }
     sides["ours"].append(("ours", scored["float32, oneDNN"]))
-    for peer in ("transformers", "best peer of each part"):
+    for peer in ("transformers", BEST):
         sides[peer].append(("Detoxify.predict", scored["Detoxify.predict"]))
-    return [_table(sides)]
+    return sides
 
 
-def _table(sides: dict[str, list[tuple[str, list[float]]]]) -> str:
-    total = {
-        name: [sum(each) for each in zip(*(s for _, s in parts), strict=True)]
-        for name, parts in sides.items()
-    }
+def times_faster(sides: Sides, peer: str) -> tuple[float, float, float]:
+    """How many times faster ours is: of the medians, and the least and most over the rounds."""
+    theirs, ours = _total(sides[peer]), _total(sides["ours"])
+    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return statistics.median(theirs) / statistics.median(ours), min(ratios), max(ratios)
+
+
+def _total(parts: list[tuple[str, list[float]]]) -> list[float]:
+    return [sum(each) for each in zip(*(s for _, s in parts), strict=True)]
+
+
+def _table(sides: Sides) -> str:
     lines = [
         "### The whole `code-llama` suite, float32",
         "",
@@ -60,10 +71,6 @@ def _table(sides: dict[str, list[tuple[str, list[float]]]]) -> str:
     ]
     for name, parts in sides.items():
         words = ", ".join(f"{label} {statistics.median(s) / 3600:.2f}" for label, s in parts)
-        ratios = sorted(a / b for a, b in zip(total[name], total["ours"], strict=True))
-        ratio = "" if name == "ours" else (
-            f"{statistics.median(total[name]) / statistics.median(total['ours']):.2f} times "
-            f"[{ratios[0]:.2f}, {ratios[-1]:.2f}]"
-        )  # fmt: skip
-        lines.append(f"| {name} | {words} | **{statistics.median(total[name]) / 3600:.2f}** | {ratio} |")
+        ratio = "" if name == "ours" else "{:.2f} times [{:.2f}, {:.2f}]".format(*times_faster(sides, name))
+        lines.append(f"| {name} | {words} | **{statistics.median(_total(parts)) / 3600:.2f}** | {ratio} |")
     return "\n".join(lines)
