@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from safety_eval.core.errors import UserError, nearest
@@ -122,7 +122,7 @@ def macro(values: Mapping[tuple[str, ...], float]) -> float:
 @cache
 def raw() -> dict[str, Any]:
     """The file of figures as it is, with its notes on misprints under '_about'."""
-    found: dict[str, Any] = json.loads(files("safety_eval.measure").joinpath("published_results.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("published_results.json").read_text("utf-8"))
     return found
 
 
