@@ -22,7 +22,7 @@ NEAREST = 3
 _FAMILIES = ("codellama", "llama2", "llama1", "falcon", "mpt", "starcoder", "chatgpt")
 _TUNED = re.compile(r"chat|instruct|gpt|\bit\b|sft|dpo|rlhf", re.IGNORECASE)
 _BILLIONS = re.compile(r"(\d+(?:\.\d+)?)\s*(b|m)\b", re.IGNORECASE)
-OTHER_FAMILY, SAME_HOUSE, OTHER_TUNING = 2.0, 1.0, 0.5
+OTHER_FAMILY, SAME_HOUSE, OTHER_TUNING, UNKNOWN_SIZE = 2.0, 1.0, 0.5, 2.0
 """Steps of distance between models; a doubling of the size is one step too."""
 
 
@@ -102,12 +102,14 @@ class Kin:
     tuned: bool = False
 
     def distance(self, other: Kin) -> float:
-        """Steps between two models; an unknown size is no step."""
+        """Steps between two models."""
         steps = 0.0
         if not self.family or self.family != other.family:
             steps += SAME_HOUSE if "llama" in self.family and "llama" in other.family else OTHER_FAMILY
         if self.billions and other.billions:
             steps += abs(math.log2(self.billions / other.billions))
+        else:
+            steps += UNKNOWN_SIZE
         return steps + OTHER_TUNING * (self.tuned != other.tuned)
 
 

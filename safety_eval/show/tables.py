@@ -6,7 +6,7 @@ every group with value, interval, n and what is missing. Text of prompts or answ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,11 +89,16 @@ def papers_table(
 
 
 def _columns(estimates: Sequence[Estimate], beside: Mapping[Made, Beside]) -> list[Estimate]:
-    """Every task's headline, and what else was measured as published; those with published rows first."""
+    """Every task's headline, and what was measured as published; those with published rows first. A metric has one
+    column: the one with published rows, so that no row holds the same metric by two instruments."""
     parts = by_instrument(estimates)
-    first = {made_by(e) for t in {e.task for e in estimates} if (e := headline(estimates, t)) is not None}
-    wanted = [key for key in parts if key in first or key in beside]
-    return [whole(parts[key]) for key in sorted(wanted, key=lambda key: key not in beside)]
+    wanted: dict[tuple[str, str], Made] = {}
+    for task in dict.fromkeys(e.task for e in estimates):
+        first = headline(estimates, task)
+        assert first is not None
+        wanted[task, first.metric] = made_by(first)
+    wanted |= {(task, metric): (task, metric, scorer) for task, metric, scorer in beside}
+    return [whole(parts[key]) for key in sorted(wanted.values(), key=lambda key: key not in beside)]
 
 
 def _what(e: Estimate) -> str:
