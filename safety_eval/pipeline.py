@@ -69,6 +69,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             "notes": list(found.notes),
             "prompts": len(found.prompts),
             "prompts_digest": digest(found.prompts),
+            "strata": plain(found.strata),
             "samples": plan.samples,
             "settings": {k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
             "instruments": {},

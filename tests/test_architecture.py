@@ -21,7 +21,7 @@ LAYERS = (
     "plugins task beside prompts.file",
     "prompts.* metrics published answers cures stopping",
     "engines.* scorers.* tasks.* suites",
-    "run resolve folders session merge pipeline",
+    "run resolve folders session merge pipeline runs.*",
     "signoff.verdict charts.* tables check_table audit.cards audit.labelled audit.sentences",
     "audit.* compare.differences",
     "compare.*",

@@ -12,6 +12,7 @@ from task_conformance import check_task
 from safety_eval import plugins, resolve
 from safety_eval.config import RunConfig
 from safety_eval.errors import UserError
+from safety_eval.runs.draw import draw
 from safety_eval.task import TaskOptions
 
 OWN = ("false_refusals", "red_team")
@@ -38,7 +39,7 @@ def test_false_refusals_has_its_modes() -> None:
 def test_a_limit_keeps_intents_whole_and_domains_even() -> None:
     task = plugins.find("tasks", "false_refusals")
     prompts = task.load(TaskOptions()).prompts
-    kept = resolve.even_share(prompts, 12 * 24, task.limit_axis, task.whole_clusters)
+    kept = draw(prompts, 12 * 24, task, 0).prompts
     assert set(Counter(p.cluster for p in kept).values()) == {24}
     assert set(Counter(p.groups["domain"] for p in kept).values()) == {48}
 
