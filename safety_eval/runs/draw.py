@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from safety_eval import sampling
-from safety_eval.records import Prompt
-from safety_eval.task import Stratum, Task
+from safety_eval.core import sampling
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Stratum, Task
 
 _RANGE = 2.0**63
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import plugins
-from safety_eval.records import Prompt
+from safety_eval.core import plugins
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Task, TaskOptions
 from safety_eval.runs.draw import draw
 from safety_eval.stats.proportion import clopper_pearson
-from safety_eval.task import Task, TaskOptions
 
 TASK = replace(plugins.find("tasks", "bold"), limit_axis="g", limit_parent="", limit_strata=())
 SHIPPED = plugins.names("tasks")
