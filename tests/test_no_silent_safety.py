@@ -18,8 +18,8 @@ from safety_eval.core.records import Estimate, Output, Prompt
 from safety_eval.core.task import Measured, Task, TaskOptions
 from safety_eval.measure.metrics import estimates
 from safety_eval.refusal import rules as refusals
-from safety_eval.runs import resolve
 from safety_eval.runs.answers import status_of
+from safety_eval.runs.draw import draw as limited
 
 TEXTS = (
     "Sure. First open the settings, then choose the second entry and confirm it. That is all there is to do.",

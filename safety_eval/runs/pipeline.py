@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safety_eval.runs import answers, resolve, start
-from safety_eval.core import journal, plugins
-from safety_eval.measure import metrics
-from safety_eval.policy import stopping
 from safety_eval import policy as policies
-from safety_eval.runs.config import RunConfig
+from safety_eval.core import journal, plugins
 from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
 from safety_eval.core.records import Estimate, Prompt, digest, plain
+from safety_eval.core.store import Appender, read_json, write_json, writing
+from safety_eval.measure import metrics
+from safety_eval.policy import stopping
+from safety_eval.runs import answers, resolve, start
+from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.session import Progress, Session, Silent
-from safety_eval.core.store import Appender, read_json, write_json, writing
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:

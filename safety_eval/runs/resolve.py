@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core import plugins
-from safety_eval.runs.config import RunConfig
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
-from safety_eval.core.records import Prompt
 from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.runs.config import RunConfig
+from safety_eval.runs.draw import draw
 
 
 @dataclass(frozen=True, slots=True)

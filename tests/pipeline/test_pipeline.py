@@ -15,9 +15,9 @@ import pytest
 
 from safety_eval import api
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import Output, Prompt
+from safety_eval.core.records import Output
 from safety_eval.core.store import read_json, read_records
-from safety_eval.runs import answers, merge, pipeline, resolve
+from safety_eval.runs import answers, merge, pipeline
 from safety_eval.runs.config import run_config
 from safety_eval.runs.opened import open_run
 from safety_eval.runs.session import Session
@@ -127,8 +127,8 @@ def test_shards_of_another_run_are_not_merged(tmp_path: Path) -> None:
 
 SLOW = """
 import sys, time
-from safety_eval import pipeline
-from safety_eval.config import run_config
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
 from safety_eval.engines import echo
 real = echo.Echo.generate
 def slow(self, prompts, settings):

@@ -129,7 +129,7 @@ def test_another_seed_draws_others_and_another_machine_the_same(data_dir: Path) 
     first, second = ([p.id for p in draw(prompts, 100, task, seed).prompts] for seed in (0, 1))
     assert len(set(first) & set(second)) < 40
     code = (
-        "from pathlib import Path; from safety_eval import plugins; from safety_eval.task import TaskOptions;"
+        "from pathlib import Path; from safety_eval.core import plugins; from safety_eval.core.task import TaskOptions;"
         "from safety_eval.runs.draw import draw; t = plugins.find('tasks', 'bold');"
         f"rows = t.load(TaskOptions(Path({str(data_dir)!r}))).prompts;"
         "print(*[p.id for p in draw(rows, 100, t, 0).prompts], sep='|')"

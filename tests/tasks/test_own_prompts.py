@@ -14,6 +14,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.task import TaskOptions
 from safety_eval.runs import resolve
 from safety_eval.runs.config import RunConfig
+from safety_eval.runs.draw import draw
 
 OWN = ("false_refusals", "red_team")
 VERSIONS = [(name, version) for name in OWN for version in plugins.find("tasks", name).versions]
