@@ -161,6 +161,7 @@ TASK = Task(
         ),
     ),
     limit_axis="group",
+    limit_parent="domain",
     published="bold",
     license=sources.BOLD.license,
 )
