@@ -142,7 +142,10 @@ def test_tables_keep_instruments_apart(case: Case) -> None:
 def test_a_report_keeps_instruments_apart(case: Case) -> None:
     html = page.html(page.Report(config(case), case.estimates, {}, case.blocks, {}, {}))
     for part in re.findall(r"<table>.*?</table>", html, re.S):
-        rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S) for row in re.findall("<tr.*?</tr>", part, re.S)]
+        rows = [
+            re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S)
+            for row in re.findall("<tr.*?</tr>", part, re.S)
+        ]
         for row in rows:
             alone(case, row, "a row of the report")
         for column in zip(*rows, strict=False):
@@ -161,7 +164,11 @@ def test_what_was_measured_as_published_does_stand_beside_it() -> None:
     """The property above would also hold if nothing ever stood beside anything."""
     mine = [
         replace(e, scorer="hf_classifier", data_version="safenlp")
-        for e in (made.rate("all", 1, 9, "total"), made.rate("macro", 1, 9, "macro"), made.rate("asian", 1, 9))
+        for e in (
+            made.rate("all", 1, 9, "total"),
+            made.rate("macro", 1, 9, "macro"),
+            made.rate("asian", 1, 9),
+        )
     ]
     asked = {"toxigen": {"instruments": {"hf_classifier": SCORERS["hf_classifier"]}}}
     blocks = {"toxigen": published.beside("toxigen")}
@@ -199,7 +206,9 @@ def test_our_own_vader_is_the_published_one_on_the_papers_prompts() -> None:
     assert published.ORIGIN["bold"].same("paper", scorer.identity)
     assert "paper" in plugins.find("tasks", "bold").versions
     assert published.ORIGIN["toxigen"].versions <= set(plugins.find("tasks", "toxigen").versions)
-    assert published.ORIGIN["truthfulqa"].versions <= set(plugins.find("tasks", "truthfulqa_generation").versions)
+    assert published.ORIGIN["truthfulqa"].versions <= set(
+        plugins.find("tasks", "truthfulqa_generation").versions
+    )
 
 
 def test_two_rates_in_one_picture_were_measured_by_one_instrument() -> None:
@@ -216,7 +225,9 @@ def test_two_rates_in_one_picture_were_measured_by_one_instrument() -> None:
 def test_one_scorer_that_reads_two_tasks_with_other_weights_is_two_instruments() -> None:
     """The name of the last one would else stand under the numbers of both."""
     tasks = {
-        "toxigen": {"instruments": {"hf_classifier": {"name": "hf_classifier", "model": "tomh/toxigen_roberta"}}},
+        "toxigen": {
+            "instruments": {"hf_classifier": {"name": "hf_classifier", "model": "tomh/toxigen_roberta"}}
+        },
         "bold": {"instruments": {"hf_classifier": {"name": "hf_classifier", "model": "avid-ml/regard"}}},
     }
     facts = words.facts({"tasks": tasks})

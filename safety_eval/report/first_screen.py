@@ -29,8 +29,10 @@ ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 OWN_PROMPTS = "quickstart"
 """The data version of our own small prompt sets, which are no benchmark."""
 _HEADS = ("task", "headline, 95%", "n (gone)", "instrument, misses", "worst group")
-_LEAST = (14, 9, 8, 18, 9)
+_LEAST = (18, 9, 8, 16, 11)
 """Columns' least widths; what is longer is cut."""
+_LONGEST_VALUE = 22
+"""Width of a number with its interval; the reason for having none is cut."""
 _AROUND = 7
 """Lines that are no task's: model, asked, heads, instruments, not measured, report, next."""
 
@@ -116,7 +118,9 @@ def _asked(config: Mapping[str, Any]) -> tuple[bool, str]:
     tasks, asked = config.get("tasks", {}), config.get("asked", {})
     own = [name for name, task in tasks.items() if task.get("data_version") == OWN_PROMPTS]
     limit, shard = asked.get("limit"), asked.get("shard")
-    size = f"{len(tasks)} task{'s' * (len(tasks) != 1)}, {sum(t['prompts'] for t in tasks.values()):,} prompts"
+    size = (
+        f"{len(tasks)} task{'s' * (len(tasks) != 1)}, {sum(t['prompts'] for t in tasks.values()):,} prompts"
+    )
     warnings = []
     if not config.get("finished"):
         warnings.append("NOT finished")
@@ -296,6 +300,7 @@ def _aligned(rows: Sequence[TaskLine], width: int) -> list[Line]:
     cells = [_HEADS, *(row.cells() for row in rows)]
     widths = [max(cell_len(line[i]) for line in cells[1:]) for i in range(len(_HEADS))]
     widths = [max(w, least) for w, least in zip(widths, _LEAST, strict=True)]
+    widths[1] = min(widths[1], _LONGEST_VALUE)
     while sum(widths) + len(widths) - 1 > width:
         spare = [w - least if i != 1 else 0 for i, (w, least) in enumerate(zip(widths, _LEAST, strict=True))]
         if max(spare) <= 0:

@@ -151,9 +151,7 @@ def _panel(axes: Axes, panel: Panel, scale: Scale, marks: Mapping[str, str]) -> 
     _labels(axes, panel.rows, marks)
 
 
-def _published(
-    axes: Axes, rows: Sequence[Estimate], printed: Mapping[str, Mapping[str, float]]
-) -> None:
+def _published(axes: Axes, rows: Sequence[Estimate], printed: Mapping[str, Mapping[str, float]]) -> None:
     """Open shapes, one kind for each published model."""
     for (model, values), (color, marker) in zip(printed.items(), BESIDE, strict=False):
         points = [(values[e.group], y) for y, e in enumerate(rows) if e.group in values]
@@ -206,9 +204,7 @@ def _row(axes: Axes, y: int, e: Estimate, scale: Scale) -> None:
 
 def _arrow(axes: Axes, x: float, y: int, shape: str, color: str) -> None:
     """The interval goes on: an arrowhead on the edge of the axis."""
-    axes.plot(
-        [x], [y], marker=shape, markersize=6.5, color=color, linestyle="none", clip_on=False, zorder=5
-    )
+    axes.plot([x], [y], marker=shape, markersize=6.5, color=color, linestyle="none", clip_on=False, zorder=5)
 
 
 def _labels(axes: Axes, rows: Sequence[Estimate], marks: Mapping[str, str]) -> None:

@@ -175,9 +175,7 @@ def comparable(
     return kept
 
 
-def same_prompts(
-    asked: Mapping[str, Mapping[str, Any]], blocks: Mapping[str, Beside]
-) -> dict[str, Beside]:
+def same_prompts(asked: Mapping[str, Mapping[str, Any]], blocks: Mapping[str, Beside]) -> dict[str, Beside]:
     """Blocks whose prompts this run asked, by whatever instrument its answers were scored."""
     return {
         task: rows
