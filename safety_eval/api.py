@@ -22,6 +22,8 @@ from safety_eval.errors import UserError, nearest
 from safety_eval.export import cyclonedx, model_card
 from safety_eval.merge import merge as join_shards
 from safety_eval.run import Run, open_run
+from safety_eval.runs import engine_names
+from safety_eval.runs.spelling import plain_settings
 from safety_eval.session import Progress, Session, Silent
 from safety_eval.signoff import deciding as signoff
 from safety_eval.signoff import planning
@@ -51,7 +53,8 @@ class Unfinished:
 
 def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
     """Settings (and a YAML file under them) -> a validated configuration, suites spelled out as tasks."""
-    merged = {**(read_yaml(config_file) if config_file else {}), **values}
+    written = plain_settings(read_yaml(config_file)) if config_file else {}
+    merged = engine_names.settled({**written, **plain_settings(values)})
     if not merged.get("model"):
         raise UserError("no model given", "Add --model: a Hub id, a folder, a GGUF file, or smollm2.")
     if not merged.get("tasks"):
@@ -65,7 +68,8 @@ def run(config: RunConfig | None = None, progress: Progress | None = None, **set
     """Ask, score and measure; the same call again continues what is owed.
 
     Args:
-        config: a configuration, or give its fields as keywords: model="smollm2", tasks=["bold"], limit=100.
+        config: a configuration, or give its fields as keywords, in any form that the command line or a YAML file
+            takes: model="smollm2", tasks=["bold"], limit=100, data_version="quickstart".
         progress: is told how far the run is.
 
     Raises:

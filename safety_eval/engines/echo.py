@@ -170,4 +170,4 @@ def read_script(path: Path) -> dict[str, Line]:
     return script
 
 
-ENGINE = EngineEntry(build, CAPABILITIES)
+ENGINE = EngineEntry(build, CAPABILITIES, default_model="echo")
