@@ -9,8 +9,8 @@ import pytest
 
 from safety_eval import api
 from safety_eval.cli import main
-from safety_eval.config import RunConfig
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
+from safety_eval.runs.config import RunConfig
 
 BASE = {"model": "echo", "engine": "echo", "tasks": "bold"}
 
@@ -110,7 +110,7 @@ def test_a_folder_is_a_model_whatever_it_is_called(tmp_path: Path, monkeypatch: 
 def test_an_engine_that_is_not_here_is_never_replaced(
     argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from safety_eval import plugins
+    from safety_eval.core import plugins
     from safety_eval.runs.engine_names import ALIASES
 
     asked = argv[1].partition("/")[0]

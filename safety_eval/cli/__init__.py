@@ -15,7 +15,7 @@ import click
 
 from safety_eval import __version__
 from safety_eval.cli.options import run_options, to_values
-from safety_eval.errors import SafetyEvalError
+from safety_eval.core.errors import SafetyEvalError
 from safety_eval.runs.spelling import scorer_args
 
 _BOTH_SPELLINGS = {

@@ -12,9 +12,9 @@ from rich.table import Table
 from safety_eval.api import Unfinished
 from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.review import Findings
-from safety_eval.compare.comparing import Comparison
+from safety_eval.compare.comparison import Comparison
 from safety_eval.preflight.checks import Check, State
-from safety_eval.run import Run
+from safety_eval.runs.opened import Run
 from safety_eval.signoff import verdict as decided
 from safety_eval.signoff.verdict import Verdict
 
@@ -60,8 +60,8 @@ def checks(looked: Iterable[Check]) -> None:
 
 def run(found: Run) -> None:
     """The papers' table and every task's groups, and where the report lies."""
-    from safety_eval import tables
     from safety_eval.audit import review_table
+    from safety_eval.show import tables
 
     out = console()
     for table in tables.run_tables(found):
@@ -99,8 +99,8 @@ def verdict(found: Verdict) -> int:
 
 def comparison(found: Run, made: Comparison) -> None:
     """What changed, and where the whole comparison lies."""
-    from safety_eval import tables
     from safety_eval.compare import table as comparison_table
+    from safety_eval.show import tables
 
     out = console()
     for table in comparison_table.comparison_tables(made):
@@ -130,7 +130,7 @@ def sheet(path: Path) -> None:
 
 def findings(found: Findings) -> None:
     """Agreement, and every group's rate as judged and by the labels."""
-    from safety_eval import tables
     from safety_eval.audit import review_table
+    from safety_eval.show import tables
 
     console().print(tables.rich_table(review_table.review_table(found)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 
 
 class State(Enum):
