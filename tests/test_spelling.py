@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +59,8 @@ def test_a_form_that_people_write_is_read(written: dict[str, Any], field: str, e
 
 def test_yaml_reads_as_the_flags_do(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
-        f"model: echo\nengine: echo\ntasks: bold\nbatch_size: 8\ndata_version: quickstart\nlimit: 4\nchat_template: on\n"
-        f"gen_kwargs: {{max_new_tokens: 9}}\noutput_path: {tmp_path / 'r'}\n"
+        "model: echo\nengine: echo\ntasks: bold\nbatch_size: 8\ndata_version: quickstart\nlimit: 4\n"
+        f"chat_template: on\ngen_kwargs: {{max_new_tokens: 9}}\noutput_path: {tmp_path / 'r'}\n"
     )
     assert main(["run", "--config", str(tmp_path / "c.yaml")]) == 0
     settings = api.open_run(tmp_path / "r").config["config"]
@@ -137,3 +139,18 @@ def test_an_engine_that_is_not_here_is_never_replaced(
 def test_contradictions_are_refused(written: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         api.configure({"tasks": "bold", **written})
+
+
+def test_the_door_runs_a_model_without_loading_anything_heavy_at_import(tmp_path: Path) -> None:
+    code = (
+        "import sys, safety_eval\n"
+        "assert not {'torch', 'pandas', 'transformers'} & set(sys.modules)\n"
+        "run = safety_eval.run(model='echo', tasks=['bold'], data_version='quickstart', limit=4, output_path=sys.argv[1])\n"
+        "import safety_eval.runs.opened, safety_eval.cli\n"
+        "assert callable(safety_eval.run) and 'run' in dir(safety_eval)\n"
+        "print(type(run).__name__, len(run.estimates()) > 0)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "r")], capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.split() == ["Run", "True"], ran.stderr

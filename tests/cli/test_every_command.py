@@ -84,7 +84,7 @@ def arguments(command: str, at: Path) -> list[object]:
         "check-table": [at / "table.csv"],
         "compare": [run, at / "baseline"],
         "audit": ["vader", "--limit", "5", "--cards", at / "cards"],
-        "review": [run],
+        "review": [run, "--metric", "negative_rate"],
         "sign": [run, "--key", at / "key.pem"],
         "export": [run, "--format", "cyclonedx"],
     }[command]  # fmt: skip
