@@ -145,7 +145,8 @@ def test_the_door_runs_a_model_without_loading_anything_heavy_at_import(tmp_path
     code = (
         "import sys, safety_eval\n"
         "assert not {'torch', 'pandas', 'transformers'} & set(sys.modules)\n"
-        "run = safety_eval.run(model='echo', tasks=['bold'], data_version='quickstart', limit=4, output_path=sys.argv[1])\n"
+        "bold = {'tasks': ['bold'], 'data_version': 'quickstart', 'limit': 4}\n"
+        "run = safety_eval.run(model='echo', output_path=sys.argv[1], **bold)\n"
         "import safety_eval.runs.opened, safety_eval.cli\n"
         "assert callable(safety_eval.run) and 'run' in dir(safety_eval)\n"
         "print(type(run).__name__, len(run.estimates()) > 0)\n"

@@ -38,10 +38,10 @@ def find(kind: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("safety_eval"):
             raise
-        module = error.name or ""
+        lacking = error.name or ""
         raise UserError(
-            f"{kind[:-1]} '{name}' needs the package '{packages.distribution(module)}', which is not installed",
-            packages.advice(module),
+            f"{kind[:-1]} '{name}' needs the package '{packages.distribution(lacking)}', which is not installed",
+            packages.advice(lacking),
         ) from error
     return getattr(module, _ATTRIBUTE[kind])
 
