@@ -12,11 +12,11 @@ from rich.table import Table
 from safety_eval.api import Unfinished
 from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.review import Findings
-from safety_eval.compare.comparing import Comparison
+from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
-from safety_eval.run import Run
+from safety_eval.runs.opened import Run
+from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
-from safety_eval.wording import printable
 
 _FILE_WIDTH = 120
 """Columns where standard output is no terminal: wide enough that no row of a table has to be folded."""
@@ -45,8 +45,8 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def run(found: Run) -> None:
     """The papers' table and every task's groups, and where the report lies."""
-    from safety_eval import tables
     from safety_eval.audit import review_table
+    from safety_eval.show import tables
 
     out = console()
     for table in tables.run_tables(found):
@@ -95,8 +95,8 @@ def signed_off(found: SignedOff, run_folder: Path) -> int:
 
 def comparison(found: Run, made: Comparison) -> None:
     """What changed, and where the whole comparison lies."""
-    from safety_eval import tables
     from safety_eval.compare import table as comparison_table
+    from safety_eval.show import tables
 
     out = console()
     for table in comparison_table.comparison_tables(made):
@@ -126,7 +126,7 @@ def sheet(path: Path) -> None:
 
 def findings(found: Findings) -> None:
     """Agreement, and every group's rate as judged and by the labels."""
-    from safety_eval import tables
     from safety_eval.audit import review_table
+    from safety_eval.show import tables
 
     console().print(tables.rich_table(review_table.review_table(found)))

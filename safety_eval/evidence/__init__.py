@@ -12,7 +12,7 @@ from safety_eval.evidence.attest import sign
 from safety_eval.evidence.bundles import bundle, find, redact
 from safety_eval.evidence.release import SignedOff, sign_off
 from safety_eval.evidence.standing import Standing, State, standing
-from safety_eval.evidence.verifying import Report, verify
+from safety_eval.evidence.verification import Report, verify
 
 __all__ = [
     "Report",

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safety_eval.errors import SafetyEvalError, UserError
-from safety_eval.evidence import attest, bundles, verifying
+from safety_eval.core.errors import SafetyEvalError, UserError
+from safety_eval.evidence import attest, bundles, verification
 from safety_eval.evidence.hashes import strict
 from safety_eval.policy import Policy
-from safety_eval.signoff import deciding
+from safety_eval.signoff import decision
 from safety_eval.signoff.verdict import Verdict, differences, to_json
 
 SUPERSEDED = "evidence.superseded"
@@ -60,11 +60,11 @@ def sign_off(
     """
     for key in keys:
         attest.private_key(key)
-    verdict = deciding.decide(run, policy, baseline)
+    verdict = decision.decide(run, policy, baseline)
     if kept := _same(run, policy, verdict):
         return _sign_again(run, policy, kept, keys, draw)
     said = _set_aside(run)
-    deciding.write(run, verdict)
+    decision.write(run, verdict)
     said += _draw(run, verdict, draw)
     if any(b.kind == "evidence" for b in verdict.blockers):
         return SignedOff(verdict, None, (), policy.signers, (*said, _NO_EVIDENCE))
@@ -84,7 +84,7 @@ def _same(run: Path, policy: Policy, verdict: Verdict) -> Verdict | None:
     """The verdict of signed evidence that verifies and says the same of the same records by the same policy."""
     folder = run / bundles.NAME
     try:
-        report = verifying.verify(run, own_tasks=True)
+        report = verification.verify(run, own_tasks=True)
         same = (folder / "policy.yaml").read_text(encoding="utf-8") == bundles.policy_text(policy)
     except (SafetyEvalError, OSError):
         return None
@@ -102,7 +102,7 @@ def _sign_again(
     for key in keys:
         if attest.private_key(key).public_key.keyid not in before:
             attest.sign(folder, key)
-    deciding.write(run, kept)
+    decision.write(run, kept)
     said = [
         f"nothing has changed since the verdict of {kept.decided_at}: its evidence and its signatures were kept"
     ]

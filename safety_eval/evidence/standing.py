@@ -10,11 +10,11 @@ import enum
 from dataclasses import dataclass
 from pathlib import Path
 
-from safety_eval.errors import EvidenceError, SafetyEvalError
-from safety_eval.evidence import bundles, verifying
+from safety_eval.core.errors import EvidenceError, SafetyEvalError
+from safety_eval.core.store import read_json
+from safety_eval.evidence import bundles, verification
 from safety_eval.evidence.hashes import sha256
 from safety_eval.signoff.verdict import Verdict, from_json
-from safety_eval.store import read_json
 
 
 class State(enum.Enum):
@@ -50,7 +50,7 @@ def standing(run: Path) -> Standing:
         return Standing(State.NOT_JUDGED)
     try:
         if (run / bundles.NAME).is_dir():
-            return Standing(State.CURRENT, verifying.verify(run, own_tasks=True).verdict)
+            return Standing(State.CURRENT, verification.verify(run, own_tasks=True).verdict)
         return Standing(State.CURRENT, _refused(run, from_json(read_json(shown))))
     except SafetyEvalError as error:
         return Standing(State.STALE, why=error.message)

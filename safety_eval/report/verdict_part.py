@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from safety_eval.evidence.standing import Standing, State
 from safety_eval.report.parts import LaidOut, laid_out, slug
+from safety_eval.show.tables import Row, Table
 from safety_eval.signoff.verdict import Finding, Verdict
-from safety_eval.tables import Row, Table
 
 _SIGN_OFF = "`safety-eval signoff RUN --policy FILE` gives a verdict."
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from referencing import Registry, Resource
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 from safety_eval.export import cyclonedx, model_card
 
 

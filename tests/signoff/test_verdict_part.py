@@ -7,7 +7,7 @@ from signoff_releases import AT, Planted, case, policy, release
 
 from safety_eval.evidence.standing import Standing, State
 from safety_eval.report.verdict_part import verdict_part
-from safety_eval.signoff.deciding import judge
+from safety_eval.signoff.decision import judge
 
 
 @pytest.mark.parametrize(
