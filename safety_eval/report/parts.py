@@ -11,7 +11,7 @@ from typing import Any
 from safety_eval.core.records import Estimate, digest
 from safety_eval.core.task import Measured
 from safety_eval.measure.beside import Beside
-from safety_eval.show import words
+from safety_eval.show import words as wording
 from safety_eval.show.tables import Row, Table
 
 Pairs = tuple[tuple[str, str], ...]
@@ -110,17 +110,17 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
 
 
-def card(e: Estimate, facts: words.Facts) -> Card:
+def card(e: Estimate, facts: wording.Facts) -> Card:
     """An estimate in large type, with interval, n, what is missing and the instrument."""
-    name = f"{words.name(e.task)}: {words.metric_name(e.metric)}"
+    name = f"{wording.name(e.task)}: {wording.metric_name(e.metric)}"
     if e.axis == "macro":
-        name += f", {words.headline_name(e.group)}"
-    fine = [words.interval(e), f"n={e.count:,}", f"instrument: {words.instrument(e, facts)}"]
-    if words.absent(e):
-        fine.insert(2, f"missing {words.missing(e)}")
-    if words.caveat(e, brief=True):
-        fine.append(words.caveat(e, brief=True))
-    shown = words.NO_DATA if e.value is None else words.number(e.value, e.kind)
+        name += f", {wording.headline_name(e.group)}"
+    fine = [wording.interval(e), f"n={e.count:,}", f"instrument: {wording.instrument(e, facts)}"]
+    if wording.absent(e):
+        fine.insert(2, f"missing {wording.missing(e)}")
+    if wording.caveat(e, brief=True):
+        fine.append(wording.caveat(e, brief=True))
+    shown = wording.NO_DATA if e.value is None else wording.number(e.value, e.kind)
     return Card(name, shown, "; ".join(f for f in fine if f), none=e.value is None)
 
 
@@ -132,7 +132,7 @@ def laid_out(table: Table, beside: Beside | None = None, models: Sequence[str] =
     if any(e is not None and e.value is not None for e in estimates):
         near = {m: beside.groups(m) for m in models[:1]} if beside is not None else {}
         sparks = _sparks(estimates, near)
-    key = [f"Picture: dot and bar are ours, the open triangle is {words.printable(m)}." for m in models[:1]]
+    key = [f"Picture: dot and bar are ours, the open triangle is {wording.printable(m)}." for m in models[:1]]
     return LaidOut(table.title, table.columns, table.rows, (*key, *table.notes), sparks, wordy)
 
 
@@ -159,7 +159,7 @@ def _sparks(
     return tuple(made)
 
 
-def subtitle(config: Mapping[str, Any], facts: words.Facts) -> str:
+def subtitle(config: Mapping[str, Any], facts: wording.Facts) -> str:
     """Who was measured how and when, on one line."""
     parts = (
         f"engine {facts.engine}" if facts.engine else "",
@@ -176,7 +176,7 @@ def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[
     found = []
     own = [n for n, t in config.get("tasks", {}).items() if t.get("data_version") == "quickstart"]
     if own:
-        names = ", ".join(map(words.name, own))
+        names = ", ".join(map(wording.name, own))
         found.append(
             f"NOT the benchmarks: small prompts of our own, which say nothing of a model's safety ({names})."
         )
@@ -188,9 +188,9 @@ def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[
         found.append("This run is not finished: its numbers are of what was measured so far.")
     if not estimates:
         found.append("Nothing has been measured yet.")
-    missing = sorted({e.task for e in estimates if e.axis == "total" and words.absent(e)})
+    missing = sorted({e.task for e in estimates if e.axis == "total" and wording.absent(e)})
     if missing:
-        names = ", ".join(words.name(t) for t in missing)
+        names = ", ".join(wording.name(t) for t in missing)
         found.append(f"Some answers gave no value (missing, see the tables): {names}.")
     return tuple(found)
 
@@ -226,7 +226,7 @@ def answers(measured: Sequence[Measured], most: int) -> tuple[Answer, ...]:
 
 def _answer(m: Measured, why: str) -> Answer:
     groups = "; ".join(
-        f"{words.name(a)}: {', '.join(map(words.name, g))}" for a, g in m.prompt.groups.items()
+        f"{wording.name(a)}: {', '.join(map(wording.name, g))}" for a, g in m.prompt.groups.items()
     )
     scores = [
         f"{s}.{k} = {v:.4g}" if isinstance(v, float) else f"{s}.{k} = {v}"
@@ -281,7 +281,7 @@ def record(config: Mapping[str, Any]) -> Record:
         named["prompts digest"] = task.get("prompts_digest", "")
         parts.append(
             RecordPart(
-                f"{task.get('title') or words.name(name)}: data, settings, instruments", pairs(named)
+                f"{task.get('title') or wording.name(name)}: data, settings, instruments", pairs(named)
             )
         )
     software = {**config.get("versions", {}), **config.get("machine", {})}
@@ -292,7 +292,7 @@ def record(config: Mapping[str, Any]) -> Record:
 
 def pairs(values: Mapping[str, Any]) -> Pairs:
     """A mapping as (name, words); empty values are left out, nested ones are written as JSON."""
-    return tuple((words.name(k), _words(v)) for k, v in values.items() if v not in (None, "", {}, [], ()))
+    return tuple((wording.name(k), _words(v)) for k, v in values.items() if v not in (None, "", {}, [], ()))
 
 
 def _words(value: Any) -> str:
