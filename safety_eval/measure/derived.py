@@ -15,13 +15,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.metrics import MIN_EFFECTIVE_CLUSTERS
-from safety_eval.records import Estimate, Output, Prompt
+from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.task import Measured, Values
+from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
 from safety_eval.stats.mean import mean_interval
 from safety_eval.stats.proportion import clustered, clustered_interval, mover
 from safety_eval.stats.ratio import ratio_gate, ratio_interval
-from safety_eval.task import Measured, Values
 
 Floats = NDArray[np.float64]
 Where = Callable[[Prompt], bool]

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from string import ascii_uppercase
 
-from safety_eval.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Output, Prompt, Score
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.scorers._answers import Measured, missing, score_of
 from safety_eval.scorers._arguments import check
 

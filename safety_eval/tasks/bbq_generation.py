@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import derived
-from safety_eval.prompts import bbq
-from safety_eval.prompts.loading import Row, quickstart
-from safety_eval.task import PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.tasks._sources import bbq
+from safety_eval.tasks._sources.loading import Row, quickstart
 
 NAME = "bbq_generation"
 
