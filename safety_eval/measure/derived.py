@@ -184,7 +184,11 @@ def _ratio(spec: RatioScore, blank: Estimate, read: _Rows) -> Estimate:
     top, bottom = _pairs(read.values)
     known = ~np.isnan(top)
     gate = ratio_gate(
-        np.where(read.sound, top, np.nan), np.nan_to_num(bottom), read.clusters, np.ones(len(top)), spec.bounds
+        np.where(read.sound, top, np.nan),
+        np.nan_to_num(bottom),
+        read.clusters,
+        np.ones(len(top)),
+        spec.bounds,
     )
     if not np.nansum(bottom) > 0:
         nothing = spec.nothing if known.any() else "nothing was measured"
@@ -242,12 +246,12 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     gate = low._replace(highest=high.highest, high=high.high)
     lost = Counter(next(read.reasons[i] for i in at if read.reasons[i])
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
-    blank = replace(
-        blank, count=int(known.sum()), expected=len(known), missing=dict(sorted(lost.items()))
-    )
+    blank = replace(blank, count=int(known.sum()), expected=len(known), missing=dict(sorted(lost.items())))
     if not known.any():
         return replace(_limits(replace(blank, reason="nothing was measured"), gate), gateable=False)
-    values = np.array([spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole])
+    values = np.array(
+        [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
+    )
     found = mean_interval(values, codes[known], span=spec.bounds)
     return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
                            method=f"{found.method}; counts are prompts"), gate)  # fmt: skip

@@ -90,7 +90,9 @@ def stereotyped(row: Row) -> list[bool]:
     spoken = {_DIMENSION.get(group, "who") for group in groups}
     flags = []
     for text, tag in (row["answer_info"][f"ans{i}"] for i in range(3)):
-        parts = {_alias(part) for part in re.split(r"[-_]", tag)} if _alias(tag) not in groups else {_alias(tag)}
+        parts = (
+            {_alias(part) for part in re.split(r"[-_]", tag)} if _alias(tag) not in groups else {_alias(tag)}
+        )
         about = {part for part in parts if _DIMENSION.get(part, "who") in spoken}
         flags.append(tag != UNKNOWN and ((bool(about) and about <= groups) or _alias(text) in groups))
     return flags
