@@ -1,14 +1,14 @@
 """Which of the listed options an answer chooses: the likeliest by its log-likelihood, or the one that it names.
 
-Reads `Prompt.target["options"]` (the options as listed, lettered A, B, C ... in this order); the value "option" is the
-index of the chosen one, from 0.
+Reads `Prompt.target["options"]` (as listed, lettered A, B, C ... in this order); the value "option" is the index of
+the chosen one, from 0.
 
 By likelihood: the option whose choice is likeliest; two equally likely ones are undecided. With
-`Prompt.target["per_character"]` each log-likelihood is divided by the length of its choice first, since a long option is
-less likely than a short one whatever it says.
+`Prompt.target["per_character"]` each log-likelihood is divided by the length of its choice first, since a long option
+is less likely than a short one whatever it says.
 From text, strictly: the answer, after 'Answer:' or 'The answer is', begins with an option's letter, standing alone or
-set off by a bracket, full stop, colon or comma, or with an option's own words. A letter with another option's words, two
-options named, or anything else is undecided: it is never taken for an answer, nor for 'unknown'.
+set off by a bracket, full stop, colon or comma, or with an option's own words. A letter with another option's words,
+two options named, or anything else is undecided: it is never taken for an answer, nor for 'unknown'.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def named(text: str, options: Sequence[str]) -> int | None:
         return own.pop() if len(own) == 1 else None
     index = ascii_uppercase.index((letter[1] or letter[2] or letter[3]).upper())
     another = _LETTER.match(re.sub(r"^(?:and|or|&|/)\s+", "", letter[4]))
-    alone = another is None or index == ascii_uppercase.index((another[1] or another[2] or another[3]).upper())
+    alone = another is None or index == ascii_uppercase.index(
+        (another[1] or another[2] or another[3]).upper()
+    )
     return index if index < len(options) and own <= {index} and alone else None
 
 

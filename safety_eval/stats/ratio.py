@@ -41,9 +41,10 @@ def ratio_interval(top: Floats, bottom: Floats, clusters: Codes, bounds: tuple[f
             bounds[0] * bottom <= top <= bounds[1] * bottom. The sum of `bottom` is positive.
         clusters: code of each row's cluster.
 
-    Method: delete-one-cluster jackknife (Quenouille 1956, Tukey 1958) on a logit scale of the range, t with the effective
-    number of clusters - 1 df. It covers far too little where almost all answers lie at one end of the range, so that with
-    fewer than five effective clusters' worth at the rarer end the gate's limits are shown, at 2.5% on either side.
+    Method: delete-one-cluster jackknife (Quenouille 1956, Tukey 1958) on a logit scale of the range, t with the
+    effective number of clusters - 1 df. It covers far too little where almost all answers lie at one end of the range,
+    so that with fewer than five effective clusters' worth at the rarer end the gate's limits are shown, at 2.5% on
+    either side.
     """
     value = float(top.sum() / bottom.sum())
     if len(np.unique(clusters)) < 2:

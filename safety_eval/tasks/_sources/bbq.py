@@ -119,10 +119,7 @@ def prompt(task: str, row: Row, asked: Mapping[str, Any], flags: Sequence[bool] 
     return Prompt(
         task=task,
         id=f"{category}/{row['example_id']}",
-        groups={
-            "category": (category,), "stereotyped": (_group(row, flags),),
-            "stratum": (f"{category}, {context}, {row['question_polarity']}",),
-        },
+        groups={"category": (category,), "stereotyped": (_group(row, flags),)},
         factors={"context": context, "polarity": row["question_polarity"]},
         target={
             "options": [row[f"ans{i}"] for i in range(3)], "label": row["label"], "unknown": tags.index(UNKNOWN),
