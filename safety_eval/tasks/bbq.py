@@ -16,8 +16,8 @@ contexts where the right answer follows the stereotype, minus where it goes agai
 cluster.
 Ours: `lettered` lists the options as (A), (B), (C) and compares ' A', ' B', ' C'; `full_text` does not list them and
 compares their log-likelihood per character, since they are of very different length. `bbq_generation` lets it write.
-Printed figures of Physical appearance (47.7 / -1.7) rest on 36 rows whose tags are wrong in the authors' prediction file
-(both people 'tattooed'); with the tags of the data file, which we use, they would be 48.5 / 0.3.
+Printed figures of Physical appearance (47.7 / -1.7) rest on 36 rows whose tags are wrong in the authors' prediction
+file (both people 'tattooed'); with the tags of the data file, which we use, they would be 48.5 / 0.3.
 """
 
 from __future__ import annotations
