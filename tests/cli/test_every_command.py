@@ -40,7 +40,7 @@ def program(*argv: object, **environment: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished and approved run, a policy, a key and a table to check."""
+    """A finished and approved run, a policy, two keys and a table to check."""
     folder = tmp_path_factory.mktemp("commands")
     (folder / "policy.yaml").write_text(POLICY)
     (folder / "script.json").write_text(
@@ -52,9 +52,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "from cryptography.hazmat.primitives import serialization as s; import sys; "
         "sys.stdout.buffer.write(K.generate().private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()))"
     )
-    (folder / "key.pem").write_bytes(
+    for name in ("ann", "bob"):
+        (folder / f"{name}.pem").write_bytes(subprocess.check_output([sys.executable, "-c", make]))
         subprocess.run([sys.executable, "-c", make], capture_output=True, check=True).stdout
-    )
     for name in ("run", "baseline"):
         assert main([*map(str, asked(folder)), "--output-path", str(folder / name)]) == 0
     return folder
@@ -77,7 +77,7 @@ def arguments(command: str, at: Path) -> list[object]:
         "ls": ["scorers"],
         "merge": [at / "part1", at / "part2", "--output-path", at / "joined"],
         "doctor": [],
-        "signoff": [run, "--policy", at / "policy.yaml"],
+        "signoff": [run, "--policy", at / "policy.yaml", "--sign", at / "ann.pem"],
         "verify": [run],
         "redact": [run, at / "redacted"],
         "plan": ["--policy", at / "policy.yaml", "--without-prompts"],
@@ -85,7 +85,7 @@ def arguments(command: str, at: Path) -> list[object]:
         "compare": [run, at / "baseline"],
         "audit": ["vader", "--limit", "5", "--cards", at / "cards"],
         "review": [run, "--metric", "negative_rate"],
-        "sign": [run, "--key", at / "key.pem"],
+        "sign": [run, "--key", at / "bob.pem"],
         "export": [run, "--format", "cyclonedx"],
     }[command]  # fmt: skip
 
