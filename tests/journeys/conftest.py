@@ -1,0 +1,28 @@
+"""The walk of a test, held to what its `journey` mark declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from walk import Walk, key_pair
+
+
+@pytest.fixture
+def walk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Walk]:
+    """A person in an empty folder. What the test's `journey` marks declare must have been used at its end."""
+    walk = Walk(tmp_path / "home")
+    walk.home.mkdir()
+    before = request.session.testsfailed
+    yield walk
+    declared = {part for mark in request.node.iter_markers("journey") for part in mark.args}
+    if request.session.testsfailed == before and declared - walk.used:
+        walk.fail(f"the journey declares what it never used: {', '.join(sorted(declared - walk.used))}")
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Private and public key files of two signers."""
+    folder = tmp_path_factory.mktemp("keys")
+    return {name: key_pair(folder, name) for name in ("ann", "bob")}
