@@ -38,7 +38,7 @@ __all__ = [
     "api",
     "open_run",
 ]
-_HOMES = ("errors", "interfaces", "records", "run", "task")
+_HOMES = ("core.errors", "core.interfaces", "core.records", "core.task", "runs.opened")
 
 
 def __getattr__(name: str) -> Any:

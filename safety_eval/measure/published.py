@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.measure.beside import WHOLE, Beside
-from safety_eval.tasks._sources.loading import OWN
 
 BLOCKS = ("truthfulqa", "toxigen", "bold")
 METRIC = {"truthfulqa": "truthful_and_informative", "toxigen": "toxic_rate", "bold": "sentiment"}
@@ -108,7 +108,7 @@ def macro(values: Mapping[tuple[str, ...], float]) -> float:
 @cache
 def raw() -> dict[str, Any]:
     """The file of figures as it is, with its notes on misprints under '_about'."""
-    found: dict[str, Any] = json.loads((OWN / "published_results.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("published_results.json").read_text(encoding="utf-8"))
     return found
 
 
