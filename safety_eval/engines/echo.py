@@ -247,7 +247,9 @@ def _rule(row: Any, what: str) -> Rule:
     """A rule as written, its fields checked: a mistyped one would plant nothing, in silence."""
     kinds = {f.name: (float, int) if f.name in ("share", "seconds") else (str,) for f in fields(Rule)}
     if not isinstance(row, Mapping) or "answer" not in row or set(row) - set(kinds):
-        raise UserError(f"{what} is not an object with an answer and any of {sorted(set(kinds) - {'answer'})}")
+        raise UserError(
+            f"{what} is not an object with an answer and any of {sorted(set(kinds) - {'answer'})}"
+        )
     _check(row["answer"], f"{what}: its answer")
     for name, value in row.items():
         if name != "answer" and type(value) not in kinds[name]:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from walk import Walk, key_pair
+
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
 
 
 @pytest.fixture
@@ -14,10 +26,9 @@ def walk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Walk]:
     """A person in an empty folder. What the test's `journey` marks declare must have been used at its end."""
     walk = Walk(tmp_path / "home")
     walk.home.mkdir()
-    before = request.session.testsfailed
     yield walk
     declared = {part for mark in request.node.iter_markers("journey") for part in mark.args}
-    if request.session.testsfailed == before and declared - walk.used:
+    if request.node.stash.get(PASSED, False) and declared - walk.used:
         walk.fail(f"the journey declares what it never used: {', '.join(sorted(declared - walk.used))}")
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 COMMAND = Path(sys.executable).parent / "safety-eval"
 COLUMNS = 80
+_NOBODY = "http://127.0.0.1:9"
+"""A proxy that nobody is: whatever a command wants from the network fails, on every machine."""
 _PATIENCE_SECONDS = 300
 """Only so that a command that hangs ends the test; no claim about speed."""
 
@@ -97,10 +99,8 @@ class Walk:
     def killed(self, *words: str | Path, when: Callable[[], bool]) -> None:
         """Start `safety-eval WORDS` and SIGKILL it as soon as `when` is true; fails if it ends before."""
         argv = [COMMAND, *map(str, words)]
-        quiet = subprocess.DEVNULL
-        process = subprocess.Popen(
-            argv, cwd=self.home, env=self._environment({}), stdout=quiet, stderr=quiet
-        )
+        environment, quiet = self._environment({}), subprocess.DEVNULL
+        process = subprocess.Popen(argv, cwd=self.home, env=environment, stdout=quiet, stderr=quiet)
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while process.poll() is None and not when() and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -129,11 +129,13 @@ class Walk:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("SAFETY_EVAL_") and k != "FORCE_COLOR"}
+        ours = {name for name in os.environ if name.startswith("SAFETY_EVAL_")} | {"FORCE_COLOR"}
+        kept = {name: value for name, value in os.environ.items() if name not in ours}
         told = {"COLUMNS": str(COLUMNS), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "MPLBACKEND": "Agg"}
         threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        nowhere = {"https_proxy": _NOBODY, "http_proxy": _NOBODY, "no_proxy": "127.0.0.1"}
         cards = {"SAFETY_EVAL_CARDS": str(self.home / "cards")}
-        return {**kept, **told, **threads, **cards, **self.environment, **more}
+        return {**kept, **told, **threads, **nowhere, **cards, **self.environment, **more}
 
     def _remember(self, heard: Heard) -> None:
         said = heard.text if len(heard.text) < 6000 else f"{heard.text[:2500]}\n...\n{heard.text[-3000:]}"
@@ -142,7 +144,7 @@ class Walk:
 
 def _used(home: Path, argv: Sequence[str]) -> set[str]:
     """What a command that ended well has used: its name, and what the run folder that it wrote says."""
-    if not argv or argv[0].startswith("-"):
+    if not argv or argv[0].startswith("-") or "--help" in argv:
         return set()
     found = {f"command {argv[0]}"}
     if argv[0] == "ls":
