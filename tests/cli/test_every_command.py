@@ -54,7 +54,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     for name in ("ann", "bob"):
         (folder / f"{name}.pem").write_bytes(subprocess.check_output([sys.executable, "-c", make]))
-        subprocess.run([sys.executable, "-c", make], capture_output=True, check=True).stdout
     for name in ("run", "baseline"):
         assert main([*map(str, asked(folder)), "--output-path", str(folder / name)]) == 0
     return folder
