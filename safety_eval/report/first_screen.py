@@ -212,14 +212,14 @@ def _instruments(
 ) -> str:
     """What the marks mean: how often a weak instrument misses, and that '?' was never audited."""
     weak = {}
-    for name, found in trust.items():
+    for name, known in trust.items():
         e = headline(estimates, name)
-        if e is not None and found.trust is Trust.WEAK:
-            misses = "unaudited" if found.miss_rate is None else f"misses {found.miss_rate:.0%}"
+        if e is not None and known.trust is Trust.WEAK:
+            misses = "unaudited" if known.miss_rate is None else f"misses {known.miss_rate:.0%}"
             weak[_instrument_name(config, e)] = misses
     named = ", ".join(f"{name} {misses}" for name, misses in weak.items())
     notes = [f"WEAK: {named}"] if weak else []
-    if any(found.trust is Trust.UNAUDITED for found in trust.values()):
+    if any(known.trust is Trust.UNAUDITED for known in trust.values()):
         notes.append("(?) unaudited")
     return f"trust      {'; '.join(notes)}" if notes else ""
 
