@@ -177,7 +177,7 @@ def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:
 def _cards(metrics: Sequence[Sequence[Estimate]], facts: wording.Facts) -> tuple[Card, ...]:
     """The headline of a task's first metrics; what is of answered prompts only stands in the tables."""
     cards = []
-    for estimates in [m for m in metrics if not m[0].metric.endswith(".answered")][:4]:
+    for estimates in [m for m in metrics if not m[0].answered_only][:4]:
         e = tables.headline(estimates, estimates[0].task)
         if e is not None:
             cards.append(report_parts.card(e, facts))
