@@ -135,8 +135,8 @@ def test_shards_of_another_run_are_not_merged(tmp_path: Path) -> None:
 
 SLOW = """
 import sys, time
-from safety_eval import pipeline
-from safety_eval.config import run_config
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
 from safety_eval.engines import echo
 real = echo.Echo.generate
 def slow(self, prompts, settings):
