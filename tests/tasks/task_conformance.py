@@ -15,7 +15,7 @@ from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Output, Prompt, canonical, digest, from_plain, key
 from safety_eval.core.task import Metric, PromptSet, Task, TaskOptions
 
-VALUES = (-1.0, -0.5, 0.0, 0.49, 0.5, 1.0, "comply", "partial", "refuse", "off_topic", "male", "female", "x")
+VALUES = (-1.0, -0.5, 0.0, 0.49, 0.5, 1.0, 2.0, "comply", "partial", "refuse", "off_topic", "male", "female", "x")
 """What a scorer may give; a measure answers each with a number within its bounds, or with None."""
 
 
@@ -66,6 +66,8 @@ def check_prompts(task: Task, found: PromptSet) -> None:
         again = from_plain(Prompt, json.loads(canonical(prompt)))
         assert key(again) == key(prompt) and again.target == json.loads(canonical(prompt.target))
     assert not task.limit_axis or task.limit_axis in axes
+    spread = {task.limit_parent, *task.limit_strata} - {""}
+    assert spread <= {*axes, *(factor for prompt in found.prompts for factor in prompt.factors)}
 
 
 def check_metric(metric: Metric, prompts: PromptSet | object) -> None:
