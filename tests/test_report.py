@@ -22,6 +22,7 @@ from safety_eval.measure.beside import Beside
 from safety_eval.report import answers
 from safety_eval.report import cards as report_cards
 from safety_eval.report import page as report
+from safety_eval.report import parts as report_parts
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
 from safety_eval.runs.opened import Run, open_run

@@ -13,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from safety_eval.cli import main
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.report.first_screen import LINES, WIDTH, cut, cut_middle, first_screen, not_measured
 from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.suites import SUITES
@@ -104,9 +104,9 @@ def test_what_no_instrument_measured_is_said(demo: Run) -> None:
 def test_the_worst_judgeable_group_is_named_and_a_descriptive_one_never(demo: Run, tmp_path: Path) -> None:
     def judge(e: dict[str, Any]) -> None:
         if e["task"] == "toxigen" and e["axis"] == "target":
-            e["value"], e["gateable"] = (0.9, False) if e["group"] == "asian" else (0.2, False)
+            e["value"], e["standing"] = (0.9 if e["group"] == "asian" else 0.2), Standing.FEW_CLUSTERS
             if e["group"] == "women":
-                e["value"], e["gateable"] = 0.31, True
+                e["value"], e["standing"] = 0.31, Standing.JUDGED
 
     [line] = [text for text in lines(changed(demo, tmp_path, judge)) if text.startswith("ToxiGen")]
     assert line.endswith("women 31.0%")
@@ -123,7 +123,8 @@ def test_a_rate_that_is_not_zero_is_never_written_as_zero(demo: Run, tmp_path: P
 
 def test_odd_and_long_names_neither_widen_nor_bend_it(demo: Run, tmp_path: Path) -> None:
     def rename(e: dict[str, Any]) -> None:
-        e["group"], e["gateable"] = f"{e['group']}{ODD}", e["value"] is not None
+        e["group"] = f"{e['group']}{ODD}"
+        e["standing"] = Standing.UNMEASURED if e["value"] is None else Standing.JUDGED
         e["count"], e["expected"] = 12_345_678, 22_345_678
         if e["kind"] == "mean":
             e["value"], e["low"], e["high"] = -0.12345, -10.5, -0.001
