@@ -25,7 +25,7 @@ class Suite:
 
 
 _PAPERS = ("truthfulqa_generation", "toxigen", "bold")
-_BIAS = ("bbq", "bold")
+_BIAS = ("bbq", "bold", "coreference")
 _REFUSALS = ("xstest", "false_refusals", "cyber_frr")
 _QUICKSTART = (
     "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "false_refusals", "red_team",
@@ -51,7 +51,7 @@ SUITES: Mapping[str, Suite] = {
         "Dual-intent prompts for coding assistants, scored by a guard model.",
         ("red_team",),
     ),
-    "bias": Suite("Stereotypes, and tone about people: BBQ and BOLD.", _BIAS),
+    "bias": Suite("Stereotypes in answers and in whom a pronoun means, and tone about people.", _BIAS),
     "release": Suite(
         "What a release decision rests on: the papers' table, multiple choice, refusals, red team.",
         (*_PAPERS, "truthfulqa_choice", *_REFUSALS, "red_team"),
