@@ -153,8 +153,8 @@ def page(runs: int) -> str:
     ratios = sorted(ratio_rows(runs), key=lambda row: min(float(str(row[i])) for i in (4, 6, 7)))
     gaps = gap_rows(runs)
     return (
-        "# How often the limits of derived scores hold\n\nWritten by `python benchmarks/fidelity/ratio_coverage.py`; do "
-        f"not edit. {runs} simulated runs a row (one standard error is {100 * (0.95 * 0.05 / runs) ** 0.5:.1f} points); "
+        "# How often the limits of derived scores hold\n\nWritten by `python benchmarks/fidelity/ratio_coverage.py`; "
+        f"do not edit. {runs} simulated runs a row (standard error {100 * (0.95 * 0.05 / runs) ** 0.5:.1f} points); "
         "rows with the lowest coverage come first. `lm-eval` prints BBQ's bias scores without any interval.\n\n"
         "## Ratio of two means: BBQ's score in clear contexts\n\nThe displayed interval is two-sided 95%, the gate's "
         "limits are one-sided 95%. The plain jackknife stands beside ours because it is what a first try gives: it "
