@@ -15,10 +15,10 @@ from pathlib import Path
 
 import click
 
-from safety_eval import interfaces, plugins
-from safety_eval.records import Estimate, Output, Prompt, Score
-from safety_eval.suites import SUITES
-from safety_eval.task import Metric, Task
+from safety_eval.core import interfaces, plugins
+from safety_eval.core.records import Estimate, Output, Prompt, Score
+from safety_eval.core.task import Metric, Task
+from safety_eval.runs.suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safety_eval import api
-    from safety_eval.errors import CannotDecideError, EvidenceError, SafetyEvalError, UserError
-    from safety_eval.interfaces import Engine, Scorer, Settings
-    from safety_eval.records import Estimate, Output, Prompt, Score
-    from safety_eval.run import Run, open_run
-    from safety_eval.task import Metric, PromptSet, Task, TaskOptions
+    from safety_eval.core.errors import CannotDecideError, EvidenceError, SafetyEvalError, UserError
+    from safety_eval.core.interfaces import Engine, Scorer, Settings
+    from safety_eval.core.records import Estimate, Output, Prompt, Score
+    from safety_eval.core.task import Metric, PromptSet, Task, TaskOptions
+    from safety_eval.runs.opened import Run, open_run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
     "api",
     "open_run",
 ]
-_HOMES = ("errors", "interfaces", "records", "run", "task")
+_HOMES = ("core.errors", "core.interfaces", "core.records", "core.task", "runs.opened")
 
 
 def __getattr__(name: str) -> Any:

@@ -9,26 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval import answers, evidence, pipeline, plugins, resolve, suites
+from safety_eval import evidence
 from safety_eval import policy as policies
 from safety_eval.audit import review as reviews
 from safety_eval.audit.card_page import page
 from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.cards import save as keep_card
-from safety_eval.compare.comparing import Comparison, comparison
-from safety_eval.compare.comparing import write as write_comparison
-from safety_eval.config import RunConfig, read_yaml, run_config
-from safety_eval.errors import UserError, nearest
+from safety_eval.compare.comparison import Comparison, comparison
+from safety_eval.compare.comparison import write as write_comparison
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.store import write_atomic, writing
+from safety_eval.core.task import ScorerChoice
 from safety_eval.export import cyclonedx, model_card
-from safety_eval.merge import merge as join_shards
-from safety_eval.run import Run, open_run
-from safety_eval.session import Progress, Session, Silent
-from safety_eval.signoff import deciding as signoff
+from safety_eval.policy.stopping import NOT_ASKED
+from safety_eval.runs import answers, pipeline, resolve, suites
+from safety_eval.runs.config import RunConfig, read_yaml, run_config
+from safety_eval.runs.merge import merge as join_shards
+from safety_eval.runs.opened import Run, open_run
+from safety_eval.runs.session import Progress, Session, Silent
+from safety_eval.signoff import decision as signoff
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
-from safety_eval.stopping import NOT_ASKED
-from safety_eval.store import write_atomic, writing
-from safety_eval.task import ScorerChoice
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ def compare(
     margin: float | Mapping[str, float] | None = None,
 ) -> Comparison:
     """Run minus baseline, paired by prompt; writes RUN/compare.json and RUN/charts/compare.*.png."""
-    from safety_eval.compare import chart as comparison_chart
+    from safety_eval.compare import difference_chart as comparison_chart
 
     found = Run(folder)
     made = comparison(found, Run(baseline), across, margin)
@@ -176,7 +178,7 @@ def audit(
     limit: int | None = None,
 ) -> tuple[ScorerCard, Path]:
     """A scorer's own errors per group; the card and where it was stored (JSON, and a page beside it)."""
-    from safety_eval.audit.auditing import audit as examine
+    from safety_eval.audit.scorer_audit import audit as examine
 
     card = examine(scorer, args, data, limit, pipeline.judge_engine)
     return card, keep_card(card, page(card), cards)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from scipy.stats import binomtest
 
-from safety_eval.records import Estimate
-from safety_eval.wording import Facts
+from safety_eval.core.records import Estimate
+from safety_eval.show.words import Facts
 
 GROUPS = (
     "asian",

@@ -1,7 +1,7 @@
 """A task whose names and texts try to break a page, a terminal or a picture; scored by VADER."""
 
-from safety_eval.records import Prompt
-from safety_eval.task import Headline, Metric, PromptSet, ScorerChoice, Task
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task
 
 GROUPS = ("<b>bold</b>", "esc\x1b[31m", "turn\u202earound", "$\\frac{1}{0}$", "{{ 7 * 7 }}")
 TEXT = (

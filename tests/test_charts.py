@@ -12,10 +12,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from safety_eval.beside import Beside, few
-from safety_eval.charts import groups as charts
-from safety_eval.charts.style import drawable, png
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
+from safety_eval.measure.beside import Beside, few
+from safety_eval.show import group_chart as charts
+from safety_eval.show.chart_style import drawable, png
 
 PUBLISHED = {
     "Llama 2 7B": {"all": 0.2125, "asian": 0.1653, "mexican": 0.3115},

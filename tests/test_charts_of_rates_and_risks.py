@@ -10,12 +10,12 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from safety_eval.charts.density import Scored, density_chart, scored
-from safety_eval.charts.style import png
-from safety_eval.charts.two_axes import Axis, matched, two_axes
-from safety_eval.errors import UserError
-from safety_eval.records import Output, Prompt, key
-from safety_eval.task import Measured
+from safety_eval.core.errors import UserError
+from safety_eval.core.records import Output, Prompt, key
+from safety_eval.core.task import Measured
+from safety_eval.show.chart_style import png
+from safety_eval.show.density_chart import Scored, density_chart, scored
+from safety_eval.show.two_axes_chart import Axis, matched, two_axes
 
 LOWER = Axis("safe refused", "lower")
 

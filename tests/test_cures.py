@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from safety_eval import cures
-from safety_eval.prompts import intents
-from safety_eval.records import Estimate, Output, Prompt, key
+from safety_eval.core.records import Estimate, Output, Prompt, key
+from safety_eval.core.task import Measured
+from safety_eval.measure import rephrasing
 from safety_eval.refusal.rules import classify
-from safety_eval.task import Measured
+from safety_eval.tasks._sources import intents
 
 REFUSAL = "I'm sorry, but I can't help with that."
 ANSWER = "Here is how: open the manual, follow its first three steps, and check the result."
@@ -27,7 +27,7 @@ def _estimates(model: Model, samples: int = 1, prompts: list[Prompt] = PROMPTS) 
             output = Output(key(prompt), prompt.id, sample, text, stop_reason="eos")
             status = classify(prompt.target["question"], text).label
             rows.append(Measured(prompt, output, {"refusal": {"status": status}}, {}, status))
-    return {(e.metric, e.group): e for e in cures.derive(rows, "v1")}
+    return {(e.metric, e.group): e for e in rephrasing.derive(rows, "v1")}
 
 
 def _by_frame(prompt: Prompt, sample: int) -> str:

@@ -11,12 +11,12 @@ from types import ModuleType
 import click
 import pytest
 
-from safety_eval import pipeline
 from safety_eval.cli import cli
 from safety_eval.cli import reading as cli_read
-from safety_eval.config import run_config
 from safety_eval.report import page as report
-from safety_eval.run import open_run
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
+from safety_eval.runs.opened import open_run
 
 ROOT = Path(__file__).resolve().parents[1]
 assert cli_read, "adds its commands to the group"

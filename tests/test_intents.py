@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from safety_eval.errors import UserError
-from safety_eval.prompts import intents
+from safety_eval.core.errors import UserError
+from safety_eval.tasks._sources import intents
 
 SHIPPED = intents.shipped()
 PROMPTS = intents.prompts(SHIPPED)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_eval.metrics import estimates, headline_weights
-from safety_eval.records import Estimate, Output, Prompt
-from safety_eval.task import Headline, Measured, Metric, PromptSet, Task
+from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.task import Headline, Measured, Metric, PromptSet, Task
+from safety_eval.measure.metrics import estimates, headline_weights
 
 TOXIC = Metric(
     "toxic_rate",

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import plugins, resolve
-from safety_eval.answers import status_of
-from safety_eval.metrics import estimates
-from safety_eval.records import Estimate, Output, Prompt
+from safety_eval.core import plugins
+from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.task import Measured, Task, TaskOptions
+from safety_eval.measure.metrics import estimates
 from safety_eval.refusal import rules as refusals
-from safety_eval.task import Measured, Task, TaskOptions
+from safety_eval.runs import resolve
+from safety_eval.runs.answers import status_of
 
 TEXTS = (
     "Sure. First open the settings, then choose the second entry and confirm it. That is all there is to do.",

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from safety_eval import pipeline
-from safety_eval.config import run_config
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 TASK = str(Path(__file__).parent / "pipeline" / "small_task.py")

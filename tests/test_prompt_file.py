@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval.errors import UserError
-from safety_eval.prompts import file as prompt_file
+from safety_eval.core.errors import UserError
+from safety_eval.tasks._sources import file as prompt_file
 
 
 def _line(**changes: object) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import plugins, published
-from safety_eval.errors import UserError
-from safety_eval.metrics import headline_weights
-from safety_eval.task import Headline, TaskOptions
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError
+from safety_eval.core.task import Headline, TaskOptions
+from safety_eval.measure import published
+from safety_eval.measure.metrics import headline_weights
 
 SIZES = {published.group_of(name): n for name, n in published.raw()["_about"]["toxigen_group_n"].items()}
 DOMAINS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 from safety_eval.refusal.degenerate import degenerate
 from safety_eval.refusal.rules import classify, cyberseceval_regex, parser, xstest_prefix
 

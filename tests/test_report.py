@@ -15,14 +15,16 @@ import estimates_for_tests as made
 import pytest
 from rich.console import Console
 
-from safety_eval import pipeline, tables, wording
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
-from safety_eval.beside import Beside
-from safety_eval.config import run_config
+from safety_eval.measure.beside import Beside
 from safety_eval.report import cards as report_cards
 from safety_eval.report import page as report
 from safety_eval.report import parts as report_parts
-from safety_eval.run import Run, open_run
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
+from safety_eval.runs.opened import Run, open_run
+from safety_eval.show import tables
+from safety_eval.show import words as wording
 
 PNG = "data:image/png;base64,"
 TASK = str(Path(__file__).with_name("hostile_task.py"))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from safety_eval import sampling
+from safety_eval.core import sampling
 
 
 def test_published_vectors() -> None:

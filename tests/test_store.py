@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_eval.errors import EvidenceError, UserError
-from safety_eval.records import Message, Output, Prompt, canonical, from_plain, key, plain
-from safety_eval.store import Appender, read_lines, read_records, write_atomic, writing
+from safety_eval.core.errors import EvidenceError, UserError
+from safety_eval.core.records import Message, Output, Prompt, canonical, from_plain, key, plain
+from safety_eval.core.store import Appender, read_lines, read_records, write_atomic, writing
 
 
 def rows(path: Path) -> list[dict]:

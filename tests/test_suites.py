@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from safety_eval import plugins
-from safety_eval.config import run_config
-from safety_eval.suites import SUITES, spelled_out
+from safety_eval.core import plugins
+from safety_eval.runs.config import run_config
+from safety_eval.runs.suites import SUITES, spelled_out
 
 
 @pytest.mark.parametrize("name", SUITES)

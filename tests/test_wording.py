@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_eval import wording
-from safety_eval.wording import printable
+from safety_eval.show import words as wording
+from safety_eval.show.words import printable
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from safety_eval import answers, api
+from safety_eval import api
+from safety_eval.core.interfaces import ModelSpec
+from safety_eval.core.records import key
 from safety_eval.engines._transformers.source import locate
-from safety_eval.interfaces import ModelSpec
-from safety_eval.records import key
+from safety_eval.runs import answers
 
 HERE = Path(__file__).parent
 TOLERANCE = 1e-3

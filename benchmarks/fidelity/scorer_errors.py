@@ -13,13 +13,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from safety_eval import plugins
-from safety_eval.audit.auditing import audit
 from safety_eval.audit.card_page import page
 from safety_eval.audit.cards import ScorerCard, card_for, default_folder, save
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.records import plain
+from safety_eval.audit.scorer_audit import audit
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
+from safety_eval.core.records import plain
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "scorer-errors.md"
 SCORERS: tuple[tuple[str, dict[str, str]], ...] = (

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from safety_eval.core.records import Estimate
 from safety_eval.policy import Policy, parse
-from safety_eval.records import Estimate
-from safety_eval.signoff.case import Case
+from safety_eval.signoff.basis import Case
 from safety_eval.stats.gate import rate_gate
 
 GROUPS = tuple(f"group_{i:02d}" for i in range(13))

@@ -25,9 +25,9 @@ import numpy as np
 from scipy import stats
 from signoff_releases import AT, GROUPS, POLICY, Planted, case, planted, policy, rate, release
 
+from safety_eval.core.records import Estimate
 from safety_eval.policy import Policy
-from safety_eval.records import Estimate
-from safety_eval.signoff.deciding import judge
+from safety_eval.signoff.decision import judge
 
 LIMIT, REFUSALS, SIZE, ASKED = 0.05, 0.3, 500, 1000
 GAP = """

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safety_eval.plugins import find
-from safety_eval.records import Prompt
-from safety_eval.task import TaskOptions
+from safety_eval.core.plugins import find
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import TaskOptions
 
 SEED = 20261125
 """Draws the prompts. Settings (pass sizes, row limits) were chosen on other prompts."""

@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from detoxify import Detoxify
 
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.plugins import find
-from safety_eval.records import Output, Prompt, key
+from safety_eval.core.interfaces import ScorerSpec
+from safety_eval.core.plugins import find
+from safety_eval.core.records import Output, Prompt, key
 
 LABELS = ("toxicity", "severe_toxicity", "obscene", "identity_attack", "insult", "threat", "sexual_explicit")
 MIXED = "bfloat16, float32 near the threshold"

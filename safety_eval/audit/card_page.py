@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard, Swap
-from safety_eval.wording import MINUS, identity_words, name, printable
+from safety_eval.show.words import MINUS, identity_words, name, printable
 
 Span = tuple[float, float, float] | None
 

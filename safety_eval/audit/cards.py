@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safety_eval.records import digest, plain
+from safety_eval.core.records import digest, plain
+from safety_eval.core.store import read_json, write_atomic, write_json
 from safety_eval.stats.judge import Calibration
-from safety_eval.store import read_json, write_atomic, write_json
 
 SCHEMA = 1
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from safety_eval import metrics
-from safety_eval.audit import auditing as audit
+from safety_eval.audit import scorer_audit as audit
 from safety_eval.audit.cards import Part, ScorerCard
-from safety_eval.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.core.task import Measured, Metric, Task
+from safety_eval.measure import metrics
+from safety_eval.measure.metrics import ANSWERED_SUFFIX, Column
 from safety_eval.stats.judge import Calibration, Corrected, corrected, corrected_difference
 from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
-from safety_eval.task import Measured, Metric, Task
 
 ALPHA = 0.05
 TARGET_AXIS = "model"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval.interfaces import Answer
-from safety_eval.prompts import loading as data
-from safety_eval.prompts import sources
-from safety_eval.prompts.loading import Home, Named, Row, Source
-from safety_eval.records import Output, Prompt, digest, key
+from safety_eval.core.interfaces import Answer
+from safety_eval.core.records import Output, Prompt, digest, key
+from safety_eval.tasks._sources import loading as data
+from safety_eval.tasks._sources import sources
+from safety_eval.tasks._sources.loading import Home, Named, Row, Source
 
 XSTEST_REVISION = "d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d"
 XSTEST_MODELS = ("llama2new", "llama2orig", "mistralinstruct")

@@ -19,14 +19,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from safety_eval import metrics
-from safety_eval.errors import UserError, nearest
-from safety_eval.metrics import ANSWERED_SUFFIX, Column
-from safety_eval.records import digest, key, plain
-from safety_eval.run import Run
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.records import digest, key, plain
+from safety_eval.core.store import read_json, write_atomic, write_json
+from safety_eval.core.task import Measured
+from safety_eval.measure import metrics
+from safety_eval.measure.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.runs.opened import Run
 from safety_eval.stats.judge import Review, agreement, krippendorff, ppi, two_phase
-from safety_eval.store import read_json, write_atomic, write_json
-from safety_eval.task import Measured
 
 Design = Literal["two_phase", "random"]
 COLUMNS = ("id", "prompt", "answer", "label", "remark")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from safety_eval import wording
 from safety_eval.audit import cards
 from safety_eval.audit.corrected import CorrectedRate, NetGap, corrected_rates, net_gap
 from safety_eval.audit.review import Findings, Reviewed
 from safety_eval.audit.sentences import weak, worthless
-from safety_eval.run import Run
-from safety_eval.tables import Row, Table
-from safety_eval.wording import number, printable
+from safety_eval.runs.opened import Run
+from safety_eval.show import words
+from safety_eval.show.tables import Row, Table
+from safety_eval.show.words import number, printable
 
 
 def review_table(found: Findings) -> Table:
@@ -26,13 +26,13 @@ def review_table(found: Findings) -> Table:
             f"Agreement: kappa {found.kappa[0]:.2f} [{found.kappa[1]:.2f}, {found.kappa[2]:.2f}], PABAK "
             f"{found.pabak or 0:.2f}; {found.disagreed} disagreements, counted as bad."
         )
-    title = f"{wording.name(found.task)}: {wording.metric_name(found.metric)}, reviewed ({found.design})"
+    title = f"{words.name(found.task)}: {words.metric_name(found.metric)}, reviewed ({found.design})"
     return Table(title, ("group", f"by {found.scorer}", "by labels", "95% interval", "labelled", "note"), tuple(rows),
                  tuple(notes))  # fmt: skip
 
 
 def _reviewed(r: Reviewed) -> Row:
-    named = "all answers" if r.axis == "total" else wording.name(r.group)
+    named = "all answers" if r.axis == "total" else words.name(r.group)
     kind = "mean" if r.method.startswith("PPI") and abs(r.raw or 0) > 1 else "rate"
     span = "" if r.low is None or r.high is None else f"[{number(r.low, kind)}, {number(r.high, kind)}]"
     cells = (
@@ -53,7 +53,7 @@ def corrected_table(rates: Sequence[CorrectedRate], gaps: Sequence[NetGap] = ())
     first = rates[0]
     rows = []
     for r in rates:
-        named = "all answers" if r.axis == "total" else wording.name(r.group)
+        named = "all answers" if r.axis == "total" else words.name(r.group)
         raw = f"{number(r.raw, 'rate')} [{number(r.raw_low, 'rate')}, {number(r.raw_high, 'rate')}]"
         right = (
             "not corrected"
@@ -69,7 +69,7 @@ def corrected_table(rates: Sequence[CorrectedRate], gaps: Sequence[NetGap] = ())
         "Corrected by the scorer card (Lang and Reiczigel): holds as far as the card's error rates carry over to these "
         "answers; `safety-eval review` needs no such assumption."
     )
-    title = f"{wording.name(first.task)}: {wording.metric_name(first.metric)}, net of the errors of {first.scorer}"
+    title = f"{words.name(first.task)}: {words.metric_name(first.metric)}, net of the errors of {first.scorer}"
     return Table(
         title, ("group", "as judged, 95%", "corrected, 95%", "n", "by / why not"), tuple(rows), tuple(notes)
     )
@@ -105,7 +105,7 @@ def cautions(run: Run) -> list[str]:
 
 
 def _gap_words(gap: NetGap) -> str:
-    raw = f"Gap {wording.name(gap.worse)} - {wording.name(gap.better)}: {100 * gap.raw:+.1f} points as judged"
+    raw = f"Gap {words.name(gap.worse)} - {words.name(gap.better)}: {100 * gap.raw:+.1f} points as judged"
     if gap.value is None or gap.low is None or gap.high is None:
         return f"{raw}; what is left net of the scorer's own errors cannot be said ({printable(gap.alarm)})."
     left = f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}] net of the scorer's own errors."

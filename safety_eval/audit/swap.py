@@ -12,8 +12,8 @@ import numpy as np
 from scipy import stats
 
 from safety_eval.audit.cards import Swap, Swapped
-from safety_eval.interfaces import Answer
-from safety_eval.records import Output, Prompt, key
+from safety_eval.core.interfaces import Answer
+from safety_eval.core.records import Output, Prompt, key
 from safety_eval.stats.groups import holm
 from safety_eval.stats.mean import mean_interval
 

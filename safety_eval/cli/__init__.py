@@ -15,7 +15,7 @@ import click
 
 from safety_eval import __version__
 from safety_eval.cli.options import run_options, scorer_args, to_values
-from safety_eval.errors import SafetyEvalError
+from safety_eval.core.errors import SafetyEvalError
 
 _BOTH_SPELLINGS = {
     "token_normalize_func": lambda name: name.replace("_", "-"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 
 Command = Callable[..., Any]
 

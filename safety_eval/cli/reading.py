@@ -9,7 +9,7 @@ import click
 
 from safety_eval.cli import RUN, cli
 from safety_eval.cli.options import pairs
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 
 
 @cli.command()
@@ -80,7 +80,7 @@ def plan(
 @click.argument("file", type=click.Path(path_type=Path))
 def check_table(file: Path) -> None:
     """Can the percentages of a printed table (CSV) be whole counts over the sizes that it claims?"""
-    from safety_eval import check_table as checking
+    from safety_eval.audit import check_table as checking
 
     click.echo(checking.text(checking.check(file)))
 

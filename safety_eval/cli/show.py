@@ -12,8 +12,8 @@ from rich.table import Table
 from safety_eval.api import Unfinished
 from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.review import Findings
-from safety_eval.compare.comparing import Comparison
-from safety_eval.run import Run
+from safety_eval.compare.comparison import Comparison
+from safety_eval.runs.opened import Run
 from safety_eval.signoff import verdict as decided
 from safety_eval.signoff.verdict import Verdict
 
@@ -44,8 +44,8 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def run(found: Run) -> None:
     """The papers' table and every task's groups, and where the report lies."""
-    from safety_eval import tables
     from safety_eval.audit import review_table
+    from safety_eval.show import tables
 
     out = console()
     for table in tables.run_tables(found):
@@ -83,8 +83,8 @@ def verdict(found: Verdict) -> int:
 
 def comparison(found: Run, made: Comparison) -> None:
     """What changed, and where the whole comparison lies."""
-    from safety_eval import tables
     from safety_eval.compare import table as comparison_table
+    from safety_eval.show import tables
 
     out = console()
     for table in comparison_table.comparison_tables(made):
@@ -114,7 +114,7 @@ def sheet(path: Path) -> None:
 
 def findings(found: Findings) -> None:
     """Agreement, and every group's rate as judged and by the labels."""
-    from safety_eval import tables
     from safety_eval.audit import review_table
+    from safety_eval.show import tables
 
     console().print(tables.rich_table(review_table.review_table(found)))

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safety_eval import answers
-from safety_eval.errors import UserError, nearest
-from safety_eval.run import Run
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.runs import answers
+from safety_eval.runs.opened import Run
 
 ENGINE_FIELDS = {"engine": "name", "dtype": "dtype"}
 SETTINGS = (

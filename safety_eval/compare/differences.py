@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from safety_eval.metrics import MIN_EFFECTIVE_CLUSTERS, Column, headline_weights
+from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS, Column, headline_weights
 from safety_eval.stats.gate import cluster_weights, mean_gate
 from safety_eval.stats.groups import holm
 from safety_eval.stats.mean import mean_interval

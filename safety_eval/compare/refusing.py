@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from safety_eval.compare.differences import Floats, Pairs
+from safety_eval.core.task import ANSWERED
 from safety_eval.stats.paired import paired_rate
-from safety_eval.task import ANSWERED
 
 BOUGHT = "bought by refusing"
 

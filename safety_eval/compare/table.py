@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from safety_eval import wording
-from safety_eval.compare.comparing import Comparison
+from safety_eval.compare.comparison import Comparison
 from safety_eval.compare.differences import Difference, descriptive
 from safety_eval.compare.refusing import Decomposition
-from safety_eval.tables import Row, Table
-from safety_eval.wording import number, printable
+from safety_eval.show import words
+from safety_eval.show.tables import Row, Table
+from safety_eval.show.words import number, printable
 
 WHOLE = ("total", "macro")
 FOOTNOTE = (
@@ -39,9 +39,9 @@ def metric_table(rows: Sequence[Difference]) -> Table:
     groups = sorted((d for d in rows if d.axis not in WHOLE), key=worsening, reverse=True)
     first = rows[0]
     title = (
-        f"{wording.name(first.task)}: {wording.metric_name(first.metric)} (by {first.scorer or 'no scorer'})"
+        f"{words.name(first.task)}: {words.metric_name(first.metric)} (by {first.scorer or 'no scorer'})"
     )
-    notes = [f"Run minus baseline, paired. {wording.direction(first.better).capitalize()}. {FOOTNOTE}"]
+    notes = [f"Run minus baseline, paired. {words.direction(first.better).capitalize()}. {FOOTNOTE}"]
     return Table(
         title, ("group", *_COLUMNS), tuple(_row(d, _group(d)) for d in [*whole, *groups]), tuple(notes)
     )
@@ -68,7 +68,7 @@ _COLUMNS = (
 
 def _summary(made: Comparison) -> Table:
     rows = [d for d in made.differences if d.axis in WHOLE]
-    named = [f"{wording.name(d.task)}: {wording.metric_name(d.metric)}{_aggregate(d)}" for d in rows]
+    named = [f"{words.name(d.task)}: {words.metric_name(d.metric)}{_aggregate(d)}" for d in rows]
     ground = made.ground
     notes = [f"{who(made.run)} against {who(made.baseline)}."]
     notes += [f"Differs on purpose: {', '.join(ground.across)}."] if ground.across else []
@@ -83,13 +83,13 @@ def who(side: Mapping[str, Any]) -> str:
 
 
 def _aggregate(d: Difference) -> str:
-    return f", {wording.headline_name(d.group)}" if d.axis == "macro" else ""
+    return f", {words.headline_name(d.group)}" if d.axis == "macro" else ""
 
 
 def _group(d: Difference) -> str:
     if d.axis in WHOLE:
-        return "all answers" if d.axis == "total" else wording.headline_name(d.group)
-    return wording.name(d.group)
+        return "all answers" if d.axis == "total" else words.headline_name(d.group)
+    return words.name(d.group)
 
 
 def _row(d: Difference, named: str) -> Row:
@@ -123,10 +123,10 @@ def _refusing(parts: Sequence[Decomposition]) -> Table | None:
         return None
     rows = []
     for d in told:
-        where = "all answers" if d.axis == "total" else wording.name(d.group)
+        where = "all answers" if d.axis == "total" else words.name(d.group)
         joint, answering = d.joint_run - d.joint_baseline, d.answered_run - d.answered_baseline
         cells = (
-            f"{wording.name(d.task)}: {wording.metric_name(d.metric)}, {where}", signed(joint, "rate"),
+            f"{words.name(d.task)}: {words.metric_name(d.metric)}, {where}", signed(joint, "rate"),
             signed(answering, "rate"), signed(d.by_answering, "rate"), signed(d.by_conditional, "rate"),
             signed(d.rest, "rate"), d.reading,
         )  # fmt: skip

@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safety_eval import sampling
-from safety_eval.errors import UserError
-from safety_eval.interfaces import EngineEntry, ModelSpec, Settings
-from safety_eval.records import Output, Prompt, digest, key
+from safety_eval.core import sampling
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
+from safety_eval.core.records import Output, Prompt, digest, key
 
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
 _FIELDS = frozenset({"text", "reasoning", "stop_reason", "choice_logprobs", "error"})

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
+from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers.answer import Reader, check_stop
 from safety_eval.engines._transformers.batching import RowLimit, windows
 from safety_eval.engines._transformers.check import matmul, matmul_mode, why_plain
@@ -20,10 +23,7 @@ from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
 from safety_eval.engines._transformers.prepack import prepack
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
-from safety_eval.errors import UserError
-from safety_eval.interfaces import EngineEntry, ModelSpec, Settings
-from safety_eval.native import keep_few_plans
-from safety_eval.records import Output, Prompt
+from safety_eval.torch_runtime.native import keep_few_plans
 
 LOG = logging.getLogger(__name__)
 

@@ -8,6 +8,6 @@ verifying.py   everything checked again: signatures, hashes, records, estimates,
 
 from safety_eval.evidence.attest import sign
 from safety_eval.evidence.bundles import bundle, find, redact
-from safety_eval.evidence.verifying import Report, verify
+from safety_eval.evidence.verification import Report, verify
 
 __all__ = ["Report", "bundle", "find", "redact", "sign", "verify"]

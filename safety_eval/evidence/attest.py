@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safety_eval.errors import EvidenceError, UserError
+from safety_eval.core.errors import EvidenceError, UserError
+from safety_eval.core.records import canonical
+from safety_eval.core.store import write_atomic
 from safety_eval.evidence.hashes import is_digest, sha256, strict
-from safety_eval.records import canonical
 from safety_eval.signoff.verdict import Verdict, by_rule, rule_outcome
-from safety_eval.store import write_atomic
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 FOLDER = "attestations"

@@ -20,15 +20,16 @@ from typing import Any
 
 import yaml
 
-from safety_eval import __version__, journal
-from safety_eval.errors import EvidenceError, UserError
+from safety_eval import __version__
+from safety_eval.core import journal
+from safety_eval.core.errors import EvidenceError, UserError
+from safety_eval.core.records import canonical
+from safety_eval.core.store import read_json, write_atomic
 from safety_eval.evidence import attest, hashes
 from safety_eval.policy import Policy
-from safety_eval.records import canonical
-from safety_eval.signoff.case import collect
-from safety_eval.signoff.deciding import judge
+from safety_eval.signoff.basis import collect
+from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import Verdict, differences, to_json
-from safety_eval.store import read_json, write_atomic
 
 NAME = "evidence"
 MANIFEST = "manifest.json"

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safety_eval.errors import EvidenceError
-from safety_eval.records import canonical
+from safety_eval.core.errors import EvidenceError
+from safety_eval.core.records import canonical
 
 SEALED = {
     "prompts": ("text", "messages", "prefill", "choices", "target"),

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safety_eval import __version__, wording
+from safety_eval import __version__
+from safety_eval.core.records import Estimate, digest
 from safety_eval.export.measured import Measurements, read
-from safety_eval.records import Estimate, digest
+from safety_eval.show import words
 
 SPEC = "1.6"
 
@@ -86,7 +87,7 @@ def _considerations(run: Measurements) -> dict[str, Any]:
     groups = [_fairness(e) for e in run.estimates if e.axis not in ("total", "macro") and e.value is not None
               and e.better == "lower"]  # fmt: skip
     limits = [
-        f"{e.task} {wording.metric_name(e.metric)}, {e.axis} {e.group}: {wording.value(e)}"
+        f"{e.task} {words.metric_name(e.metric)}, {e.axis} {e.group}: {words.value(e)}"
         for e in run.estimates
         if e.value is None
     ]
@@ -98,10 +99,10 @@ def _considerations(run: Measurements) -> dict[str, Any]:
 
 
 def _fairness(e: Estimate) -> dict[str, str]:
-    told = f"{e.task}, {wording.metric_name(e.metric)}: {wording.value(e)} of {e.count} answers"
-    note = wording.caveat(e)
+    told = f"{e.task}, {words.metric_name(e.metric)}: {words.value(e)} of {e.count} answers"
+    note = words.caveat(e)
     return {
-        "groupAtRisk": f"{wording.name(e.group)} ({wording.name(e.axis)})",
+        "groupAtRisk": f"{words.name(e.group)} ({words.name(e.axis)})",
         "harms": f"{told}{f'; {note}' if note else ''}.",
     }
 

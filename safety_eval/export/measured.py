@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval.errors import UserError
-from safety_eval.records import Estimate, from_plain
-from safety_eval.signoff.case import subject
+from safety_eval.core.errors import UserError
+from safety_eval.core.records import Estimate, from_plain
+from safety_eval.core.store import read_json
+from safety_eval.signoff.basis import subject
 from safety_eval.signoff.verdict import Verdict, from_json
-from safety_eval.store import read_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safety_eval import wording
+from safety_eval.core.records import Estimate
 from safety_eval.export.measured import Measurements, read
-from safety_eval.records import Estimate
+from safety_eval.show import words
 from safety_eval.signoff.verdict import by_rule, tightest
 
 
@@ -67,7 +67,7 @@ def _source(about: Mapping[str, Any]) -> str:
 def _headlines(found: Sequence[Estimate]) -> str:
     rows = [e for e in found if e.axis in ("total", "macro")]
     return _table(
-        rows, lambda e: wording.metric_name(e.metric) + ("" if e.axis == "total" else f" ({e.group})")
+        rows, lambda e: words.metric_name(e.metric) + ("" if e.axis == "total" else f" ({e.group})")
     )
 
 
@@ -77,15 +77,15 @@ def _groups(found: Sequence[Estimate]) -> str:
             and not e.metric.endswith(".answered")]  # fmt: skip
     if not rows:
         return ""
-    return _table(rows, lambda e: f"{wording.metric_name(e.metric)}, {wording.name(e.group)}")
+    return _table(rows, lambda e: f"{words.metric_name(e.metric)}, {words.name(e.group)}")
 
 
 def _table(rows: Iterable[Estimate], title: Callable[[Estimate], str]) -> str:
     lines = ["| | value [95% interval] | answers | instrument | to know |", "|---|---|---|---|---|"]
     for e in rows:
-        missing = wording.absent(e)
-        note = "; ".join(x for x in (wording.caveat(e), f"{missing} unmeasured" if missing else "") if x)
-        cells = (title(e), wording.value(e), str(e.count), e.scorer or "none needed", note)
+        missing = words.absent(e)
+        note = "; ".join(x for x in (words.caveat(e), f"{missing} unmeasured" if missing else "") if x)
+        cells = (title(e), words.value(e), str(e.count), e.scorer or "none needed", note)
         lines.append("| " + " | ".join(_md(c) for c in cells) + " |")
     return "\n".join(lines)
 
@@ -100,11 +100,11 @@ def _reading(run: Measurements) -> str:
 
 def _md(text: str) -> str:
     """Text that Markdown and HTML leave as it is."""
-    shown = wording.printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = words.printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for mark in "\\`*_[]|":
         shown = shown.replace(mark, f"\\{mark}")
     return shown
 
 
 def _code(text: str) -> str:
-    return wording.printable(text).replace("`", "'")
+    return words.printable(text).replace("`", "'")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from safety_eval.errors import UserError, nearest
+from safety_eval.core.errors import UserError, nearest
 from safety_eval.refusal.cues import (
     CUES,
     DESCRIBES,

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safety_eval import wording
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
-from safety_eval.tables import Row, Table
+from safety_eval.show import words
+from safety_eval.show.tables import Row, Table
 
 Limits = tuple[float, float, float] | None
 
@@ -35,7 +35,7 @@ def card_parts(
 
 
 def _part(name: str, identity: Mapping[str, Any], card: ScorerCard | None) -> CardPart:
-    title = f"{name}: {wording.identity_words(name, identity)}"
+    title = f"{name}: {words.identity_words(name, identity)}"
     if card is None:
         unknown = (
             "No card: how often this instrument errs, and about whom, has not been audited on this machine "
@@ -54,7 +54,7 @@ def _errors(part: Part) -> Table:
         f"Agreement beyond chance (kappa) {part.kappa[0]:.3f} [{part.kappa[1]:.3f}, {part.kappa[2]:.3f}].",
         *part.notes,
     )
-    return Table(f"Errors of {wording.name(part.value)}", columns, tuple(rows), notes)
+    return Table(f"Errors of {words.name(part.value)}", columns, tuple(rows), notes)
 
 
 def _worst_first(groups: Iterable[GroupErrors]) -> list[GroupErrors]:
@@ -62,7 +62,7 @@ def _worst_first(groups: Iterable[GroupErrors]) -> list[GroupErrors]:
 
 
 def _row(g: GroupErrors, ours: bool = False) -> Row:
-    named = "all texts" if g.axis == "total" else wording.name(g.group)
+    named = "all texts" if g.axis == "total" else words.name(g.group)
     cells = (
         named,
         f"{g.negatives:,}",
@@ -89,7 +89,7 @@ def _bias(g: GroupErrors) -> str:
 
 
 def _value(limits: Limits) -> str:
-    return wording.NO_DATA if limits is None else wording.number(limits[0], "rate")
+    return words.NO_DATA if limits is None else words.number(limits[0], "rate")
 
 
 def _interval(limits: Limits) -> str:

@@ -17,20 +17,21 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from safety_eval import __version__, tables, wording
+from safety_eval import __version__
 from safety_eval.audit.cards import ScorerCard, keep
 from safety_eval.audit.review_table import corrected_tables
-from safety_eval.beside import Beside, few
-from safety_eval.charts import groups as charts
-from safety_eval.charts import style as chart_style
-from safety_eval.records import Estimate
+from safety_eval.core.records import Estimate
+from safety_eval.core.store import read_json, write_atomic
+from safety_eval.core.task import Measured
+from safety_eval.measure.beside import Beside, few
 from safety_eval.report import parts as report_parts
 from safety_eval.report.cards import card_parts
 from safety_eval.report.parts import Card, Picture, TaskPart
 from safety_eval.report.pictures import of_run
-from safety_eval.run import Run
-from safety_eval.store import read_json, write_atomic
-from safety_eval.task import Measured
+from safety_eval.runs.opened import Run
+from safety_eval.show import chart_style, tables
+from safety_eval.show import group_chart as charts
+from safety_eval.show import words as wording
 
 SHOWN_ANSWERS = 12
 """Prompts and answers that a task's section holds, hidden until asked for."""

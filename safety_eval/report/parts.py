@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safety_eval import wording
-from safety_eval.beside import Beside
-from safety_eval.records import Estimate, digest
-from safety_eval.tables import Row, Table
-from safety_eval.task import Measured
+from safety_eval.core.records import Estimate, digest
+from safety_eval.core.task import Measured
+from safety_eval.measure.beside import Beside
+from safety_eval.show import words as wording
+from safety_eval.show.tables import Row, Table
 
 Pairs = tuple[tuple[str, str], ...]
 WORDY = ("note", "missing", "outcome", "what was found", "because")

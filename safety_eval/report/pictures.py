@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from safety_eval import wording
-from safety_eval.charts import groups as charts
-from safety_eval.charts.density import density_chart, scored
-from safety_eval.charts.two_axes import Axis, Point, matched, two_axes
-from safety_eval.records import Estimate
-from safety_eval.run import Run
+from safety_eval.core.records import Estimate
+from safety_eval.runs.opened import Run
+from safety_eval.show import group_chart as charts
+from safety_eval.show import words as wording
+from safety_eval.show.density_chart import density_chart, scored
+from safety_eval.show.two_axes_chart import Axis, Point, matched, two_axes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from safety_eval.interfaces import Answer
-from safety_eval.records import Output, Prompt, Score, key
+from safety_eval.core.interfaces import Answer
+from safety_eval.core.records import Output, Prompt, Score, key
 
 Item = TypeVar("Item")
 Values = Mapping[str, float | str]

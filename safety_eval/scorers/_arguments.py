@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from safety_eval.errors import UserError, nearest
-from safety_eval.interfaces import ScorerSpec
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.interfaces import ScorerSpec
 
 
 def check(spec: ScorerSpec, known: Collection[str]) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from safety_eval.interfaces import Answer, ScorerSpec
-from safety_eval.records import Score
+from safety_eval.core.interfaces import Answer, ScorerSpec
+from safety_eval.core.records import Score
 from safety_eval.scorers._answers import TEXTS, Measured, score_texts
 from safety_eval.scorers._arguments import choice, share
 from safety_eval.scorers._decision import Activation, Decision

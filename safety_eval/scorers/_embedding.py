@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 from safety_eval.scorers._text_classifier import (
     Batch,
     Forward,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 from safety_eval.scorers._refusal_judge import filled
 
 Words = tuple[str, ...]

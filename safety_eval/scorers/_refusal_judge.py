@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Answer, Engine, Settings
-from safety_eval.records import Message, Output, Prompt, Score, key
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Answer, Engine, Settings
+from safety_eval.core.records import Message, Output, Prompt, Score, key
 from safety_eval.scorers._answers import chunks
 
 _XSTEST = {"1": "comply", "2": "refuse", "3": "partial"}

@@ -17,9 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.native import keep_few_plans
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
 from safety_eval.scorers._arguments import choice, whole
 from safety_eval.scorers._decision import Decision
 from safety_eval.scorers._mixed import MixedReader
@@ -33,6 +32,7 @@ from safety_eval.scorers._text_classifier import (
     longest_input,
     torch_forward,
 )
+from safety_eval.torch_runtime.native import keep_few_plans
 
 LONG = ("truncate", "windows")
 DTYPES = ("auto", "float32", "bfloat16", "float16")

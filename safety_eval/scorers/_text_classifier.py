@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 from safety_eval.scorers._weights import Weights
 
 Batch = Mapping[str, torch.Tensor]

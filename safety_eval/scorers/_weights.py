@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from safety_eval.errors import UserError
-from safety_eval.records import digest
+from safety_eval.core.errors import UserError
+from safety_eval.core.records import digest
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _REST = ("*.json", "*.txt", "*.model", "*.tiktoken", "1_Pooling/*")

@@ -24,8 +24,8 @@ import torch
 import transformers
 from detoxify.detoxify import MODEL_URLS
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Scorer, ScorerEntry, ScorerSpec
 from safety_eval.scorers._arguments import check, choice
 from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
 from safety_eval.scorers._text_classifier import Network, load_model, load_tokenizer

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Scorer, ScorerEntry, ScorerSpec
 from safety_eval.scorers._arguments import check, choice, whole
 from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
 from safety_eval.scorers._decision import Activation

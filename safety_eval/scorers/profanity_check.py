@@ -12,8 +12,8 @@ from importlib.metadata import version
 
 import profanity_check
 
-from safety_eval.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Score
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Score
 from safety_eval.scorers._answers import TEXTS, Measured, score_texts
 from safety_eval.scorers._arguments import check, choice
 

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from safety_eval import __version__
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Output, Prompt, Score, digest, key
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Output, Prompt, Score, digest, key
 from safety_eval.refusal import rules as refusals
 from safety_eval.refusal.degenerate import degenerate
 from safety_eval.scorers import _refusal_judge as reader

@@ -24,9 +24,9 @@ from typing import Any
 import torch
 
 from safety_eval import __version__
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Score, digest
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Score, digest
 from safety_eval.scorers import _guards
 from safety_eval.scorers._answers import Measured, chunks, missing, score_of
 from safety_eval.scorers._arguments import check, choice, whole, yes

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from safety_eval import __version__
-from safety_eval.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Output, Prompt, Score
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.refusal.rules import classify
 from safety_eval.scorers._answers import Measured, score_each
 from safety_eval.scorers._arguments import check

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec, Settings
-from safety_eval.records import Prompt, Score, key
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec, Settings
+from safety_eval.core.records import Prompt, Score, key
 from safety_eval.scorers._answers import Measured, chunks, score_of, trim_answer
 from safety_eval.scorers._arguments import check, choice, whole, yes
 from safety_eval.scorers._runtimes import DTYPES

@@ -25,9 +25,9 @@ import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Output, Prompt, Score
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.scorers._answers import Measured, Values, chunks, missing, score_of, trim_answer
 from safety_eval.scorers._arguments import check, whole, yes
 from safety_eval.scorers._embedding import Embedder, load_embedder

@@ -13,8 +13,8 @@ from importlib.metadata import version
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from safety_eval.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Output, Prompt, Score
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.scorers._answers import Values, answer_text, original, prompt_and_answer, score_each
 from safety_eval.scorers._arguments import check
 

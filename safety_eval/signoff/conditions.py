@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime
 
+from safety_eval.core.records import Estimate
 from safety_eval.policy import Policy, Rule, registration
-from safety_eval.records import Estimate
+from safety_eval.policy.stopping import NOT_ASKED
+from safety_eval.show.words import name
 from safety_eval.signoff import rules
-from safety_eval.signoff.case import Case
+from safety_eval.signoff.basis import Case
 from safety_eval.signoff.verdict import Blocker
-from safety_eval.stopping import NOT_ASKED
-from safety_eval.wording import name
 
 
 def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]:

@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtri
 
-from safety_eval import plugins, resolve
-from safety_eval.config import run_config
-from safety_eval.metrics import MIN_EFFECTIVE_CLUSTERS
+from safety_eval.core import plugins
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Metric, Task
+from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.policy import Policy, Rule
-from safety_eval.records import Prompt
+from safety_eval.runs import resolve
+from safety_eval.runs.config import run_config
+from safety_eval.show.words import name
 from safety_eval.signoff.rules import place
 from safety_eval.stats.gate import cluster_weights
 from safety_eval.stats.plan import all_pass_probability, paired_prompts_needed, prompts_needed
-from safety_eval.task import Metric, Task
-from safety_eval.wording import name
 
 DISCORDANCE = 0.1
 """Share of answers on which two releases differ, where the rule does not say what to expect."""

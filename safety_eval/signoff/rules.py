@@ -13,13 +13,12 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from safety_eval import stopping
 from safety_eval.compare.differences import Difference
-from safety_eval.errors import UserError
-from safety_eval.policy import Policy, Rule
-from safety_eval.records import Estimate
+from safety_eval.core.errors import UserError
+from safety_eval.core.records import Estimate
+from safety_eval.policy import Policy, Rule, stopping
+from safety_eval.show.words import MINUS, name, number
 from safety_eval.stats.limits import Seen, gap, p_gap_exceeds, seen_rate, settle
-from safety_eval.wording import MINUS, name, number
 
 
 @dataclass(frozen=True, slots=True)

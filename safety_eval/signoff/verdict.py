@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from xml.etree import ElementTree
 
-from safety_eval.errors import EvidenceError
-from safety_eval.records import plain
-from safety_eval.wording import printable
+from safety_eval.core.errors import EvidenceError
+from safety_eval.core.records import plain
+from safety_eval.show.words import printable
 
 Outcome = Literal["met", "broken", "undecided", "waived"]
 Decision = Literal["approved", "rejected", "cannot decide"]

@@ -17,12 +17,12 @@ domains. `target` holds the original prompt and, as `wikipedia`, how the article
 
 from __future__ import annotations
 
-from safety_eval.prompts import sources
-from safety_eval.prompts.loading import load as load_source
-from safety_eval.prompts.loading import quickstart
-from safety_eval.prompts.measures import at_least, at_most, is_one_of, number
-from safety_eval.records import Prompt
-from safety_eval.task import Headline, Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.tasks._sources import sources
+from safety_eval.tasks._sources.loading import load as load_source
+from safety_eval.tasks._sources.loading import quickstart
+from safety_eval.tasks._sources.measures import at_least, at_most, is_one_of, number
 
 NAME = "bold"
 EXCLUDED = ("hinduism", "atheism")

@@ -14,11 +14,11 @@ refusals than people do.
 
 from __future__ import annotations
 
-from safety_eval.prompts import sources
-from safety_eval.prompts.loading import load as load_source
-from safety_eval.prompts.measures import is_one_of
-from safety_eval.records import Prompt
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.tasks._sources import sources
+from safety_eval.tasks._sources.loading import load as load_source
+from safety_eval.tasks._sources.measures import is_one_of
 
 NAME = "cyber_frr"
 _KNOWN = ("comply", "partial", "refuse")

@@ -12,11 +12,11 @@ How many intents see which effect: docs/how-to/add-a-false-refusal-intent.md.
 
 from __future__ import annotations
 
-from safety_eval import cures
-from safety_eval.prompts import intents
-from safety_eval.prompts.measures import is_one_of
-from safety_eval.records import Prompt, digest
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.core.records import Prompt, digest
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.measure import rephrasing
+from safety_eval.tasks._sources import intents
+from safety_eval.tasks._sources.measures import is_one_of
 
 NAME = "false_refusals"
 _KNOWN = ("comply", "partial", "refuse")
@@ -54,7 +54,7 @@ def _first(chosen: list[intents.Intent], count: int) -> list[intents.Intent]:
 
 def _original(arm: str) -> Metric:
     """The headline rate of an arm: the original wording alone, without a system prompt."""
-    return _rate(arm, "", lambda prompt: prompt.factors["operator"] == cures.ORIGINAL, ("domain",))
+    return _rate(arm, "", lambda prompt: prompt.factors["operator"] == rephrasing.ORIGINAL, ("domain",))
 
 
 def _rate(arm: str, suffix: str, where: object, axes: tuple[str, ...]) -> Metric:
@@ -75,7 +75,7 @@ def _rate(arm: str, suffix: str, where: object, axes: tuple[str, ...]) -> Metric
 
 
 def _full(prompt: Prompt) -> bool:
-    return prompt.factors["arm"] == "benign" and prompt.factors["operator"] == cures.ORIGINAL
+    return prompt.factors["arm"] == "benign" and prompt.factors["operator"] == rephrasing.ORIGINAL
 
 
 TASK = Task(
@@ -103,7 +103,7 @@ TASK = Task(
         _rate("benign", "_by_wording", lambda prompt: True, ("operator",)),
         _rate("unsafe", "_by_wording", lambda prompt: True, ("operator",)),
     ),
-    derive=cures.derive,
+    derive=rephrasing.derive,
     limit_axis="domain",
     whole_clusters=True,
     complete_answers=True,

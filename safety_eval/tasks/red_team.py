@@ -16,10 +16,10 @@ prompts: `--prompts red_team=FILE.jsonl` with id, text, stratum, risk_area and, 
 
 from __future__ import annotations
 
-from safety_eval.prompts import file as prompt_file
-from safety_eval.prompts.measures import at_least, is_one_of, number
-from safety_eval.records import Prompt, digest
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.core.records import Prompt, digest
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.tasks._sources import file as prompt_file
+from safety_eval.tasks._sources.measures import at_least, is_one_of, number
 
 NAME = "red_team"
 RISKY = 0.5

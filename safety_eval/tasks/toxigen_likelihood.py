@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from safety_eval.prompts import sources
-from safety_eval.prompts.loading import load as load_source
-from safety_eval.prompts.loading import near_duplicates
-from safety_eval.records import Estimate, Prompt
-from safety_eval.task import Measured, PromptSet, Task, TaskOptions
+from safety_eval.core.records import Estimate, Prompt
+from safety_eval.core.task import Measured, PromptSet, Task, TaskOptions
+from safety_eval.tasks._sources import sources
+from safety_eval.tasks._sources.loading import load as load_source
+from safety_eval.tasks._sources.loading import near_duplicates
 
 NAME = "toxigen_likelihood"
 SIGNIFICANT = 0.05

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from safety_eval.prompts import sources, truthfulqa
-from safety_eval.prompts.loading import Row, quickstart
-from safety_eval.prompts.loading import load as load_source
-from safety_eval.prompts.measures import at_least, number
-from safety_eval.records import Prompt
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.tasks._sources import sources, truthfulqa
+from safety_eval.tasks._sources.loading import Row, quickstart
+from safety_eval.tasks._sources.loading import load as load_source
+from safety_eval.tasks._sources.measures import at_least, number
 
 NAME = "truthfulqa_choice"
 Groups = dict[str, tuple[str, ...]]

@@ -16,11 +16,11 @@ periods).
 
 from __future__ import annotations
 
-from safety_eval.prompts import truthfulqa
-from safety_eval.prompts.loading import quickstart
-from safety_eval.prompts.measures import at_least, every, number
-from safety_eval.records import Prompt
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.tasks._sources import truthfulqa
+from safety_eval.tasks._sources.loading import quickstart
+from safety_eval.tasks._sources.measures import at_least, every, number
 
 NAME = "truthfulqa_generation"
 

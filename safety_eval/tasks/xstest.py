@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from safety_eval.prompts import sources
-from safety_eval.prompts.loading import Row, quickstart
-from safety_eval.prompts.loading import load as load_source
-from safety_eval.prompts.measures import is_one_of
-from safety_eval.records import Prompt
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.tasks._sources import sources
+from safety_eval.tasks._sources.loading import Row, quickstart
+from safety_eval.tasks._sources.loading import load as load_source
+from safety_eval.tasks._sources.measures import is_one_of
 
 NAME = "xstest"
 _KNOWN = ("comply", "partial", "refuse")

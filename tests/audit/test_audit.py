@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from safety_eval.audit import cards, swap
-from safety_eval.audit.auditing import audit
 from safety_eval.audit.card_page import page
 from safety_eval.audit.cards import ScorerCard
+from safety_eval.audit.scorer_audit import audit
 from safety_eval.cli import main
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ from safety_eval.audit import labelled
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.audit.corrected import CorrectedRate, by_calibrations, corrected_rates, net_gap
 from safety_eval.audit.labelled import Labelled
-from safety_eval.prompts.measures import at_least
-from safety_eval.records import Output, Prompt
+from safety_eval.core.records import Output, Prompt
+from safety_eval.core.task import Measured, Metric, PromptSet, Task
 from safety_eval.refusal import rules as refusals
 from safety_eval.stats.judge import Calibration
 from safety_eval.stats.proportion import wilson
-from safety_eval.task import Measured, Metric, PromptSet, Task
+from safety_eval.tasks._sources.measures import at_least
 
 PARSERS = ("default", "xstest_prefix", "cyberseceval_regex")
 

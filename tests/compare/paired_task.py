@@ -1,8 +1,8 @@
 """A small task for comparisons: 40 openings about overlapping groups, toxicity and refusals, two samples."""
 
-from safety_eval.prompts.measures import at_least
-from safety_eval.records import Prompt
-from safety_eval.task import Headline, Metric, PromptSet, ScorerChoice, Task
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task
+from safety_eval.tasks._sources.measures import at_least
 
 GROUPS = (("red",), ("green",), ("red", "blue"), ("blue",))
 

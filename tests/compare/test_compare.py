@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safety_eval import pipeline
-from safety_eval.compare import comparing as compare
+from safety_eval.compare import comparison as compare
 from safety_eval.compare.differences import Difference
-from safety_eval.config import run_config
-from safety_eval.errors import UserError
-from safety_eval.run import Run, open_run
+from safety_eval.core.errors import UserError
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
+from safety_eval.runs.opened import Run, open_run
 
 TASK = str(Path(__file__).with_name("paired_task.py"))
 NICE, FOUL = (

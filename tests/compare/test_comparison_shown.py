@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import pipeline
 from safety_eval.cli import main
-from safety_eval.compare.chart import difference_chart
+from safety_eval.compare.difference_chart import difference_chart
 from safety_eval.compare.differences import Difference
 from safety_eval.compare.table import metric_table
-from safety_eval.config import run_config
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
 
 TASK = str(Path(__file__).with_name("paired_task.py"))
 FOUL = "You are a stupid fucking bitch."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safety_eval.prompts.loading import near_duplicates, wording
+from safety_eval.tasks._sources.loading import near_duplicates, wording
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "f", "g", "h"]), max_size=8).map(" ".join)
 

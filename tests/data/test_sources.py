@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval.errors import UserError
-from safety_eval.prompts import loading as data
-from safety_eval.prompts import sources
-from safety_eval.prompts.loading import Home, Source, load, own_prompts
-from safety_eval.records import digest
+from safety_eval.core.errors import UserError
+from safety_eval.core.records import digest
+from safety_eval.tasks._sources import loading as data
+from safety_eval.tasks._sources import sources
+from safety_eval.tasks._sources.loading import Home, Source, load, own_prompts
 
 ALL = {
     "qa_prompt": sources.QA_PROMPT,

@@ -14,9 +14,9 @@ from dataclasses import replace
 
 import pytest
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Engine, Settings
-from safety_eval.records import Output, Prompt, canonical, from_plain, key, plain
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Engine, Settings
+from safety_eval.core.records import Output, Prompt, canonical, from_plain, key, plain
 
 TEXTS = (
     "What is the capital of France?",

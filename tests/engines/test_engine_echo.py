@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from engine_conformance import EngineContract, prompts
 
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Engine, ModelSpec, Settings
+from safety_eval.core.records import Output, Prompt, key
 from safety_eval.engines.echo import ENGINE, Echo, build
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Engine, ModelSpec, Settings
-from safety_eval.records import Output, Prompt, key
 
 
 class TestEcho(EngineContract):

@@ -15,11 +15,11 @@ import torch
 from engine_conformance import EngineContract, by_id, prompts, with_choices
 from tiny_models import CHATML, causal_lm, classifier
 
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Engine, ModelSpec, Settings
+from safety_eval.core.records import Message, Output, Prompt
 from safety_eval.engines._transformers.render import encode_choices, render
 from safety_eval.engines.transformers import ENGINE, TransformersEngine
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Engine, ModelSpec, Settings
-from safety_eval.records import Message, Output, Prompt
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_models import causal_lm
 
-from safety_eval.native import keep_few_plans
+from safety_eval.torch_runtime.native import keep_few_plans
 
 _NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _GROWTH = """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from safety_eval import sampling
+from safety_eval.core import sampling
 from safety_eval.engines._transformers import draw
 
 SHAPES = {"peaked": 6.0, "usual": 2.5, "flat": 0.2, "equal": 0.0}

@@ -13,12 +13,12 @@ import torch
 from engine_conformance import by_id, prompts, with_choices
 from tiny_models import CHATML, causal_lm
 
+from safety_eval.core.interfaces import ModelSpec, Settings
+from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers import check, generation, likelihood, plain, tree
 from safety_eval.engines._transformers.batching import RowLimit
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
 from safety_eval.engines.transformers import ENGINE, TransformersEngine
-from safety_eval.interfaces import ModelSpec, Settings
-from safety_eval.records import Output, Prompt
 
 FLAT = ("llama", "gpt2", "gpt_neox", "mistral", "qwen2", "qwen3", "opt")
 PRIMER = "Q: What is the capital of France?\nA: It is Paris.\n\nQ: One or two?\nA: Two.\n\nQ: "

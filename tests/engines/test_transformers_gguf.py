@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from tiny_models import byte_level_tokenizer
 
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ModelSpec, Settings
+from safety_eval.core.records import Prompt
 from safety_eval.engines._transformers import cache, gguf
 from safety_eval.engines._transformers.source import locate
 from safety_eval.engines.transformers import ENGINE
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ModelSpec, Settings
-from safety_eval.records import Prompt
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:

@@ -1,7 +1,7 @@
 """A small task for the tests of the pipeline: 24 openings about three groups, scored by VADER."""
 
-from safety_eval.records import Prompt
-from safety_eval.task import Headline, Metric, PromptSet, ScorerChoice, Task
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task
 
 GROUPS = ("red", "green", "blue")
 

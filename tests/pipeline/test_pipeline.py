@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import answers, api, merge, pipeline, resolve
-from safety_eval.config import run_config
-from safety_eval.errors import UserError
-from safety_eval.records import Output, Prompt
-from safety_eval.run import open_run
-from safety_eval.session import Session
-from safety_eval.store import read_json, read_records
+from safety_eval import api
+from safety_eval.core.errors import UserError
+from safety_eval.core.records import Output, Prompt
+from safety_eval.core.store import read_json, read_records
+from safety_eval.runs import answers, merge, pipeline, resolve
+from safety_eval.runs.config import run_config
+from safety_eval.runs.opened import open_run
+from safety_eval.runs.session import Session
 
 TASK = str(Path(__file__).with_name("small_task.py"))
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import api, policy, stopping
-from safety_eval.errors import UserError
+from safety_eval import api, policy
+from safety_eval.core.errors import UserError
+from safety_eval.policy import stopping
 from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import boundaries
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import isfinite
 
-from safety_eval.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.records import Output, Prompt, Score, canonical, key
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.records import Output, Prompt, Score, canonical, key
 
 ODD = (
     "Ein sehr langer Satz. " * 400,

@@ -11,9 +11,9 @@ import torch
 from scorer_conformance import EMPTY, ODD, PLAIN, answers, check_scorer
 from tiny_models import classifier
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.plugins import find
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
+from safety_eval.core.plugins import find
 
 DETOXIFY, HF = find("scorers", "detoxify"), find("scorers", "hf_classifier")
 LABELS = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")

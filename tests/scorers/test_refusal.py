@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
+from safety_eval.core.records import Message, Output, Prompt, key
 from safety_eval.engines.echo import Echo
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.records import Message, Output, Prompt, key
 from safety_eval.scorers import _refusal_judge as reader
 from safety_eval.scorers.refusal import SCORER, question
 

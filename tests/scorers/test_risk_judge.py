@@ -10,8 +10,8 @@ import torch
 from scorer_conformance import PLAIN, answers, check_scorer
 from tiny_models import causal_lm
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
 from safety_eval.scorers import _guards, risk_judge
 from safety_eval.scorers._guards import RECIPES
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from scorer_conformance import check_scorer
 
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.prompts import file as prompt_file
+from safety_eval.core.interfaces import ScorerSpec
 from safety_eval.scorers.risk_judge import HARMFUL, HARMLESS
 from safety_eval.scorers.risk_words import SCORER, log_odds
+from safety_eval.tasks._sources import file as prompt_file
 
 
 def test_conforms() -> None:

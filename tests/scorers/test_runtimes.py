@@ -12,9 +12,9 @@ import torch
 from scorer_conformance import ODD, PLAIN, answers, check_scorer
 from tiny_models import CORPUS, classifier
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.plugins import find
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
+from safety_eval.core.plugins import find
 from safety_eval.scorers import _onednn, _runtimes
 from safety_eval.scorers._decision import Decision
 from safety_eval.scorers._mixed import CALIBRATION, MixedReader

@@ -7,10 +7,10 @@ from math import exp, isfinite
 import pytest
 from scorer_conformance import answers, check_scorer
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.plugins import find
-from safety_eval.records import Output, Prompt, key
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
+from safety_eval.core.plugins import find
+from safety_eval.core.records import Output, Prompt, key
 
 
 def scores(name: str, given, **args: str):

@@ -10,10 +10,10 @@ import torch
 from scorer_conformance import EMPTY, PLAIN, answers, check_scorer
 from tiny_models import causal_lm
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ModelSpec, ScorerSpec, Settings
-from safety_eval.plugins import find
-from safety_eval.records import Output, Prompt, key
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ModelSpec, ScorerSpec, Settings
+from safety_eval.core.plugins import find
+from safety_eval.core.records import Output, Prompt, key
 from safety_eval.scorers._answers import trim_answer
 
 JUDGE = find("scorers", "truth_judge")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scorer_conformance import answers, check_scorer
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import ScorerSpec
-from safety_eval.plugins import find
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ScorerSpec
+from safety_eval.core.plugins import find
 
 SIMILARITY = find("scorers", "truth_similarity")
 TRUE = ["Nothing happens", "The watermelon seeds pass through your digestive system."]

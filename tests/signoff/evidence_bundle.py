@@ -8,10 +8,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from safety_eval import pipeline, policy
-from safety_eval.config import run_config
+from safety_eval import policy
 from safety_eval.evidence import bundle
-from safety_eval.signoff import deciding as signoff
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
+from safety_eval.signoff import decision as signoff
 
 TASK = str(Path(__file__).with_name("planted_task.py"))
 POLICY = """

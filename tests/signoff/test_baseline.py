@@ -9,9 +9,9 @@ import evidence_bundle
 import pytest
 
 from safety_eval import policy
-from safety_eval.errors import EvidenceError
+from safety_eval.core.errors import EvidenceError
 from safety_eval.evidence import bundle, redact, verify
-from safety_eval.signoff.deciding import decide
+from safety_eval.signoff.decision import decide
 
 RULE = """
 version: 1

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import check_table
-from safety_eval.errors import UserError
+from safety_eval.audit import check_table
+from safety_eval.core.errors import UserError
 
 TABLE = Path(__file__).parents[2] / "docs" / "how-to" / "code-llama-table-20.csv"
 

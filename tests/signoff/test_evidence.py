@@ -15,11 +15,13 @@ import evidence_bundle
 import pytest
 import yaml
 
-from safety_eval import answers, journal, policy
-from safety_eval.errors import EvidenceError, UserError
+from safety_eval import policy
+from safety_eval.core import journal
+from safety_eval.core.errors import EvidenceError, UserError
+from safety_eval.core.records import canonical
 from safety_eval.evidence import attest, bundle, bundles, hashes, redact, sign, verify
-from safety_eval.records import canonical
-from safety_eval.signoff import deciding as signoff
+from safety_eval.runs import answers
+from safety_eval.signoff import decision as signoff
 from safety_eval.signoff.verdict import from_json, to_json
 
 

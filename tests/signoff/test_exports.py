@@ -11,9 +11,9 @@ import pytest
 from referencing import Registry, Resource
 
 from safety_eval import policy
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 from safety_eval.export import cyclonedx, model_card
-from safety_eval.signoff import deciding as signoff
+from safety_eval.signoff import decision as signoff
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from safety_eval import policy
-from safety_eval.records import Prompt
+from safety_eval.core.records import Prompt
 from safety_eval.signoff import planning
 
 POLICIES = Path(__file__).parents[2] / "docs" / "policies"

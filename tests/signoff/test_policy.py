@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from safety_eval import policy
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "policies").glob("*.yaml"))

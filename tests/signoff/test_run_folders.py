@@ -10,11 +10,12 @@ from pathlib import Path
 import evidence_bundle
 import pytest
 
-from safety_eval import answers, pipeline, policy
-from safety_eval.config import run_config
-from safety_eval.records import canonical, key, plain
-from safety_eval.signoff.deciding import decide
-from safety_eval.store import read_json, write_json
+from safety_eval import policy
+from safety_eval.core.records import canonical, key, plain
+from safety_eval.core.store import read_json, write_json
+from safety_eval.runs import answers, pipeline
+from safety_eval.runs.config import run_config
+from safety_eval.signoff.decision import decide
 
 TASK = "planted_task"
 
@@ -152,6 +153,6 @@ def test_lost_answers_within_the_ceiling_are_counted_at_their_worst(run: Path) -
 
 
 def _plans(facts: dict) -> list:
-    from safety_eval import resolve
+    from safety_eval.runs import resolve
 
     return resolve.resolve(run_config(facts["config"]))

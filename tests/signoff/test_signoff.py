@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 from signoff_releases import AT, GROUPS, POLICY, Planted, case, planted, policy, rate, release
 
-from safety_eval.errors import UserError
-from safety_eval.signoff.deciding import judge
+from safety_eval.core.errors import UserError
+from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import from_json, junit, table, to_json
 
 TABLE = {

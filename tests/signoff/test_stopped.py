@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import answers, api, pipeline, policy, resolve
-from safety_eval.config import run_config
+from safety_eval import api, policy
+from safety_eval.core.store import read_json
 from safety_eval.evidence import bundle, redact, verify
-from safety_eval.signoff.deciding import decide
+from safety_eval.runs import answers, pipeline, resolve
+from safety_eval.runs.config import run_config
+from safety_eval.signoff.decision import decide
 from safety_eval.signoff.verdict import table
-from safety_eval.store import read_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
 from test_stopping import POLICY, TASK

@@ -25,7 +25,7 @@ SCRAMBLED = {
 
 @pytest.fixture(scope="module")
 def published():
-    figures = json.loads((resources.files("safety_eval") / "data" / "published_results.json").read_text("utf-8"))
+    figures = json.loads((resources.files("safety_eval.measure") / "published_results.json").read_text("utf-8"))
     sizes = figures["_about"]["toxigen_group_n"]
     tables = {
         "llama2": figures["llama2"]["table45_toxigen"],

@@ -9,11 +9,12 @@ from statistics import mean
 
 import pytest
 
-from safety_eval import metrics, plugins
-from safety_eval.prompts import measures
-from safety_eval.published import macro
-from safety_eval.records import Estimate, Output, Prompt, key
-from safety_eval.task import Measured, Task, TaskOptions
+from safety_eval.core import plugins
+from safety_eval.core.records import Estimate, Output, Prompt, key
+from safety_eval.core.task import Measured, Task, TaskOptions
+from safety_eval.measure import metrics
+from safety_eval.measure.published import macro
+from safety_eval.tasks._sources import measures
 
 NOTHING = Output("", "")
 

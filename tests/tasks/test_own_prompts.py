@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from task_conformance import check_task
 
-from safety_eval import plugins, resolve
-from safety_eval.config import RunConfig
-from safety_eval.errors import UserError
-from safety_eval.task import TaskOptions
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError
+from safety_eval.core.task import TaskOptions
+from safety_eval.runs import resolve
+from safety_eval.runs.config import RunConfig
 
 OWN = ("false_refusals", "red_team")
 VERSIONS = [(name, version) for name in OWN for version in plugins.find("tasks", name).versions]

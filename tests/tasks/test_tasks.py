@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from task_conformance import check_task
 
-from safety_eval import plugins
-from safety_eval.errors import UserError
-from safety_eval.prompts.loading import OWN
-from safety_eval.records import Prompt
-from safety_eval.task import PromptSet, Task, TaskOptions
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import PromptSet, Task, TaskOptions
+from safety_eval.tasks._sources.loading import OWN
 
 OURS = (
     "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "cyber_frr",

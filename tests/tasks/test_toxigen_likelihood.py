@@ -8,8 +8,8 @@ from math import log
 import numpy as np
 import pytest
 
-from safety_eval.records import Output, Prompt, key
-from safety_eval.task import Measured
+from safety_eval.core.records import Output, Prompt, key
+from safety_eval.core.task import Measured
 from safety_eval.tasks.toxigen_likelihood import auc, derive, perplexity
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from safety_eval import plugins
-from safety_eval.prompts import sources, truthfulqa
-from safety_eval.prompts.loading import load
-from safety_eval.records import Prompt
-from safety_eval.task import TaskOptions
+from safety_eval.core import plugins
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import TaskOptions
+from safety_eval.tasks._sources import sources, truthfulqa
+from safety_eval.tasks._sources.loading import load
 from safety_eval.tasks.truthfulqa_choice import labelled
 
 

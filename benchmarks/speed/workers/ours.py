@@ -8,9 +8,9 @@ import torch
 from gemm import count_products, time_products
 from protocol import Job, Round, serve
 
+from safety_eval.core.interfaces import ModelSpec, Settings
+from safety_eval.core.records import Prompt
 from safety_eval.engines.transformers import ENGINE, TransformersEngine
-from safety_eval.interfaces import ModelSpec, Settings
-from safety_eval.records import Prompt
 
 
 def prepare(job: Job) -> Round:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 
 CHANNELS = (
     ("<think>", "</think>"),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from safety_eval.errors import UserError
+from safety_eval.core.errors import UserError
 
 Item = TypeVar("Item")
 

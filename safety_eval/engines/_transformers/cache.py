@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from safety_eval.prompts.fetch import cache_folder
+from safety_eval.core.fetch import cache_folder
 
 
 def file_digest(path: Path) -> str:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import torch
 
+from safety_eval.core.records import Prompt
 from safety_eval.engines._transformers import plain
 from safety_eval.engines._transformers.attention import Unsupported
 from safety_eval.engines._transformers.flat import can_run_flat
 from safety_eval.engines._transformers.likelihood import weigh_all
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.work import Asked
-from safety_eval.records import Prompt
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 """Mean difference of the probe's log-likelihoods (two or three tokens each) that rounding explains. A wrong mask or

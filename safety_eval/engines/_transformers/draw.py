@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safety_eval import sampling
+from safety_eval.core import sampling
 
 
 def _signed(word: int) -> int:

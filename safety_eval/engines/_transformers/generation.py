@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from safety_eval.core.interfaces import Settings
 from safety_eval.engines._transformers.answer import Reader
 from safety_eval.engines._transformers.attention import KeyValue, Packed, Slots
 from safety_eval.engines._transformers.draw import Sampler
@@ -21,7 +22,6 @@ from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.plain import has_stop
 from safety_eval.engines._transformers.tree import packs
 from safety_eval.engines._transformers.work import Work
-from safety_eval.interfaces import Settings
 
 Done = tuple[Work, list[int], str]
 """A finished answer: its work, its tokens (the end token included), and 'eos', 'stop' or 'length'."""

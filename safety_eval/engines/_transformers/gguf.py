@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from safety_eval.core.errors import UserError
+from safety_eval.core.fetch import cache_folder
 from safety_eval.engines._transformers.cache import file_digest
-from safety_eval.errors import UserError
-from safety_eval.prompts.fetch import cache_folder
 
 FORMAT = "v1"
 """Part of the cache's key: a change of the conversion must not find the old folders."""

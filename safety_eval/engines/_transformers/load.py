@@ -15,11 +15,11 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.interfaces import ModelSpec
 from safety_eval.engines._transformers.cache import text_digest
 from safety_eval.engines._transformers.quiet import quiet
 from safety_eval.engines._transformers.source import Source, flag, locate
-from safety_eval.errors import UserError, nearest
-from safety_eval.interfaces import ModelSpec
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from safety_eval.core.interfaces import Settings
+from safety_eval.core.records import Output
 from safety_eval.engines._transformers import plain
 from safety_eval.engines._transformers.answer import Reader
 from safety_eval.engines._transformers.attention import Unsupported
@@ -17,8 +19,6 @@ from safety_eval.engines._transformers.likelihood import Forest, budget_of
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.tree import shared_prefix
 from safety_eval.engines._transformers.work import Asked, Work, answered, chosen, failed
-from safety_eval.interfaces import Settings
-from safety_eval.records import Output
 
 LOG = logging.getLogger(__name__)
 _ALONE = "out of memory with this prompt alone"

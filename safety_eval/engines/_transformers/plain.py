@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
+from safety_eval.core.interfaces import Settings
 from safety_eval.engines._transformers.answer import Reader, cut_at
 from safety_eval.engines._transformers.draw import Sampler
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.work import Asked, Work
-from safety_eval.interfaces import Settings
 
 Finished = tuple[list[int], str]
 """Generated tokens (the end token included) and 'eos', 'stop' or 'length'."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from safety_eval.errors import UserError
-from safety_eval.interfaces import Settings
-from safety_eval.records import Prompt
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Settings
+from safety_eval.core.records import Prompt
 
 
 @dataclass(frozen=True, slots=True)

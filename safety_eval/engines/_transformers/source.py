@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.interfaces import ModelSpec
 from safety_eval.engines._transformers.cache import file_digest, files_digest
 from safety_eval.engines._transformers.gguf import SMOLLM2, converted, smollm2_file
-from safety_eval.errors import UserError, nearest
-from safety_eval.interfaces import ModelSpec
 
 ARGS = frozenset(
     {"revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path"}

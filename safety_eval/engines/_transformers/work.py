@@ -8,11 +8,11 @@ from typing import Any
 
 import jinja2
 
-from safety_eval import sampling
+from safety_eval.core import sampling
+from safety_eval.core.interfaces import Settings
+from safety_eval.core.records import Output, Prompt, key
 from safety_eval.engines._transformers.answer import Reader, cut_at, opened_by
 from safety_eval.engines._transformers.render import encode, encode_choices, render
-from safety_eval.interfaces import Settings
-from safety_eval.records import Output, Prompt, key
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,0 @@
-"""Estimates -> matplotlib figures, drawn without global state."""

@@ -1,0 +1,1 @@
+"""Records, seams, errors, storage: what every other room stands on."""

@@ -1,0 +1,118 @@
+"""The two seams: Engine (prompts -> outputs) and Scorer (answers -> scores), and what a plugin file offers.
+
+A plugin is one file. At its bottom stands `ENGINE = EngineEntry(...)` or `SCORER = ScorerEntry(...)`; the file
+name is the plugin's name. Nothing heavy may be imported before it is needed by `build`... except at the top of
+that one file, which is itself imported only when it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from safety_eval.core.records import Output, Prompt, Score
+
+Answer = tuple[Prompt, Output]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one task's prompts are asked. One value for the whole call.
+
+    Attributes:
+        task: keys the random draws (seed, task, prompt id, sample, step).
+        max_new_tokens: token limit of an answer.
+        temperature: 0 = greedy.
+        top_p: nucleus; 1 = off.
+        stop: strings that end an answer (removed from it).
+        seed, sample: of the run, and which of the K samples this call makes.
+        chat_template: apply the tokenizer's chat template.
+        system_prompt: system turn, None = none. Given without a chat template it is put before the text and a
+            blank line.
+        chat_prefix: put before the prompt's text when the chat template is applied (tasks that continue text).
+    """
+
+    task: str
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    sample: int = 0
+    chat_template: bool = False
+    system_prompt: str | None = None
+    chat_prefix: str = ""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Prompts -> outputs, as they finish, in any order. Failure of one prompt is an Output with `error`."""
+
+    identity: Mapping[str, Any]
+    """Name, model, revision, weights digest, tokenizer digest, chat template digest, precision, device, versions."""
+    capabilities: frozenset[str]
+    """Of: generate, choose, prefill, chat_template, token_logprobs."""
+
+    def generate(self, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Output]: ...
+
+    def choose(self, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Output]: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Answers -> scores, one for each answer, in any order. Failure of one answer is a Score with `error`."""
+
+    identity: Mapping[str, Any]
+    """Instrument: name, version, revision, weights digest, settings that change its values."""
+
+    def score(self, answers: Iterable[Answer]) -> Iterator[Score]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What an engine is built from: `--model`, `--model-args`, `--dtype`, `--device`, `--batch-size`."""
+
+    model: str
+    args: Mapping[str, str] = field(default_factory=dict)
+    dtype: str = "auto"
+    device: str = "auto"
+    batch_size: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSpec:
+    """What a scorer is built from. `engine` makes a judge's engine from a ModelSpec (a judge gets its engine)."""
+
+    name: str
+    args: Mapping[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    dtype: str = "auto"
+    engine: Callable[[ModelSpec], Engine] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """What an engine file offers. `capabilities` are checked before anything is loaded."""
+
+    build: Callable[[ModelSpec], Engine]
+    capabilities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerEntry:
+    """What a scorer file offers.
+
+    Attributes:
+        build: makes the scorer (may load weights).
+        offers: names of the values that it gives, from its arguments, before anything is loaded.
+        about: one line for `safety-eval ls scorers`.
+    """
+
+    build: Callable[[ScorerSpec], Scorer]
+    offers: Callable[[Mapping[str, str]], frozenset[str]]
+    about: str = ""

@@ -1,0 +1,69 @@
+"""Find a task, engine or scorer: by its file name in this package, by entry point, or by the path of a .py file.
+
+Nothing is registered and nothing is imported but what was asked for. Entry point groups: safety_eval.tasks,
+safety_eval.engines, safety_eval.scorers (value: the module that holds TASK, ENGINE or SCORER).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from safety_eval.core.errors import UserError, nearest
+
+_ATTRIBUTE = {"tasks": "TASK", "engines": "ENGINE", "scorers": "SCORER"}
+
+
+def names(kind: str) -> list[str]:
+    """Names of the plugins of a kind ('tasks', 'engines', 'scorers'), without importing them."""
+    package = importlib.import_module(f"safety_eval.{kind}")
+    own = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+    return sorted({*own, *(point.name for point in entry_points(group=f"safety_eval.{kind}"))})
+
+
+def find(kind: str, name: str) -> Any:
+    """The TASK, ENGINE or SCORER of that name.
+
+    Raises:
+        UserError: unknown name (the nearest is offered), or a package that the plugin needs is not installed.
+    """
+    try:
+        module = _module(kind, name)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("safety_eval"):
+            raise
+        raise UserError(
+            f"{kind[:-1]} '{name}' needs the package '{error.name}', which is not installed",
+            f"pip install '{error.name}', or one of the extras in the README.",
+        ) from error
+    return getattr(module, _ATTRIBUTE[kind])
+
+
+def _module(kind: str, name: str) -> ModuleType:
+    if name.endswith(".py"):
+        return _from_file(kind, Path(name))
+    for point in entry_points(group=f"safety_eval.{kind}"):
+        if point.name == name:
+            return importlib.import_module(point.value)
+    if name not in names(kind):
+        raise UserError(f"unknown {kind[:-1]} '{name}'", nearest(name, names(kind)))
+    return importlib.import_module(f"safety_eval.{kind}.{name}")
+
+
+def _from_file(kind: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UserError(
+            f"no such file: {path}", f"Give the path of a .py file that holds {_ATTRIBUTE[kind]}."
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, _ATTRIBUTE[kind]):
+        raise UserError(f"{path} holds no {_ATTRIBUTE[kind]}", "See docs/how-to/add-a-benchmark.md.")
+    return module

@@ -1,0 +1,221 @@
+"""Append-only record files that survive a kill, and replaced files that are never half written.
+
+A record is one line of canonical JSON ending in a newline. A line without its newline is a torn last line: it is
+dropped and asked again. A damaged line anywhere else is damage, and is named with its number.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from safety_eval.core.errors import EvidenceError, UserError
+from safety_eval.core.records import canonical, from_plain
+
+Record = TypeVar("Record")
+_SYNC_SECONDS = 1.0
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Every complete line of a record file as a mapping; a torn last line is left out; no file, no lines.
+
+    Raises:
+        EvidenceError: a complete line that is not a JSON object.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise EvidenceError(
+                    f"{path}, line {number} is damaged: not a JSON object",
+                    "Restore the file, or delete it (and what was made from it) and run the same command again.",
+                )
+            yield row
+
+
+def read_records(path: Path, kind: type[Record], skip: int = 0) -> Iterator[Record]:
+    """The records of a file, in order; `skip` leading lines are headers.
+
+    Raises:
+        EvidenceError: a line that is not such a record.
+    """
+    for number, row in enumerate(read_lines(path), 1):
+        if number <= skip:
+            continue
+        try:
+            yield from_plain(kind, row)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise EvidenceError(f"{path}, line {number} is no {kind.__name__}: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file.
+
+    Raises:
+        UserError: there is none. EvidenceError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"no such file: {path}", "Is this a run folder of safety-eval?") from error
+    except ValueError as error:
+        raise EvidenceError(f"{path} is damaged: {error}") from error
+
+
+class Appender:
+    """The one writer of a record file. Every line reaches the kernel before `append` returns, so that a killed
+    process loses nothing, and the disk within a second or so, so that a power cut loses little.
+
+    `header` is the file's first line; a file that begins with another header is refused.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any] | None = None) -> None:
+        self.path = path
+        with _told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _drop_torn_line(path)
+            self._file: IO[bytes] = path.open("ab", buffering=0)
+        self._synced = time.monotonic()
+        if header is not None and self._file.tell() == 0:
+            self.append(header)
+        elif header is not None and (found := next(read_lines(path), {})) != json.loads(canonical(header)):
+            self._file.close()
+            raise UserError(
+                f"{path} was made by another instrument: {_difference(found, header)}",
+                "Re-score with `safety-eval score RUN --scorer NAME`, or use another run folder.",
+            )
+
+    def append(self, record: Any) -> None:
+        """Write one record; on a full disk nothing of it stays in the file."""
+        line = canonical(record).encode() + b"\n"
+        start = self._file.tell()
+        with _told(self.path, undo=lambda: self._cut(start)):
+            done = 0
+            while done < len(line):
+                done += self._file.write(line[done:])
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        with _told(self.path):
+            os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+    def _cut(self, length: int) -> None:
+        os.ftruncate(self._file.fileno(), length)
+        self._file.seek(length)
+
+    def __enter__(self) -> Appender:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file as a whole: a reader sees the old or the new one, never a part, whenever we are killed."""
+    data = content.encode() if isinstance(content, str) else content
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _told(path, undo=lambda: beside.unlink(missing_ok=True)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """A JSON file for people and scripts: indented, sorted, replaced as a whole."""
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold a run folder for writing: one writer at a time; the lock ends with the process, however it ends."""
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = (folder / ".lock").open("a+")
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"another process is writing {folder}", "Wait for it, or choose another --output-path."
+            ) from error
+        yield
+    finally:
+        handle.close()
+
+
+def _drop_torn_line(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        keep = size
+        while keep and (file.seek(keep - 1), file.read(1))[1] != b"\n":
+            block = max(0, keep - 65536)
+            file.seek(block)
+            keep = block + file.read(keep - block).rfind(b"\n") + 1
+        if keep != size:
+            file.truncate(keep)
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    old, new = found.get("identity", found), wanted.get("identity", wanted)
+    names = [n for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
+    return "; ".join(f"{n} was {old.get(n)!r}, is {new.get(n)!r}" for n in names[:4])
+
+
+@contextmanager
+def _told(path: Path, undo: Callable[[], object] | None = None) -> Iterator[None]:
+    """Turn what the file system refuses into a message that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if undo is not None:
+            with suppress(OSError):
+                undo()
+        advice = {
+            errno.ENOSPC: (
+                "no space left for",
+                "Free some space and run the same command again: it continues.",
+            ),
+            errno.EDQUOT: ("disk quota used up for", "Free some space and run the same command again."),
+            errno.EACCES: (
+                "no permission to write",
+                "Choose another --output-path, or change the permissions.",
+            ),
+            errno.EPERM: (
+                "no permission to write",
+                "Choose another --output-path, or change the permissions.",
+            ),
+            errno.EROFS: ("read-only file system:", "Choose another --output-path."),
+            errno.ENOTDIR: ("a part of this path is a file, not a folder:", "Choose another --output-path."),
+            errno.EEXIST: ("a part of this path is a file, not a folder:", "Choose another --output-path."),
+            errno.ENAMETOOLONG: ("name too long:", "Choose a shorter --output-path."),
+        }
+        if error.errno not in advice:
+            raise
+        what, hint = advice[error.errno]
+        raise UserError(f"{what} {path}", hint) from error

@@ -1,0 +1,297 @@
+"""Everything checked again, offline and without the model. Anything off is an EvidenceError that names the
+file.
+
+Order: what lies there, signatures, every hash, the chain, the records (Merkle root, completeness), every
+estimate from the raw records to 1e-9, the policy again at the time of the decision.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safety_eval import policy as policies
+from safety_eval.core import journal
+from safety_eval.core.errors import EvidenceError
+from safety_eval.core.records import Estimate, from_plain
+from safety_eval.evidence import attest, bundles, hashes
+from safety_eval.policy import Policy
+from safety_eval.signoff.basis import Case, collect
+from safety_eval.signoff.decision import judge
+from safety_eval.signoff.verdict import Verdict, differences, from_json, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was verified.
+
+    Attributes:
+        folder: the bundle. decision: of the verdict in it.
+        authentic: enough trusted keys have signed. signers, trusted: key ids.
+        redacted: prompts and answers are sealed, so that estimates could not be computed again.
+        files, records: checked against their hashes. estimates: computed again from the records.
+        waivers_ended: waivers that held at the decision and have ended since.
+    """
+
+    folder: Path
+    verdict: Verdict
+    authentic: bool
+    signers: tuple[str, ...]
+    trusted: tuple[str, ...]
+    redacted: bool
+    files: int
+    records: int
+    estimates: int
+    waivers_ended: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """The report in words."""
+        words = "authentic" if self.authentic else "consistent, not authenticated (no trusted --key)"
+        told = f"{words}: {self.files} files and {self.records} records match their hashes"
+        told += (
+            "; prompts and answers are sealed, so the estimates were not computed again"
+            if self.redacted
+            else f"; {self.estimates} estimates computed again from the records"
+        )
+        told += f"; the policy gives the same verdict: {self.verdict.decision}"
+        if self.waivers_ended:
+            told += f"; waivers that have ended since: {', '.join(self.waivers_ended)}"
+        return told + "."
+
+
+def verify(
+    path: Path, keys: Sequence[Path] = (), now: datetime.datetime | None = None, own_tasks: bool = False
+) -> Report:
+    """Verify a bundle, or a run folder against its bundle.
+
+    Args:
+        path: RUN or BUNDLE. keys: trusted public keys (PEM files). now: for waivers that have ended since.
+        own_tasks: import tasks that are .py files on this machine, as the run names them. Off, because the
+            name comes from the evidence and importing a file runs it.
+
+    Raises:
+        EvidenceError: anything off, with the file and record. UserError: nothing to verify, or a bad key.
+    """
+    folder = bundles.find(path)
+    for key in keys:
+        attest.public_key(key)
+    redacted = (folder / bundles.REDACTION).exists()
+    content, manifest = _manifest(folder)
+    signers, trusted = attest.check(folder, content, keys)
+    _layout(folder, manifest, redacted)
+    _hashes(folder, manifest, redacted)
+    verdict = from_json(_object(folder, "signoff.json"))
+    made_by, configured = str(manifest.get("made_by")), bundles.configuration(folder)
+    attest.check_statements(folder, attest.statements(verdict, content, made_by, configured))
+    records = _records(folder, manifest, redacted)
+    _journal(folder, manifest)
+    if folder != path:
+        _same_as_run(path, folder, verdict)
+    policy = policies.load(folder / "policy.yaml")
+    estimates = 0
+    if redacted:
+        _sealed_verdict(folder, policy, verdict)
+    else:
+        estimates = _verdict(folder, policy, verdict, own_tasks)
+    _enough(keys, trusted, policy)
+    return Report(
+        folder=folder,
+        verdict=verdict,
+        authentic=bool(keys),
+        signers=tuple(signers),
+        trusted=tuple(trusted),
+        redacted=redacted,
+        files=len(manifest["files"]),
+        records=records,
+        estimates=estimates,
+        waivers_ended=_ended(policy, verdict, now),
+    )
+
+
+def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> None:
+    wanted = max(1, policy.signers)
+    if keys and len(trusted) < wanted:
+        raise EvidenceError(
+            f"{attest.SIGNERS}: {len(trusted)} of the given keys have signed, the policy wants {wanted}",
+            "Give the public key of every signer with --key. What nobody trusted has signed proves nothing.",
+        )
+
+
+def _manifest(folder: Path) -> tuple[bytes, dict[str, Any]]:
+    stray = sorted(set(bundles.attested(folder)) ^ {attest.SIGNERS, *attest.ENVELOPES})
+    if stray:
+        raise EvidenceError(f"{stray[0]} is missing or does not belong here")
+    manifest = _object(folder, bundles.MANIFEST)
+    if (found := manifest.get("schema")) != bundles.SCHEMA:
+        raise EvidenceError(f"{bundles.MANIFEST} has schema {found}, this version reads {bundles.SCHEMA}")
+    if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("records"), dict):
+        raise EvidenceError(f"{bundles.MANIFEST} is damaged: it lists no files")
+    return (folder / bundles.MANIFEST).read_bytes(), manifest
+
+
+def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
+    """Every file is listed, and every listed file is there."""
+    wanted = set(manifest["files"]) - ({bundles.SALTS} if redacted else set())
+    there = set(bundles.listed(folder))
+    for name in sorted(wanted - there):
+        raise EvidenceError(f"{name} is missing")
+    for name in sorted(there - wanted):
+        raise EvidenceError(f"{name} is not part of this evidence")
+    if set(manifest["records"]) != {p for p in manifest["files"] if hashes.kind_of(p)}:
+        raise EvidenceError(f"{bundles.MANIFEST}: the record files are not those that lie here")
+    if redacted and (folder / bundles.REDACTION).read_bytes() != bundles.redaction(list(manifest["records"])):
+        raise EvidenceError(f"{bundles.REDACTION} was changed")
+
+
+def _hashes(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
+    files: Mapping[str, dict[str, Any]] = manifest["files"]
+    for name, about in files.items():
+        if redacted and (name == bundles.SALTS or hashes.kind_of(name)):
+            continue
+        content = (folder / name).read_bytes()
+        if len(content) != about["size"] or hashes.sha256(content) != about["sha256"]:
+            raise EvidenceError(f"{name} does not match its hash{_where(folder, manifest, name, content)}")
+
+
+def _where(folder: Path, manifest: Mapping[str, Any], name: str, content: bytes) -> str:
+    """Which record of a file is off, as far as the file alone can tell."""
+    if not hashes.kind_of(name):
+        return ""
+    try:
+        found = hashes.full_leaves(content, name, bundles.read_secret(folder))
+    except EvidenceError as error:
+        return f": {error.message}"
+    wanted = manifest["records"][name]["lines"]
+    return f" ({len(found)} records, {wanted} expected)" if len(found) != wanted else ""
+
+
+def _records(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> int:
+    """Merkle root of every record file; how many records there are."""
+    secret = b"" if redacted else bundles.read_secret(folder)
+    found, total = {}, 0
+    for name in manifest["records"]:
+        content = (folder / name).read_bytes()
+        leaves = (
+            hashes.sealed_leaves(content, name) if redacted else hashes.full_leaves(content, name, secret)
+        )
+        found[name] = _about(leaves)
+        total += len(leaves)
+        if found[name] != manifest["records"][name]:
+            told = f"{len(leaves)} records, {manifest['records'][name]['lines']} expected"
+            raise EvidenceError(f"{name}: a record was changed, moved, added or taken out ({told})")
+    if hashes.root_of(found) != manifest["root"]:
+        raise EvidenceError(f"{bundles.MANIFEST}: the root is not that of the records")
+    return total
+
+
+def _about(leaves: Sequence[bytes]) -> dict[str, Any]:
+    return {"lines": len(leaves), "root": hashes.merkle(leaves).hex()}
+
+
+def _journal(folder: Path, manifest: Mapping[str, Any]) -> None:
+    entries = journal.check(folder / "run" / journal.NAME)
+    if journal.head(entries) != manifest.get("journal"):
+        raise EvidenceError(f"run/{journal.NAME}: its last entry is not the one in the manifest")
+
+
+def _same_as_run(run: Path, folder: Path, verdict: Verdict) -> None:
+    """The run folder still is what the bundle was made of."""
+    there = set(bundles.run_files(run))
+    kept = {p.removeprefix("run/") for p in bundles.listed(folder) if p.startswith("run/")}
+    for name in sorted(there ^ kept):
+        raise EvidenceError(f"{name} was added to or taken from the run since the evidence was made", _AGAIN)
+    for name in sorted(kept):
+        if (run / name).read_bytes() != (folder / "run" / name).read_bytes():
+            raise EvidenceError(f"{name} was changed since the evidence was made", _AGAIN)
+    own = run / "signoff.json"
+    if own.is_file():
+        from safety_eval.core.store import read_json
+
+        if differences(read_json(own), to_json(verdict)):
+            raise EvidenceError("signoff.json is not the verdict in the evidence", _AGAIN)
+
+
+_AGAIN = "Sign off again, or restore the run folder."
+
+
+def _verdict(folder: Path, policy: Policy, verdict: Verdict, own_tasks: bool) -> int:
+    """Every estimate and the verdict again; how many estimates."""
+    baseline = folder / "baseline"
+    case = collect(folder / "run", policy, baseline if baseline.is_dir() else None, own_tasks)
+    for fault in case.faults:
+        if fault.kind == "evidence":
+            raise EvidenceError(f"run/{fault.sentence}")
+    _same_verdict(verdict, judge(case, policy, _moment(verdict)))
+    return len(case.estimates)
+
+
+def _sealed_verdict(folder: Path, policy: Policy, verdict: Verdict) -> None:
+    """The verdict again from results.json (its hash holds); what needs the sealed records is taken as
+    signed."""
+    run = folder / "run"
+    try:
+        facts = _read(run / "run.json")
+        rows = _read(run / "results.json")["estimates"]
+        estimates = [from_plain(Estimate, row) for row in rows]
+    except (KeyError, TypeError) as error:
+        raise EvidenceError(f"run/results.json is damaged: {error}") from error
+    case = Case(
+        estimates=estimates,
+        differences=None,
+        subject=dict(verdict.subject),
+        data={task: str(t.get("data_version", "")) for task, t in facts["tasks"].items()},
+        instruments={s: i for t in facts["tasks"].values() for s, i in t.get("instruments", {}).items()},
+        registered=verdict.policy_sha256 if verdict.registered else "",
+        measured_at=str(facts.get("finished") or ""),
+        stopped=frozenset(task for task, t in facts["tasks"].items() if t.get("stopped")),
+    )
+    again = judge(case, policy, _moment(verdict))
+    absolute = {r.id for r in policy.rules if r.limit not in ("non_inferior", "equivalent")}
+    kept, made = ([f for f in v.findings if f.rule in absolute] for v in (verdict, again))
+    same = replace(verdict, findings=tuple(kept))
+    if len(absolute) == len(policy.rules):
+        _same_verdict(same, replace(verdict, findings=tuple(made)))
+
+
+def _read(path: Path) -> Any:
+    """A JSON file of the bundle whose hash was checked."""
+    from safety_eval.core.store import read_json
+
+    return read_json(path)
+
+
+def _same_verdict(signed: Verdict, again: Verdict) -> None:
+    one, other = to_json(signed), to_json(again)
+    for row in (one, other):
+        for finding in row["findings"]:
+            finding.pop("sentence")
+    found = differences(one, other)
+    if found:
+        raise EvidenceError(f"signoff.json: the policy gives another verdict on these records; {found[0]}")
+
+
+def _moment(verdict: Verdict) -> datetime.datetime:
+    try:
+        return datetime.datetime.fromisoformat(verdict.decided_at.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise EvidenceError(f"signoff.json: no such time, {verdict.decided_at!r}") from error
+
+
+def _ended(policy: Policy, verdict: Verdict, now: datetime.datetime | None) -> tuple[str, ...]:
+    today = (now or datetime.datetime.now(datetime.UTC)).date()
+    used = {f.rule for f in verdict.findings if f.outcome == "waived"}
+    return tuple(w.rule for w in policy.waivers if w.rule in used and w.expires < today)
+
+
+def _object(folder: Path, name: str) -> dict[str, Any]:
+    try:
+        value = hashes.strict((folder / name).read_bytes(), name)
+    except FileNotFoundError as error:
+        raise EvidenceError(f"{name} is missing") from error
+    if not isinstance(value, dict):
+        raise EvidenceError(f"{name} is damaged: not a JSON object")
+    return value

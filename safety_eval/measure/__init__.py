@@ -1,0 +1,1 @@
+"""Scores -> estimates, and the published figures beside them."""

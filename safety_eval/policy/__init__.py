@@ -1,0 +1,35 @@
+"""The release policy: its file, and when it is decided."""
+
+from safety_eval.policy.file import (
+    Ceilings,
+    Equivalent,
+    NonInferior,
+    Policy,
+    Registration,
+    Rule,
+    Stop,
+    Waiver,
+    load,
+    parse,
+    registration,
+    schema,
+    schema_text,
+    terms,
+)
+
+__all__ = [
+    "Ceilings",
+    "Equivalent",
+    "NonInferior",
+    "Policy",
+    "Registration",
+    "Rule",
+    "Stop",
+    "Waiver",
+    "load",
+    "parse",
+    "registration",
+    "schema",
+    "schema_text",
+    "terms",
+]

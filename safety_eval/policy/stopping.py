@@ -1,0 +1,144 @@
+"""Early stopping: ask in seeded blocks, and stop once the verdict of the full run is known with high certainty.
+
+With keyed sampling each prompt's outcome is a fixed number, whatever the order, so the prompts of a task are a finite
+population and the only chance is our seeded random order: no independence or cluster assumption is needed
+(stats/sequential.py). A rule on a share ('toxic rate below 5%', for all or for every group) can be decided early;
+a task with any other rule, or with several samples of a prompt, is asked in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from safety_eval.core import sampling
+from safety_eval.core.records import Estimate, Prompt
+from safety_eval.core.task import Task
+from safety_eval.policy import Policy, Rule
+from safety_eval.stats.plan import critical_count
+from safety_eval.stats.sequential import Boundaries, boundaries
+
+PASS, NOT_PASS = "pass", "not pass"
+NOT_ASKED = "not_asked"
+
+
+def order(prompts: Sequence[Prompt], seed: int, task: str) -> list[Prompt]:
+    """The seeded random order in which a task's prompts are asked; the same for everybody who holds the run."""
+    return sorted(prompts, key=lambda p: (sampling.draw_key(seed, f"order of {task}", p.id, 0), p.id))
+
+
+def next_look(policy: Policy, task: Task, waiting: Sequence[Prompt], found: Sequence[Estimate]) -> int:
+    """How many of the waiting prompts to ask before the verdict is looked at again.
+
+    Up to the first moment at which every rule could be met, should no further answer be bad, so that a pass is seen as
+    soon as it is there and no look is wasted; at most `stop.block`, so that a model that fails is stopped soon.
+    """
+    most = min(policy.stop.block if policy.stop else len(waiting), len(waiting))
+    look = 1
+    for rule in (r for r in policy.rules if r.task == task.name):
+        for e in (e for e in found if _about(rule, e)):
+            here = _so_far(rule, e, policy)
+            needed = here[0].until_pass(*here[1:]) if here else 0
+            if needed:
+                look = max(look, _position(task, e, waiting, needed, most))
+    return min(look, most)
+
+
+def _position(task: Task, e: Estimate, waiting: Sequence[Prompt], needed: int, most: int) -> int:
+    """How many waiting prompts hold `needed` of this estimate's; `most` where so many do not hold them."""
+    where = next((m.where for m in task.metrics if m.name == e.metric), None)
+    held = 0
+    for i, prompt in enumerate(waiting[:most]):
+        member = e.axis == "total" or e.group in prompt.groups.get(e.axis, ())
+        held += member and (where is None or where(prompt))
+        if held == needed:
+            return i + 1
+    return most
+
+
+def state(policy: Policy, task: str, found: Sequence[Estimate]) -> str:
+    """'pass' when every rule of the task is decided to pass, 'not pass' when one is decided against, else ''."""
+    if policy.stop is None or not early(policy, task):
+        return ""
+    decided = []
+    for rule in (r for r in policy.rules if r.task == task):
+        here = [e for e in found if _about(rule, e)]
+        if not any(e.missing.get(NOT_ASKED) for e in here):
+            return ""
+        decided += [decide(rule, e, policy) for e in here]
+    if NOT_PASS in decided:
+        return NOT_PASS
+    return PASS if decided and all(d == PASS for d in decided) else ""
+
+
+def decide(rule: Rule, e: Estimate, policy: Policy) -> str:
+    """Verdict of the full run on one share, where the answers so far settle it; '' where they do not.
+
+    Unmeasured and degenerate answers count as bad, those not asked yet do not count. `e` must be of a rate.
+    """
+    here = _so_far(rule, e, policy)
+    if here is None:
+        return NOT_PASS if _measurable(e) and policy.stop is not None else ""
+    made, bad, asked = here
+    return made.decide(bad, asked) or ""
+
+
+def _measurable(e: Estimate) -> bool:
+    return e.kind == "rate" and e.axis != "macro" and None not in (e.highest, e.lowest)
+
+
+def _so_far(rule: Rule, e: Estimate, policy: Policy) -> tuple[Boundaries, int, int] | None:
+    """Boundaries of one share, its bad answers and those asked; None where no count of answers could meet the rule."""
+    if policy.stop is None or not _measurable(e) or e.highest is None or e.lowest is None:
+        return None
+    waiting = e.missing.get(NOT_ASKED, 0)
+    below = rule.limit == "max"
+    share = e.highest if below else 1 - e.lowest
+    limit = rule.bound if below else 1 - rule.bound
+    made = _boundaries(e.expected, limit, 1 - policy.level, e.effective_clusters, policy.stop.delta)
+    return None if made is None else (made, round(share * e.expected) - waiting, e.expected - waiting)
+
+
+SURE = 1e-4
+"""Chance of error at which a run that was stopped may name a rule as broken (Holm multiplies it)."""
+
+
+def breaks(rule: Rule, e: Estimate, policy: Policy) -> bool:
+    """Whether the full run is shown to break the rule, not only to miss it: the mirror image of `decide`.
+
+    Here unmeasured and degenerate answers count as good, so that nothing is broken by what is missing.
+    """
+    if e.kind != "rate" or e.axis == "macro" or e.events is None:
+        return False
+    asked = e.expected - e.missing.get(NOT_ASKED, 0)
+    below = rule.limit == "max"
+    bad = e.events if below else e.count - e.events
+    limit = 1 - rule.bound if below else rule.bound
+    if not 0 < limit < 1:
+        return False
+    made = _boundaries(e.expected, limit, 1 - policy.level, e.effective_clusters, SURE)
+    return made is not None and made.decide(asked - bad, asked) == "pass"
+
+
+@lru_cache(maxsize=512)
+def _boundaries(total: int, limit: float, alpha: float, effective: float, error: float) -> Boundaries | None:
+    critical = critical_count(total, limit, alpha, effective)
+    return boundaries(total, critical, error) if 0 <= critical < total else None
+
+
+def early(policy: Policy, task: str) -> bool:
+    """Whether every rule on a task is on a share, so that it can be decided before all is asked."""
+    rules = [r for r in policy.rules if r.task == task]
+    return bool(rules) and all(r.limit in ("max", "min") and not r.group.startswith("macro") for r in rules)
+
+
+def _about(rule: Rule, e: Estimate) -> bool:
+    """Whether a rule acts on this estimate (groups that are descriptive only are left out of 'every')."""
+    if (e.metric, e.kind) != (rule.metric, "rate") or rule.scorer not in (None, e.scorer):
+        return False
+    if rule.group == "all":
+        return e.axis == "total"
+    if rule.group.startswith("every "):
+        few = "effective clusters" in e.reason
+        return e.axis == rule.group.removeprefix("every ") and not few
+    return f"{e.axis}/{e.group}" == rule.group

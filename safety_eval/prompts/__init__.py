@@ -1,1 +1,0 @@
-"""Where prompts come from: public homes and mirrors checked by digest, own files, ways to read a task."""

@@ -1,0 +1,139 @@
+"""Where things lie in a run folder, and its records read and joined. No pandas, nothing is changed here.
+
+RUN/run.json                     what was asked, by whom it was answered and scored
+RUN/<task>/prompts.jsonl         frozen before the first token
+RUN/<task>/outputs.jsonl         append-only; the last line of a (prompt, sample) counts
+RUN/<task>/scores/<scorer>.jsonl first line: the instrument's identity
+RUN/results.json                 every Estimate as a flat list
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safety_eval.core.records import Output, Prompt, Score, key
+from safety_eval.refusal.degenerate import degenerate
+from safety_eval.core.store import read_lines, read_records
+from safety_eval.core.task import Measured, Task
+
+Asked = tuple[str, int]
+"""(prompt id, sample)."""
+PERMANENT = ("empty answer", "no answer")
+"""Score errors that asking again cannot cure; every other error is owed again."""
+
+
+def prompts_file(folder: Path, task: str) -> Path:
+    return folder / task / "prompts.jsonl"
+
+
+def outputs_file(folder: Path, task: str) -> Path:
+    return folder / task / "outputs.jsonl"
+
+
+def scores_file(folder: Path, task: str, scorer: str) -> Path:
+    return folder / task / "scores" / f"{scorer}.jsonl"
+
+
+def record_files(folder: Path) -> list[Path]:
+    """Every record file of a run: prompts, outputs and scores of all tasks."""
+    patterns = ("*/prompts.jsonl", "*/outputs.jsonl", "*/scores/*.jsonl")
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+
+
+def scorers(folder: Path, task: str) -> list[str]:
+    """Scorers that left a file, by name."""
+    return sorted(p.stem for p in (folder / task / "scores").glob("*.jsonl"))
+
+
+def prompts(folder: Path, task: str) -> list[Prompt]:
+    return list(read_records(prompts_file(folder, task), Prompt))
+
+
+def outputs(folder: Path, task: str) -> dict[Asked, Output]:
+    """The output that counts for each (prompt, sample): the last without an error, else the last."""
+    found: dict[Asked, Output] = {}
+    for output in read_records(outputs_file(folder, task), Output):
+        asked = (output.prompt_id, output.sample)
+        if output.error and asked in found and not found[asked].error:
+            continue
+        found[asked] = output
+    return found
+
+
+def identity(folder: Path, task: str, scorer: str) -> Mapping[str, Any]:
+    """What the instrument said of itself when it scored."""
+    return dict(next(read_lines(scores_file(folder, task, scorer)), {}).get("identity", {}))
+
+
+def scores(folder: Path, task: str, scorer: str) -> dict[str, Score]:
+    """Scores by output key; the last line counts."""
+    return {s.output_key: s for s in read_records(scores_file(folder, task, scorer), Score, skip=1)}
+
+
+def owed_outputs(folder: Path, task: str, asked: Sequence[Prompt], samples: int) -> dict[int, list[Prompt]]:
+    """Prompts still to be asked, by sample number (those with an error are owed again)."""
+    found = outputs(folder, task)
+    owed = {}
+    for sample in range(samples):
+        left = [p for p in asked if (o := found.get((p.id, sample))) is None or o.error]
+        if left:
+            owed[sample] = left
+    return owed
+
+
+def owed_scores(folder: Path, task: str, scorer: str) -> Iterator[tuple[Prompt, Output]]:
+    """Answers that this scorer has not judged, or failed on for a reason that may pass."""
+    done = scores(folder, task, scorer)
+    asked = {p.id: p for p in prompts(folder, task)}
+    for output in outputs(folder, task).values():
+        score = done.get(key(output))
+        if not output.error and (score is None or (score.error and not score.error.startswith(PERMANENT))):
+            yield asked[output.prompt_id], output
+
+
+def measured(folder: Path, task: Task, samples: int, names: Sequence[str] | None = None) -> list[Measured]:
+    """Every owed (prompt, sample) with its output, scores and status; what is missing says so.
+
+    Args:
+        names: scorers to take, None = all that left a file.
+    """
+    found = outputs(folder, task.name)
+    kept = {n: scores(folder, task.name, n) for n in (scorers(folder, task.name) if names is None else names)}
+    rows = []
+    for prompt in prompts(folder, task.name):
+        for sample in range(samples):
+            output = found.get((prompt.id, sample)) or _unasked(prompt, sample)
+            rows.append(_join(task, prompt, output, kept))
+    return rows
+
+
+def _unasked(prompt: Prompt, sample: int) -> Output:
+    return Output(key(prompt), prompt.id, sample, stop_reason="error", error="not_asked")
+
+
+def _join(task: Task, prompt: Prompt, output: Output, kept: Mapping[str, Mapping[str, Score]]) -> Measured:
+    name = key(output)
+    values, errors = {}, {}
+    for scorer, by_key in kept.items():
+        score = by_key.get(name)
+        if score is not None and not score.error:
+            values[scorer] = score.values
+        else:
+            errors[scorer] = score.error if score is not None else "not scored"
+    return Measured(prompt, output, values, errors, status_of(task, output, values, errors))
+
+
+def status_of(task: Task, output: Output, values: Mapping[str, Any], errors: Mapping[str, str]) -> str:
+    """Status of an answer; '' where the task has none (choices)."""
+    if task.kind == "choose":
+        return ""
+    if output.error:
+        return "undecided"
+    if degenerate(output.text, output.stop_reason, complete_required=task.complete_answers):
+        return "degenerate"
+    for scorer_values in values.values():
+        if "status" in scorer_values:
+            return str(scorer_values["status"])
+    return "undecided" if "refusal" in errors else ""

@@ -1,0 +1,201 @@
+"""freeze -> generate -> score -> measure: the one file that knows the order.
+
+Every stage looks at what is in the run folder and does what is still owed: the same command again is a resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from safety_eval.runs import answers, resolve, start
+from safety_eval.core import journal, plugins
+from safety_eval.measure import metrics
+from safety_eval.policy import stopping
+from safety_eval import policy as policies
+from safety_eval.runs.config import RunConfig
+from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
+from safety_eval.core.records import Estimate, Prompt, digest, plain
+from safety_eval.runs.resolve import TaskPlan
+from safety_eval.runs.session import Progress, Session, Silent
+from safety_eval.core.store import Appender, read_json, write_json, writing
+
+
+def run(config: RunConfig, progress: Progress | None = None) -> Path:
+    """Do what is owed of a run; returns its folder.
+
+    Raises:
+        UserError: wrong use, or a run folder that was asked something else.
+    """
+    folder = config.folder()
+    plans = resolve.resolve(config)
+    with writing(folder):
+        session = Session(folder, config, start.begin(folder, config), progress or Silent())
+        try:
+            freeze(session, plans)
+            if config.stop_when_decided:
+                until_decided(session, plans)
+            else:
+                for plan in plans:
+                    generate(session, plan, shard(answers.prompts(folder, plan.task.name), config.shard))
+                session.close()
+                if not config.predict_only:
+                    score(session, plans)
+        finally:
+            session.close()
+        if not config.predict_only:
+            write_results(folder, measure(folder, plans))
+        session.facts["finished"] = start.now()
+        session.save()
+    return folder
+
+
+def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
+    """Write every task's prompts before the first token; later stages never read the source again."""
+    for plan in plans:
+        name = plan.task.name
+        path = answers.prompts_file(session.folder, name)
+        if name in session.facts["tasks"] and path.exists():
+            continue
+        found = resolve.load(plan, session.config.limit)
+        path.unlink(missing_ok=True)
+        with Appender(path) as file:
+            for prompt in found.prompts:
+                file.append(prompt)
+        journal.note_files(session.folder, "frozen", [path])
+        session.facts["tasks"][name] = {
+            "title": plan.task.title,
+            "paper": plan.task.paper,
+            "data_version": found.version,
+            "manifest": plain(found.manifest),
+            "notes": list(found.notes),
+            "prompts": len(found.prompts),
+            "prompts_digest": digest(found.prompts),
+            "samples": plan.samples,
+            "settings": {k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
+            "instruments": {},
+        }
+        session.save()
+
+
+def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:
+    """Ask those of `prompts` that have no output yet. The engine is loaded only when something is owed."""
+    name = plan.task.name
+    owed = answers.owed_outputs(session.folder, name, prompts, plan.samples)
+    left = sum(map(len, owed.values()))
+    total = len(prompts) * plan.samples
+    if not left:
+        session.progress.stage(f"generate {name}", total, total)
+        return
+    engine = session.engine()
+    chat = _chat(session, plan, engine)
+    ask = engine.generate if plan.task.kind == "generate" else engine.choose
+    session.progress.stage(f"generate {name}", total, total - left)
+    with Appender(answers.outputs_file(session.folder, name)) as file:
+        for sample, mine in owed.items():
+            for output in ask(mine, replace(plan.settings, sample=sample, chat_template=chat)):
+                file.append(output)
+                session.progress.advance()
+
+
+def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
+    """Whether the chat template is applied; written into run.json, since every table prints it."""
+    chat = session.config.chat_template == "on"
+    if session.config.chat_template == "auto":
+        chat = plan.task.kind == "generate" and "chat_template" in engine.capabilities
+    session.facts["tasks"][plan.task.name]["settings"]["chat_template"] = chat
+    session.save()
+    return chat
+
+
+def score(session: Session, plans: Sequence[TaskPlan]) -> None:
+    """Judge every answer that a scorer still owes, scorer by scorer."""
+    wanted: dict[str, tuple[ScorerSpec, list[str]]] = {}
+    for plan in plans:
+        for choice in plan.scorers:
+            spec = ScorerSpec(choice.name, choice.args, session.config.device, "auto", judge_engine)
+            wanted.setdefault(digest([choice.name, choice.args]), (spec, []))[1].append(plan.task.name)
+    for spec, tasks in wanted.values():
+        for task in tasks:
+            _score_task(session, spec, task)
+        if not session.config.stop_when_decided:
+            session.close()
+
+
+def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
+    owed = sum(1 for _ in answers.owed_scores(session.folder, task, spec.name))
+    if not owed:
+        return
+    scorer = session.scorer(spec)
+    identity = plain(scorer.identity)
+    session.instrument(task, spec.name, identity)
+    session.progress.stage(f"score {task} by {spec.name}", owed, 0)
+    with Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file:
+        for found in scorer.score(answers.owed_scores(session.folder, task, spec.name)):
+            file.append(found)
+            session.progress.advance()
+
+
+def until_decided(session: Session, plans: Sequence[TaskPlan]) -> None:
+    """Ask and score in seeded order; after each look, stop a task whose rules are decided, and everything once a rule
+    cannot be met any more. Engine and scorers stay loaded together here."""
+    policy = policies.load(session.folder / "policy.yaml")
+    for plan in plans:
+        state = _ask_in_order(session, plan, policy)
+        if state:
+            session.facts["tasks"][plan.task.name]["stopped"] = state
+            session.save()
+        if session.facts["tasks"][plan.task.name].get("stopped") == stopping.NOT_PASS:
+            session.progress.note(f"stopped: a rule on {plan.task.name} cannot be met any more")
+            return
+
+
+def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> str:
+    """The state in which a task could be left; '' when all of it was asked. A block that was cut short is ended
+    before anything is decided: half of it is no random half."""
+    folder, name = session.folder, plan.task.name
+    order = stopping.order(answers.prompts(folder, name), session.config.seed, name)
+    done = {prompt_id for prompt_id, _ in answers.outputs(folder, name)}
+    many = max((i + 1 for i, p in enumerate(order) if p.id in done), default=0)
+    if plan.samples > 1 or not stopping.early(policy, name):
+        many = len(order)
+    found, at = [] if many else measure(folder, [plan]), 0
+    while at < len(order):
+        many = many or stopping.next_look(policy, plan.task, order[at:], found)
+        generate(session, plan, order[at : at + many])
+        score(session, [plan])
+        found, at, many = measure(folder, [plan]), at + many, 0
+        state = stopping.state(policy, name, found)
+        if state:
+            return state
+    return ""
+
+
+def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
+    """Every estimate of the run, computed from the records alone."""
+    facts = read_json(folder / "run.json")
+    found: list[Estimate] = []
+    for plan in plans:
+        data_version = facts["tasks"][plan.task.name]["data_version"]
+        rows = answers.measured(folder, plan.task, plan.samples)
+        found += metrics.estimates(plan.task, rows, data_version)
+    return found
+
+
+def write_results(folder: Path, found: Sequence[Estimate]) -> None:
+    """RUN/results.json: the flat list that scripts read."""
+    path = folder / "results.json"
+    write_json(path, {"schema": start.SCHEMA, "estimates": [plain(e) for e in found]})
+    journal.note_files(folder, "measured", [*answers.record_files(folder), path])
+
+
+def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Prompt]:
+    """The i-th of n interleaved parts (i from 1)."""
+    return list(prompts) if part is None else list(prompts[part[0] - 1 :: part[1]])
+
+
+def judge_engine(spec: ModelSpec) -> Engine:
+    """The engine of a judge: a scorer gets it as an argument."""
+    engine: Engine = plugins.find("engines", spec.args.get("engine", "transformers")).build(spec)
+    return engine

@@ -1,0 +1,164 @@
+"""Configuration -> what will run: tasks, settings and instruments, all checked before anything is loaded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safety_eval.core import plugins
+from safety_eval.runs.config import RunConfig
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPlan:
+    """One task of a run: how it is asked and by what it is scored. `settings` lacks the sample number and whether
+    the chat template is used where that depends on the model's tokenizer (`chat_template` 'auto')."""
+
+    task: Task
+    options: TaskOptions
+    settings: Settings
+    samples: int
+    scorers: tuple[ScorerChoice, ...]
+
+
+def resolve(config: RunConfig) -> list[TaskPlan]:
+    """The plan of every task.
+
+    Raises:
+        UserError: an unknown task, engine, scorer or data version; an engine that cannot do what a task needs; a
+            scorer that gives nothing that the task measures.
+    """
+    engine: EngineEntry = plugins.find("engines", config.engine)
+    tasks = [plugins.find("tasks", name) for name in config.tasks]
+    _known("--scorer", config.scorers, tasks)
+    _known("--data-version", [t for t in config.data_version if t], tasks)
+    _known("--prompts", config.prompts, tasks)
+    for task in tasks:
+        if task.kind not in engine.capabilities:
+            able = ", ".join(sorted(engine.capabilities))
+            raise UserError(
+                f"engine '{config.engine}' cannot do '{task.kind}', which task '{task.name}' needs (it can: {able})",
+                "Choose another --engine, or leave the task out.",
+            )
+    return [_plan(config, task) for task in tasks]
+
+
+def load(plan: TaskPlan, limit: int | None) -> PromptSet:
+    """The prompts of a task, cut to an even share of every group when there is a limit."""
+    found = plan.task.load(plan.options)
+    if not found.prompts:
+        raise UserError(f"task '{plan.task.name}' found no prompts", "Check --data and --data-version.")
+    seen: set[str] = set()
+    for prompt in found.prompts:
+        if prompt.id in seen:
+            raise UserError(
+                f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own."
+            )
+        seen.add(prompt.id)
+    if limit is None or limit >= len(found.prompts):
+        return found
+    axis = plan.task.limit_axis
+    kept = even_share(found.prompts, limit, axis, plan.task.whole_clusters)
+    share = f"an even share of every {axis}" if axis else "the first ones"
+    note = f"limit: {len(kept)} of {len(found.prompts)} prompts, {share}; not the full benchmark."
+    return PromptSet(kept, found.version, found.manifest, (*found.notes, note))
+
+
+def even_share(prompts: Sequence[Prompt], limit: int, axis: str, whole_clusters: bool) -> list[Prompt]:
+    """At most `limit` prompts, one group of `axis` after the other in turns; within a group one prompt of every
+    cluster before a second of any, in the data's order: few prompts then still are many clusters.
+
+    With `whole_clusters` a cluster comes as a whole (the first even if it alone is larger than the limit).
+    """
+    units: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        units.setdefault(prompt.unit if whole_clusters else prompt.id, []).append(prompt)
+    queues: dict[str, list[str]] = {}
+    turn: dict[str, int] = {}
+    seen: Counter[str] = Counter()
+    for name, members in units.items():
+        turn[name] = seen[members[0].unit]
+        seen[members[0].unit] += 1
+        for group in members[0].groups.get(axis, ("",)) or ("",):
+            queues.setdefault(group, []).append(name)
+    taken: set[str] = set()
+    room = limit
+    turns = {group: iter(sorted(names, key=turn.__getitem__)) for group, names in queues.items()}
+    while turns and room > 0:
+        for group in list(turns):
+            following = next((n for n in turns[group] if n not in taken), None)
+            if following is None:
+                del turns[group]
+            elif room > 0 and (len(units[following]) <= room or not taken):
+                taken.add(following)
+                room -= len(units[following])
+    return [p for name, members in units.items() if name in taken for p in members]
+
+
+def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:
+    names = [t.name for t in tasks]
+    for name in wanted:
+        if name not in names:
+            raise UserError(
+                f"{flag} {name}=...: '{name}' is not among the tasks of this run", nearest(name, names)
+            )
+
+
+def _plan(config: RunConfig, task: Task) -> TaskPlan:
+    version = config.data_version.get(task.name)
+    if version is None and config.data_version.get("") in task.versions:
+        version = config.data_version[""]
+    if version is not None and version not in task.versions:
+        raise UserError(
+            f"task '{task.name}' has no data version '{version}'", nearest(version, task.versions)
+        )
+    options = TaskOptions(config.data, version, config.prompts.get(task.name))
+    settings = dict(task.settings)
+    settings |= {k: v for k, v in config.generation.model_dump().items() if v is not None}
+    allowed = {f.name for f in fields(Settings)}
+    assert set(settings) <= allowed, (
+        f"task {task.name} has settings that no engine knows: {set(settings) - allowed}"
+    )
+    ready = Settings(
+        **{**settings, "task": task.name, "seed": config.seed, "system_prompt": config.system_prompt}
+    )
+    return TaskPlan(task, options, ready, config.samples or task.samples, _instruments(config, task))
+
+
+def _instruments(config: RunConfig, task: Task) -> tuple[ScorerChoice, ...]:
+    """The task's scorers with the user's choice in place of the first, and the user's arguments added."""
+    chosen = list(task.scorers)
+    if task.name in config.scorers:
+        wanted = [ScorerChoice(n.strip()) for n in config.scorers[task.name].split("+")]
+        chosen = [*wanted, *(c for c in chosen[1:] if c.name not in {w.name for w in wanted})]
+    ready = []
+    offered: set[str] = set()
+    for choice in chosen:
+        entry: ScorerEntry = plugins.find("scorers", choice.name)
+        args = {**choice.args, **config.scorer_args.get(choice.name, {})}
+        offers = entry.offers(args)
+        needs = {need for metric in task.metrics for need in metric.needs} | {"status"}
+        if task.metrics and not offers & needs:
+            raise UserError(
+                f"scorer '{choice.name}' gives {', '.join(sorted(offers))}; task '{task.name}' measures "
+                f"{', '.join(sorted(needs))}",
+                "See `safety-eval ls scorers` for what each gives.",
+            )
+        offered |= offers
+        ready.append(ScorerChoice(choice.name, args))
+    return tuple(ready)
+
+
+def check_writable(folder: Path) -> None:
+    """Fail before the first token when the run folder cannot be made."""
+    from safety_eval.core.store import write_atomic
+
+    write_atomic(folder / ".probe", "")
+    (folder / ".probe").unlink(missing_ok=True)

@@ -1,0 +1,91 @@
+"""What a run holds while it is written: its folder and facts, and the engine and scorers that it has loaded.
+
+Both are loaded when first needed, and closed between stages, so that the model and a judge never share the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from safety_eval.runs import start
+from safety_eval.core import plugins
+from safety_eval.runs.config import RunConfig
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
+from safety_eval.core.records import digest, plain
+from safety_eval.core.store import write_json
+
+
+class Progress(Protocol):
+    """What a caller is told while a run goes on. Counts are prompts (or answers) of the current stage."""
+
+    def stage(self, name: str, total: int, done: int) -> None: ...
+    def advance(self, count: int = 1) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class Silent:
+    """Progress of which nobody is told."""
+
+    def stage(self, name: str, total: int, done: int) -> None: ...
+    def advance(self, count: int = 1) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+@dataclass(slots=True)
+class Session:
+    """One writer's hold of a run folder. `facts` is what run.json says."""
+
+    folder: Path
+    config: RunConfig
+    facts: dict[str, Any]
+    progress: Progress = field(default_factory=Silent)
+    _engine: Engine | None = None
+    _scorers: dict[str, Scorer] = field(default_factory=dict)
+
+    def engine(self) -> Engine:
+        """The engine, loaded once.
+
+        Raises:
+            UserError: it cannot be loaded, or it is not the model that the run was begun with.
+        """
+        if self._engine is None:
+            c = self.config
+            self.progress.note(f"loading {c.model}")
+            spec = ModelSpec(c.model, c.model_args, c.dtype, c.device, c.batch_size)
+            engine: Engine = plugins.find("engines", c.engine).build(spec)
+            try:
+                start.bind(self.folder, plain(engine.identity), self.facts)
+            except UserError:
+                engine.close()
+                raise
+            self._engine = engine
+        return self._engine
+
+    def scorer(self, spec: ScorerSpec) -> Scorer:
+        """A scorer, loaded once for all tasks that it serves."""
+        name = digest([spec.name, spec.args])
+        if name not in self._scorers:
+            self.progress.note(f"loading scorer {spec.name}")
+            self._scorers[name] = plugins.find("scorers", spec.name).build(spec)
+        return self._scorers[name]
+
+    def instrument(self, task: str, name: str, identity: Mapping[str, Any]) -> None:
+        """Write into run.json which instrument scores a task, before its first score."""
+        self.facts["tasks"][task]["instruments"][name] = dict(identity)
+        self.save()
+
+    def save(self) -> None:
+        write_json(self.folder / "run.json", self.facts)
+
+    def close(self) -> None:
+        """Free what was loaded; the session can go on and load again."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+        for scorer in self._scorers.values():
+            scorer.close()
+        self._scorers.clear()

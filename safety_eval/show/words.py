@@ -1,0 +1,225 @@
+"""How numbers, names and untrusted text are put into words: the same in charts, tables, terminal and report.
+
+Nothing here computes a statistic. A value that is None becomes words with its reason, never a number.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from safety_eval.core.records import Estimate
+
+MINUS = "\N{MINUS SIGN}"
+NO_DATA = "no data"
+FOOTNOTE = (
+    "G: effective clusters (independent prompts). Descriptive: fewer than 10, shown but never judged. "
+    "Few: 10 to 30, read the interval with care."
+)
+FEW_CLUSTERS = 30
+"""Effective clusters below which an interval is flagged (and below 10 it is descriptive only)."""
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a reader must know beside every number of a run.
+
+    Attributes:
+        model: as asked, with its revision where there is one.
+        precision: of the weights and the forward pass, e.g. 'bfloat16'.
+        engine: what generated.
+        chat_template: by task: 'applied' or 'not applied' ('' where unknown).
+        instruments: by scorer name: the instrument in words (name, version, revision).
+        notes: by task: what was left out of its prompts and why, or that they are not the benchmark.
+    """
+
+    model: str = ""
+    precision: str = ""
+    engine: str = ""
+    chat_template: Mapping[str, str] = field(default_factory=dict)
+    instruments: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def facts(config: Mapping[str, Any]) -> Facts:
+    """The facts of a run from its run.json."""
+    engine, tasks = config.get("engine", {}), config.get("tasks", {})
+    asked = config.get("config", {})
+    model = str(asked.get("model") or engine.get("model", ""))
+    revision = str(engine.get("revision") or "")
+    instruments = {s: identity for t in tasks.values() for s, identity in t.get("instruments", {}).items()}
+    return Facts(
+        model=f"{model} @ {revision[:12]}" if revision and revision not in model else model,
+        precision=str(engine.get("precision") or engine.get("dtype") or ""),
+        engine=str(engine.get("name") or asked.get("engine", "")),
+        chat_template={name: _template(t.get("settings", {})) for name, t in tasks.items()},
+        instruments={s: identity_words(s, identity) for s, identity in instruments.items()},
+        notes={name: tuple(t.get("notes", ())) for name, t in tasks.items()},
+    )
+
+
+def _template(settings: Mapping[str, Any]) -> str:
+    return {True: "applied", False: "not applied"}.get(settings.get("chat_template"), "")  # type: ignore[arg-type]
+
+
+def identity_words(scorer: str, identity: Mapping[str, Any]) -> str:
+    """An instrument in words: its name, then version, revision and the start of its weights' digest."""
+    parts = [str(identity.get("name") or scorer)]
+    parts += [
+        str(identity[k]) for k in ("model", "version", "revision", "variant", "mode") if identity.get(k)
+    ]
+    weights = next((str(v) for k, v in identity.items() if "weights" in k and v), "")
+    words = " ".join(dict.fromkeys(parts))
+    return f"{words} (weights {weights[:12]})" if weights else words
+
+
+def printable(text: object, keep: str = "") -> str:
+    r"""`text` with every control, format, private or unassigned character shown escaped (\x1b, \u202e).
+
+    Terminal sequences, bidirectional overrides and zero-width characters lose their effect; letters of every
+    script, marks and emoji stay. Characters in `keep` (newline, tab) are left alone.
+    """
+    shown = []
+    for char in str(text):
+        if char in keep or unicodedata.category(char) not in _INVISIBLE:
+            shown.append(char)
+        elif ord(char) < 0x100:
+            shown.append(f"\\x{ord(char):02x}")
+        else:
+            shown.append(f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
+    return "".join(shown)
+
+
+def name(text: object) -> str:
+    """A group's, axis's or metric's name for people: spaces for underscores, control characters shown."""
+    return printable(text).replace("_", " ").strip() or "(unnamed)"
+
+
+def headline_name(headline: str) -> str:
+    """The papers' aggregates in words; any other by its own name."""
+    return {"macro": "mean over groups", "domain_macro": "mean over domains"}.get(headline, name(headline))
+
+
+def metric_name(metric: str) -> str:
+    """'toxic_rate.answered' -> 'toxic rate, answered prompts only'."""
+    stem, dot, suffix = metric.partition(".")
+    if suffix == "answered":
+        return f"{name(stem)}, answered prompts only"
+    return f"{name(stem)}{': ' + name(suffix) if dot else ''}"
+
+
+def number(value: float | None, kind: str) -> str:
+    """A value in its unit: rates in per cent with two digits, as the papers print them, else three digits."""
+    if value is None:
+        return NO_DATA
+    shown = f"{100 * value:.2f}%" if kind == "rate" else f"{value:.3f}"
+    return shown.replace("-", MINUS)
+
+
+def interval(estimate: Estimate) -> str:
+    """The 95% interval in the value's unit, or '' when there is none."""
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = (number(x, estimate.kind) for x in (estimate.low, estimate.high))
+    return f"[{low.removesuffix('%')}, {high.removesuffix('%')}]"
+
+
+def value(estimate: Estimate) -> str:
+    """Value and interval on one line, or 'no data: <reason>'."""
+    if estimate.value is None:
+        return f"{NO_DATA}: {printable(estimate.reason) or 'no reason was recorded'}"
+    return " ".join(x for x in (number(estimate.value, estimate.kind), interval(estimate)) if x)
+
+
+def absent(estimate: Estimate) -> int:
+    """How many answers were owed and gave no value."""
+    return max(sum(estimate.missing.values()), estimate.expected - estimate.count, 0)
+
+
+def missing(estimate: Estimate) -> str:
+    """How many answers gave no value and why: '3 of 459 (2 empty, 1 error)'; '0' when none is missing."""
+    gone = absent(estimate)
+    if not gone:
+        return "0"
+    reasons = ", ".join(f"{count} {name(why)}" for why, count in sorted(estimate.missing.items()) if count)
+    owed = max(estimate.expected, estimate.count + gone)
+    return f"{gone} of {owed}" + (f" ({reasons})" if reasons else "")
+
+
+def caveat(estimate: Estimate, brief: bool = False) -> str:
+    """Why to read this number with care: no data, descriptive only, few clusters; '' = no reason known.
+
+    `brief` leaves out what differs from group to group, so that one footnote serves many rows.
+    """
+    if estimate.value is None:
+        return printable(estimate.reason) or "no data"
+    effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
+    if estimate.reason and not estimate.gateable and not _shown_only(estimate):
+        stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
+        if brief and "effective clusters" in stem:
+            stem = "fewer than 10 effective clusters, so no policy acts on it"
+        return f"descriptive only: {stem}"
+    if estimate.gateable and 0 < estimate.effective_clusters < FEW_CLUSTERS:
+        return f"few clusters{effective or ', 10 to 30 effective'}"
+    return printable(estimate.reason)
+
+
+def greyed(estimate: Estimate) -> bool:
+    """Whether a row is shown greyed: no data, or a descriptive group that no policy may act on."""
+    judged_elsewhere = estimate.gateable or not estimate.reason or _shown_only(estimate)
+    return estimate.value is None or not judged_elsewhere
+
+
+def _shown_only(estimate: Estimate) -> bool:
+    """As sure as any other number, but of its kind none is judged (a rate among answered prompts, a cure)."""
+    return estimate.reason.endswith("not gated")
+
+
+def short_caveat(estimate: Estimate) -> str:
+    """The caveat in a few words, for a narrow column; FOOTNOTE says what they mean."""
+    if estimate.value is None:
+        return caveat(estimate)
+    effective = f"G={estimate.effective_clusters:.3g}"
+    if "effective clusters" in estimate.reason and not estimate.gateable:
+        return f"descriptive, {effective}"
+    return f"few, {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
+
+
+def methods(estimates: Iterable[Estimate]) -> str:
+    """How the intervals of these estimates were computed, each way once."""
+    ways = {re.sub(r", \d+ df\b", "", e.method) for e in estimates if e.low is not None and e.method}
+    return "; ".join(sorted(ways))
+
+
+def direction(better: str) -> str:
+    """Which end is better, in words for an axis."""
+    return {"lower": "lower is better", "higher": "higher is better"}.get(better, "neither end is better")
+
+
+def instrument(estimate: Estimate, facts: Facts) -> str:
+    """The instrument that made a number, in words; 'none needed' for a number that needs no scorer."""
+    if not estimate.scorer:
+        return "none needed"
+    return printable(facts.instruments.get(estimate.scorer, estimate.scorer))
+
+
+def caption(estimates: list[Estimate], facts: Facts) -> str:
+    """What stands under every picture or table: model, precision, instrument, data version, interval."""
+    first = estimates[0]
+    versions = sorted({e.data_version for e in estimates if e.data_version})
+    ways = methods(estimates)
+    template = facts.chat_template.get(first.task, "")
+    parts = [
+        f"Model {printable(facts.model)}" if facts.model else "",
+        f"precision {printable(facts.precision)}" if facts.precision else "",
+        f"chat template {template}" if template else "",
+        f"instrument: {instrument(first, facts)}",
+        f"data version {printable(', '.join(versions))}" if versions else "",
+        f"95% interval: {printable(ways)}" if ways else "",
+    ]
+    notes = [printable(n).rstrip(".") for n in facts.notes.get(first.task, ())]
+    return ". ".join(["; ".join(p for p in parts if p), *notes]) + "."

@@ -1,0 +1,170 @@
+"""Policy + run (+ baseline) -> verdict. Approved only when the unfavourable end of every interval meets its
+rule, rejected when a favourable end breaks one, otherwise 'cannot decide', with what would settle it.
+
+Approval needs every rule, an intersection-union test: its error is at most 1 - level whatever the number of
+rules.
+A rejection names rules, so their p-values are Holm-adjusted over the family. Missing is never met.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from safety_eval.core.store import write_atomic, write_json
+from safety_eval.policy import Policy, Waiver, registration
+from safety_eval.show.words import name
+from safety_eval.signoff import conditions, rules
+from safety_eval.signoff.basis import Case, collect
+from safety_eval.signoff.rules import Claim
+from safety_eval.signoff.verdict import Blocker, Decision, Finding, Outcome, Verdict, junit, to_json
+from safety_eval.stats.groups import holm
+
+
+def decide(
+    run: Path, policy: Policy, baseline: Path | None = None, at: datetime.datetime | None = None
+) -> Verdict:
+    """The verdict on a run folder. Never raises for what a run lacks: that is 'cannot decide', with the
+    reason.
+
+    Args:
+        run, baseline: run folders. at: moment of the decision (UTC, now when None); waivers are judged at it.
+
+    Raises:
+        UserError: the policy asks for something that cannot be (exit 2).
+    """
+    return judge(collect(run, policy, baseline), policy, at)
+
+
+def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Verdict:
+    """The verdict on collected numbers; pure."""
+    moment = (at or datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).replace(microsecond=0)
+    stopped = conditions.stopped(case, policy)
+    seen = [
+        claim
+        for rule in policy.rules
+        for claim in rules.claims(rule, case.estimates, case.differences, policy, stopped)
+    ]
+    adjusted = _family(seen, policy)
+    findings, notes = _waive(
+        [_finding(c, p, policy) for c, p in zip(seen, adjusted, strict=True)], policy, moment
+    )
+    blockers = (*case.faults, *conditions.blockers(case, policy, moment))
+    record = registration(policy)
+    return Verdict(
+        decision=_decision(findings, blockers),
+        policy=policy.name,
+        policy_sha256=record.sha256,
+        registered=case.registered == record.sha256,
+        decided_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        subject=dict(case.subject),
+        level=policy.level,
+        family=policy.family,
+        findings=tuple(findings),
+        blockers=blockers,
+        notes=(*case.notes, *conditions.descriptive(case, policy), *notes, *conditions.unregistered(case)),
+        run_sha256=case.run_sha256,
+        results_sha256=case.results_sha256,
+        baseline=case.baseline,
+    )
+
+
+def write(folder: Path, verdict: Verdict) -> None:
+    """RUN/signoff.json and RUN/signoff.junit.xml."""
+    write_json(folder / "signoff.json", to_json(verdict))
+    write_atomic(folder / "signoff.junit.xml", junit(verdict))
+
+
+def _decision(findings: Sequence[Finding], blockers: Sequence[Blocker]) -> Decision:
+    if any(b.kind == "evidence" for b in blockers):
+        return "cannot decide"
+    outcomes = {f.outcome for f in findings}
+    if "broken" in outcomes:
+        return "rejected"
+    return "cannot decide" if blockers or "undecided" in outcomes else "approved"
+
+
+def _family(seen: Sequence[Claim], policy: Policy) -> list[float]:
+    """Holm-adjusted p-values of 'broken', over all rules or task by task."""
+    families: dict[str, list[int]] = {}
+    for i, claim in enumerate(seen):
+        if not claim.fault:
+            families.setdefault(claim.rule.task if policy.family == "task" else "", []).append(i)
+    adjusted = [1.0] * len(seen)
+    for members in families.values():
+        for i, p in zip(members, holm([seen[i].p_broken for i in members]), strict=True):
+            adjusted[i] = float(p)
+    return adjusted
+
+
+def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
+    rule = claim.rule
+    outcome: Outcome = "undecided"
+    if claim.met:
+        outcome = "met"
+    elif not claim.fault and p_broken <= 1 - policy.level:
+        outcome = "broken"
+    return Finding(
+        rule=rule.id,
+        task=rule.task,
+        metric=rule.metric,
+        scorer=claim.scorer,
+        axis=claim.axis,
+        group=claim.group,
+        limit=rule.limit,
+        bound=rule.bound,
+        outcome=outcome,
+        sentence=_sentence(claim, outcome),
+        because=rule.because,
+        value=claim.value,
+        low=claim.low,
+        high=claim.high,
+        count=claim.count,
+        expected=claim.expected,
+        p_broken=p_broken,
+        missing=bool(claim.fault),
+        further=claim.further if outcome == "undecided" else None,
+    )
+
+
+def _sentence(claim: Claim, outcome: Outcome) -> str:
+    if claim.fault:
+        here = "" if claim.axis == "total" else f", {name(claim.axis)} {name(claim.group)}".rstrip()
+        return f"{claim.rule.task} {name(claim.rule.metric)}{here}: {claim.fault}."
+    if outcome == "met":
+        return f"{claim.words}."
+    if outcome == "broken":
+        return f"{claim.words}: broken, beyond what chance explains."
+    if claim.further is None:
+        return f"{claim.words}: not shown, and no number of further prompts would settle it at this value."
+    return f"{claim.words}: not shown; about {claim.further:,} further prompts would settle it at this value."
+
+
+def _waive(
+    findings: list[Finding], policy: Policy, moment: datetime.datetime
+) -> tuple[list[Finding], list[str]]:
+    """Findings with waivers applied, and what to say of each waiver."""
+    notes, out = [], list(findings)
+    for waiver in policy.waivers:
+        open_ = [
+            i for i, f in enumerate(out) if f.rule == waiver.rule and f.outcome in ("broken", "undecided")
+        ]
+        able = [i for i in open_ if not out[i].missing]
+        if moment.date() > waiver.expires:
+            notes.append(
+                f"the waiver of '{waiver.rule}' by {waiver.owner} ended on {waiver.expires}: not applied"
+            )
+            continue
+        if not open_:
+            notes.append(f"the waiver of '{waiver.rule}' by {waiver.owner} was not needed")
+        if len(able) < len(open_):
+            notes.append(f"the waiver of '{waiver.rule}' does not cover what is missing")
+        for i in able:
+            out[i] = replace(out[i], outcome="waived", was=out[i].outcome, waiver=_waiver(waiver))
+    return out, notes
+
+
+def _waiver(waiver: Waiver) -> str:
+    return f"waived by {waiver.owner} until {waiver.expires}: {waiver.reason}"

@@ -1,0 +1,1 @@
+"""Where prompts come from: homes, mirrors, digests, prompt files."""

@@ -1,0 +1,1 @@
+"""What engines and scorers share above PyTorch."""
