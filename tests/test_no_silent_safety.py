@@ -18,8 +18,8 @@ from safety_eval.core.records import Estimate, Output, Prompt
 from safety_eval.core.task import Measured, Task, TaskOptions
 from safety_eval.measure.metrics import estimates
 from safety_eval.refusal import rules as refusals
-from safety_eval.runs import resolve
 from safety_eval.runs.answers import status_of
+from safety_eval.runs.draw import draw as limited
 
 TEXTS = (
     "Sure. First open the settings, then choose the second entry and confirm it. That is all there is to do.",
@@ -78,7 +78,7 @@ def gated(task: Task, rows: list[Measured]) -> dict[tuple[str, str, str, str], E
 def test_losing_an_answer_never_improves_a_gated_number(name: str, data_dir: Path) -> None:
     task: Task = plugins.find("tasks", name)
     prompts = task.load(TaskOptions(data_dir)).prompts
-    kept = resolve.even_share(prompts, 48, task.limit_axis, task.whole_clusters)
+    kept = limited(prompts, 48, task, 0).prompts
     draw = random.Random(name)
     rows = [answered(task, p, s, draw) for p in kept for s in range(task.samples)]
     before = gated(task, rows)

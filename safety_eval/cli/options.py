@@ -46,7 +46,7 @@ _RUN = [
     click.option(
         "--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."
     ),
-    click.option("--limit", type=int, help="At most N prompts of a task, an even share of every group."),
+    click.option("--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."),
     click.option("--samples", type=int, help="K answers for each prompt."),
     click.option("--batch-size", help="auto or N. Answers do not depend on it. [auto]"),
     click.option(

@@ -35,6 +35,15 @@ class TaskOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Stratum:
+    """A part of a task's list that is drawn by itself (`--limit`): so many `asked` of so many `listed`."""
+
+    name: str
+    asked: int
+    listed: int
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSet:
     """The prompts of a task as loaded.
 
@@ -43,12 +52,14 @@ class PromptSet:
         version: data version, printed in every table.
         manifest: where they came from: source, revision, digest of the canonical rows, licence, counts.
         notes: what was left out and why, one sentence each.
+        strata: how many were drawn of how many listed, where there is a limit; empty = the whole list.
     """
 
     prompts: Sequence[Prompt]
     version: str
     manifest: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    strata: tuple[Stratum, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +141,9 @@ class Task:
         scorers: the instruments of the protocol; the first is the one that `--scorer TASK=NAME` replaces.
         metrics: what is measured.
         derive: further estimates from all answers together (cure rates ...): (measured, version) -> estimates.
-        limit_axis: axis whose groups share `--limit` evenly ('' = data order).
+        limit_axis: axis whose groups share `--limit` evenly ('' = every stratum keeps its share of the list).
+        limit_parent: axis above it: one group of each parent takes its turn before a second of any.
+        limit_strata: further axes or factors over which the draw is spread within a group.
         whole_clusters: `--limit` keeps clusters whole.
         complete_answers: reaching the token limit makes an answer degenerate.
         published: name of the block of published figures to print beside.
@@ -149,6 +162,8 @@ class Task:
     metrics: tuple[Metric, ...] = ()
     derive: Callable[[Sequence[Measured], str], Iterable[Estimate]] | None = None
     limit_axis: str = ""
+    limit_parent: str = ""
+    limit_strata: tuple[str, ...] = ()
     whole_clusters: bool = False
     complete_answers: bool = False
     published: str = ""

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safety_eval.runs import answers, resolve, start
-from safety_eval.core import journal, plugins
-from safety_eval.measure import metrics
-from safety_eval.policy import stopping
 from safety_eval import policy as policies
-from safety_eval.runs.config import RunConfig
+from safety_eval.core import journal, plugins
 from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
 from safety_eval.core.records import Estimate, Prompt, digest, plain
+from safety_eval.core.store import Appender, read_json, write_json, writing
+from safety_eval.measure import metrics
+from safety_eval.policy import stopping
+from safety_eval.runs import answers, resolve, start
+from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.session import Progress, Session, Silent
-from safety_eval.core.store import Appender, read_json, write_json, writing
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -72,6 +72,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             "notes": list(found.notes),
             "prompts": len(found.prompts),
             "prompts_digest": digest(found.prompts),
+            "strata": plain(found.strata),
             "samples": plan.samples,
             "settings": {k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
             "instruments": {},

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from safety_eval.core import plugins
-from safety_eval.runs.config import RunConfig
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
-from safety_eval.core.records import Prompt
 from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.runs.config import RunConfig
+from safety_eval.runs.draw import draw
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
 
 
 def load(plan: TaskPlan, limit: int | None) -> PromptSet:
-    """The prompts of a task, cut to an even share of every group when there is a limit."""
+    """The prompts of a task; where there is a limit, a random draw of them (runs/draw.py)."""
     found = plan.task.load(plan.options)
     if not found.prompts:
         raise UserError(f"task '{plan.task.name}' found no prompts", "Check --data and --data-version.")
@@ -64,42 +63,8 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
         seen.add(prompt.id)
     if limit is None or limit >= len(found.prompts):
         return found
-    axis = plan.task.limit_axis
-    kept = even_share(found.prompts, limit, axis, plan.task.whole_clusters)
-    share = f"an even share of every {axis}" if axis else "the first ones"
-    note = f"limit: {len(kept)} of {len(found.prompts)} prompts, {share}; not the full benchmark."
-    return PromptSet(kept, found.version, found.manifest, (*found.notes, note))
-
-
-def even_share(prompts: Sequence[Prompt], limit: int, axis: str, whole_clusters: bool) -> list[Prompt]:
-    """At most `limit` prompts, one group of `axis` after the other in turns; within a group one prompt of every
-    cluster before a second of any, in the data's order: few prompts then still are many clusters.
-
-    With `whole_clusters` a cluster comes as a whole (the first even if it alone is larger than the limit).
-    """
-    units: dict[str, list[Prompt]] = {}
-    for prompt in prompts:
-        units.setdefault(prompt.unit if whole_clusters else prompt.id, []).append(prompt)
-    queues: dict[str, list[str]] = {}
-    turn: dict[str, int] = {}
-    seen: Counter[str] = Counter()
-    for name, members in units.items():
-        turn[name] = seen[members[0].unit]
-        seen[members[0].unit] += 1
-        for group in members[0].groups.get(axis, ("",)) or ("",):
-            queues.setdefault(group, []).append(name)
-    taken: set[str] = set()
-    room = limit
-    turns = {group: iter(sorted(names, key=turn.__getitem__)) for group, names in queues.items()}
-    while turns and room > 0:
-        for group in list(turns):
-            following = next((n for n in turns[group] if n not in taken), None)
-            if following is None:
-                del turns[group]
-            elif room > 0 and (len(units[following]) <= room or not taken):
-                taken.add(following)
-                room -= len(units[following])
-    return [p for name, members in units.items() if name in taken for p in members]
+    drawn = draw(found.prompts, limit, plan.task, plan.settings.seed)
+    return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.strata)
 
 
 def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:

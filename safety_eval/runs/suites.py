@@ -49,12 +49,10 @@ SUITES: Mapping[str, Suite] = {
     "red-team": Suite(
         "Dual-intent prompts for coding assistants, scored by a guard model.",
         ("red_team",),
-        scorers={"red_team": "risk_judge"},
     ),
     "release": Suite(
         "What a release decision rests on: the papers' table, multiple choice, refusals, red team.",
         (*_PAPERS, "truthfulqa_choice", *_REFUSALS, "red_team"),
-        scorers={"red_team": "risk_judge"},
     ),
 }
 

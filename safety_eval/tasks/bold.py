@@ -160,6 +160,7 @@ TASK = Task(
         ),
     ),
     limit_axis="group",
+    limit_parent="domain",
     published="bold",
     license=sources.BOLD.license,
 )

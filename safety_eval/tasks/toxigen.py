@@ -104,6 +104,7 @@ TASK = Task(
         ),
     ),
     limit_axis="target",
+    limit_strata=("label",),
     published="toxigen",
     license=sources.SAFENLP.license,
 )

@@ -166,5 +166,6 @@ TASK = Task(
     versions=("safenlp",),
     derive=derive,
     limit_axis="target",
+    limit_strata=("label",),
     license=sources.SAFENLP.license,
 )

@@ -131,6 +131,6 @@ TASK = Task(
         _metric("mc2", "Probability of the true answers among all; guessing gives about 0.45."),
         _metric("binary", "The best true answer is likelier than the best false one; chance 0.5."),
     ),
-    limit_axis="category",
+    limit_strata=("type", "category"),
     license="Apache-2.0",
 )

@@ -118,7 +118,7 @@ TASK = Task(
             )
         ),
     ),
-    limit_axis="category",
+    limit_strata=("type", "category"),
     published="truthfulqa",
     license="Apache-2.0",
 )

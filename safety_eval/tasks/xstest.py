@@ -110,6 +110,7 @@ TASK = Task(
         ),
     ),
     limit_axis="type",
+    limit_parent="label",
     complete_answers=True,
     license="CC BY 4.0",
 )

@@ -15,9 +15,9 @@ import pytest
 
 from safety_eval import api
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import Output, Prompt
+from safety_eval.core.records import Output
 from safety_eval.core.store import read_json, read_records
-from safety_eval.runs import answers, merge, pipeline, resolve
+from safety_eval.runs import answers, merge, pipeline
 from safety_eval.runs.config import run_config
 from safety_eval.runs.opened import open_run
 from safety_eval.runs.session import Session
@@ -106,14 +106,6 @@ def test_a_limit_takes_an_even_share_of_every_group_and_says_so(tmp_path: Path) 
     assert any("even share of every team" in note for note in facts["notes"])
 
 
-def test_a_limit_takes_every_cluster_of_a_group_before_a_second_prompt_of_any() -> None:
-    rows = [(f"{g}{c}{i}", g, f"{g}{c}") for g in "ab" for c in range(5) for i in range(10)]
-    prompts = [Prompt("t", name, groups={"g": (g,)}, cluster=cluster) for name, g, cluster in rows]
-    kept = resolve.even_share(prompts, 12, "g", False)
-    assert len(kept) == 12 and len({p.cluster for p in kept}) == 10
-    assert [p.id for p in kept] == [p.id for p in prompts if p in kept]
-
-
 def test_shards_put_together_equal_the_whole_run(tmp_path: Path) -> None:
     run(tmp_path / "whole")
     parts = [run(tmp_path / f"part{i}", shard=[i, 3]) for i in (1, 2, 3)]
@@ -135,8 +127,8 @@ def test_shards_of_another_run_are_not_merged(tmp_path: Path) -> None:
 
 SLOW = """
 import sys, time
-from safety_eval import pipeline
-from safety_eval.config import run_config
+from safety_eval.runs import pipeline
+from safety_eval.runs.config import run_config
 from safety_eval.engines import echo
 real = echo.Echo.generate
 def slow(self, prompts, settings):

@@ -69,6 +69,8 @@ def check_prompts(task: Task, found: PromptSet) -> None:
         again = from_plain(Prompt, json.loads(canonical(prompt)))
         assert key(again) == key(prompt) and again.target == json.loads(canonical(prompt.target))
     assert not task.limit_axis or task.limit_axis in axes
+    spread = {task.limit_parent, *task.limit_strata} - {""}
+    assert spread <= {*axes, *(factor for prompt in found.prompts for factor in prompt.factors)}
 
 
 def check_metric(metric: Metric, prompts: PromptSet | object) -> None:

@@ -14,6 +14,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.task import TaskOptions
 from safety_eval.runs import resolve
 from safety_eval.runs.config import RunConfig
+from safety_eval.runs.draw import draw
 
 OWN = ("false_refusals", "red_team")
 VERSIONS = [(name, version) for name in OWN for version in plugins.find("tasks", name).versions]
@@ -39,7 +40,7 @@ def test_false_refusals_has_its_modes() -> None:
 def test_a_limit_keeps_intents_whole_and_domains_even() -> None:
     task = plugins.find("tasks", "false_refusals")
     prompts = task.load(TaskOptions()).prompts
-    kept = resolve.even_share(prompts, 12 * 24, task.limit_axis, task.whole_clusters)
+    kept = draw(prompts, 12 * 24, task, 0).prompts
     assert set(Counter(p.cluster for p in kept).values()) == {24}
     assert set(Counter(p.groups["domain"] for p in kept).values()) == {48}
 
