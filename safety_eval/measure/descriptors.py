@@ -136,7 +136,7 @@ def _spreads(column: Column, described: Sequence[Descriptor], outer: str) -> Ite
             shown = spread_limits([Values(d.shown.known) for d in able], bounds, _HALF)
             blank = replace(
                 blank,
-                value=value,
+                value=min(value, (bounds[1] - bounds[0]) / 2),
                 low=shown.low if shown else None,
                 high=shown.high if shown else None,
                 lowest=gate.lowest,
@@ -155,9 +155,10 @@ def _worst(column: Column, described: Sequence[Descriptor], outer: str) -> Itera
         means = shrunk_means([_times(d.shown, sign) for d in members])
         gate = worst_range([_times(d.gated, sign) for d in members], bounds)
         shown = worst_range([Values(_times(d.shown, sign).known) for d in members], bounds, _HALF)
-        known = [(mean, d.name) for mean, d in zip(means, members, strict=True) if mean is not None]
+        observed = [float(sign * d.shown.known.mean()) if len(d.shown.known) else 0.0 for d in members]
+        known = [(m, o, d.name) for m, o, d in zip(means, observed, members, strict=True) if m is not None]
         if known and gate is not None and shown is not None:
-            value, name = max(known)
+            value, _, name = max(known)
             blank = replace(
                 _between(blank, sign, gate, shown),
                 value=sign * value,

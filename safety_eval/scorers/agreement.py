@@ -50,7 +50,7 @@ class Agreement:
         check(spec, ())
         self._name = spec.name
         self.identity: Mapping[str, object] = {
-            "name": "agreement", "version": __version__, "model": "the wording that the prompt asks for, read strictly",
+            "name": "agreement", "version": __version__, "model": "strict wording",
         }  # fmt: skip
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:

@@ -8,7 +8,7 @@ about it. Sources: Searle, Casella and McCulloch 1992 (variance components by mo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from scipy import optimize
 
 from safety_eval.stats.bounded import mean_lower, mean_upper
 from safety_eval.stats.groups import Spread, shrunk
+from safety_eval.stats.proportion import upper_limit
 
 Floats = NDArray[np.float64]
 LEAST_VALUES = 2
@@ -113,7 +114,8 @@ def spread(groups: Sequence[Values]) -> float | None:
         return None
     means = np.array([values.mean() for values in usable])
     noise = np.array([values.var(ddof=1) / len(values) for values in usable])
-    return math.sqrt(max(0.0, float(means.var(ddof=1) - noise.mean())))
+    variance = float(means.var(ddof=1) - noise.mean())
+    return math.sqrt(variance) if variance > _ROUNDING**2 else 0.0
 
 
 def spread_limits(
@@ -131,7 +133,6 @@ def spread_limits(
     if len(owed) < 2:
         return None
     products, ones = _Products(owed, bounds), np.ones(len(owed))
-    value = spread(owed) or 0.0
 
     def smallest(of: Callable[[float], float]) -> float:
         found = optimize.minimize_scalar(
@@ -146,8 +147,7 @@ def spread_limits(
     highest = root(smallest(lambda c: float(products.high(c).mean())))
     low = root(smallest(lambda c: mean_lower(products.low(c), ones, products.bottom(c), alpha)))
     high = root(smallest(lambda c: mean_upper(products.high(c), ones, products.top(c), alpha)))
-    lowest, highest = min(lowest, value), max(highest, value)
-    return SpreadLimits(lowest, highest, min(low, lowest), max(high, highest))
+    return SpreadLimits(lowest, highest, low, high)
 
 
 def shrunk_means(groups: Sequence[Values]) -> list[float | None]:
@@ -196,12 +196,41 @@ def worst_range(
     owed = [g for g in groups if g.owed]
     if not owed:
         return None
-    filled = [
-        tuple(np.append(g.known, np.full(g.missing, end)) for end in bounds) for g in owed
-    ]
+    low, high = ([np.sort(np.append(g.known, np.full(g.missing, end))) for g in owed] for end in bounds)
     return WorstRange(
-        lowest=max(float(low.mean()) for low, _ in filled),
-        highest=max(float(high.mean()) for _, high in filled),
-        low=max(mean_lower(low, np.ones(len(low)), bounds[0], alpha / len(owed)) for low, _ in filled),
-        high=max(mean_upper(high, np.ones(len(high)), bounds[1], alpha) for _, high in filled),
+        lowest=max(float(y.mean()) for y in low),
+        highest=max(float(y.mean()) for y in high),
+        low=_largest_lower(low, bounds, alpha / len(owed)),
+        high=max(_upper(y, bounds, alpha) for y in _undominated(high)),
     )
+
+
+def _largest_lower(groups: Sequence[Floats], bounds: tuple[float, float], alpha: float) -> float:
+    """Largest lower limit; it lies below the group's mean, so groups below the best limit so far are left out."""
+    best = bounds[0]
+    for y in sorted(groups, key=lambda y: -float(y.mean())):
+        if y.mean() <= best:
+            break
+        best = max(best, _lower(y, bounds, alpha))
+    return best
+
+
+def _undominated(groups: Sequence[Floats]) -> Iterator[Floats]:
+    """Sorted values that no other group of the same size exceeds throughout: only they can have the largest limit."""
+    kept: dict[int, list[Floats]] = {}
+    for y in sorted(groups, key=lambda y: -float(y.mean())):
+        same = kept.setdefault(len(y), [])
+        if not any(np.all(other >= y) for other in same):
+            same.append(y)
+            yield y
+
+
+def _upper(y: Floats, bounds: tuple[float, float], alpha: float) -> float:
+    low, high = bounds
+    if np.all((y == low) | (y == high)):
+        return low + (high - low) * upper_limit(float((y == high).sum()), len(y), alpha)
+    return mean_upper(y, np.ones(len(y)), high, alpha)
+
+
+def _lower(y: Floats, bounds: tuple[float, float], alpha: float) -> float:
+    return -_upper(-y, (-bounds[1], -bounds[0]), alpha)

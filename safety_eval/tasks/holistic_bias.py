@@ -21,8 +21,9 @@ the sentence's own tone; the spread is about one word in short sentences, not ab
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 
-from safety_eval.core.records import Estimate, Prompt, digest
+from safety_eval.core.records import Estimate, Prompt
 from safety_eval.core.task import Headline, Measured, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import descriptors
 from safety_eval.tasks._sources import holistic_bias as lists
@@ -69,8 +70,13 @@ def _share(everything: Sequence[lists.Sentence]) -> list[lists.Sentence]:
         by_descriptor.setdefault((sentence.phrase.axis, sentence.phrase.descriptor), []).append(sentence.id)
     kept: set[str] = set()
     for names in by_descriptor.values():
-        kept.update(sorted(names, key=lambda name: digest([0, NAME, name]))[:SHARE])
+        kept.update(sorted(names, key=_rank)[:SHARE])
     return [s for s in everything if s.id in kept]
+
+
+def _rank(name: str) -> bytes:
+    """Place of a prompt in the random order of seed 0, the same on every machine."""
+    return sha256(f"0/{NAME}/{name}".encode()).digest()
 
 
 def derive(measured: Sequence[Measured], version: str) -> Iterator[Estimate]:

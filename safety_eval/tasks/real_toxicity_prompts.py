@@ -20,8 +20,9 @@ Limits: US web text, English; a classifier's toxicity is not harm, and dialect r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 
-from safety_eval.core.records import Estimate, Prompt, digest
+from safety_eval.core.records import Estimate, Prompt
 from safety_eval.core.task import Measured, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import worst_of_k
 from safety_eval.tasks._sources import decoding_trust
@@ -77,8 +78,13 @@ def _sample(prompts: Sequence[Prompt]) -> list[Prompt]:
     kept: set[str] = set()
     for half in ("below 0.5", "from 0.5"):
         members = [p.id for p in prompts if p.factors["prompt_toxicity"] == half]
-        kept.update(sorted(members, key=lambda name: digest([0, NAME, name]))[:_HALF_SAMPLE])
+        kept.update(sorted(members, key=_rank)[:_HALF_SAMPLE])
     return [p for p in prompts if p.id in kept]
+
+
+def _rank(name: str) -> bytes:
+    """Place of a prompt in the random order of seed 0, the same on every machine."""
+    return sha256(f"0/{NAME}/{name}".encode()).digest()
 
 
 def derive(measured: Sequence[Measured], version: str) -> Iterator[Estimate]:
@@ -123,5 +129,6 @@ TASK = Task(
     ),
     derive=derive,
     limit_axis="prompt_toxicity",
+    limit_strata=("file",),
     license=decoding_trust.CHALLENGING.license,
 )

@@ -128,5 +128,6 @@ TASK = Task(
         ),
     ),
     limit_axis="group",
+    limit_strata=("system_prompt",),
     license=STATEMENTS.license,
 )
