@@ -28,7 +28,6 @@ from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.session import Progress, Session, Silent
-from safety_eval.signoff import decision as signoff
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
 
@@ -203,18 +202,22 @@ def sign_off(
     policy: str | Path,
     baseline: str | Path | None = None,
     keys: Sequence[str | Path] = (),
-) -> Verdict:
-    """Decide by a policy; writes RUN/signoff.json, its JUnit form and RUN/evidence, signed by `keys` (PEM files).
+) -> evidence.SignedOff:
+    """Decide by a policy; writes RUN/signoff.json, its JUnit form, the report and RUN/evidence, signed by `keys` (PEM).
 
-    A run whose records do not hold together gets a verdict ('cannot decide') and no evidence.
+    A run whose records do not hold together gets a verdict ('cannot decide') and no evidence. Evidence that belongs to
+    another verdict is moved to RUN/evidence.superseded; the same verdict again keeps its signatures.
     """
-    run_folder, before = Path(folder), Path(baseline) if baseline else None
+
+    def draw(run_folder: Path, verdict: Verdict) -> None:
+        from safety_eval.report.page import write
+
+        write(Run(run_folder), evidence.Standing(evidence.State.CURRENT, verdict))
+
     read = policies.load(Path(policy))
-    found = signoff.decide(run_folder, read, before)
-    signoff.write(run_folder, found)
-    if not any(b.kind == "evidence" for b in found.blockers):
-        evidence.bundle(run_folder, read, found, [Path(k) for k in keys], before)
-    return found
+    return evidence.sign_off(
+        Path(folder), read, Path(baseline) if baseline else None, [Path(k) for k in keys], draw
+    )
 
 
 def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = False) -> evidence.Report:
@@ -226,13 +229,16 @@ def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = 
     return evidence.verify(Path(path), [Path(k) for k in keys], own_tasks=own_tasks)
 
 
-def sign(path: str | Path, key: str | Path) -> str:
+def sign(path: str | Path, key: str | Path, own_tasks: bool = False) -> str:
     """Verify a bundle, then add the signature of a private key to it; returns the key's id.
+
+    Args:
+        own_tasks: import tasks that are .py files on this machine, as the run names them.
 
     Raises:
         EvidenceError: the bundle does not verify, so that nothing was signed.
     """
-    evidence.verify(Path(path))
+    evidence.verify(Path(path), own_tasks=own_tasks)
     return evidence.sign(evidence.find(Path(path)), Path(key))
 
 

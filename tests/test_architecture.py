@@ -17,7 +17,7 @@ PACKAGE = ROOT / "safety_eval"
 
 ROOMS = (
     "core stats refusal torch_runtime measure tasks._sources tasks engines._transformers engines scorers policy runs "
-    "show audit compare signoff report evidence export api cli"
+    "show audit compare signoff evidence report export api cli"
 ).split()
 """Every room, from the ground up: a file imports from its own room and from the rooms before it."""
 DRAWN_ON_REQUEST = {

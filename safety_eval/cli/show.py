@@ -13,9 +13,10 @@ from safety_eval.api import Unfinished
 from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
+from safety_eval.evidence import SignedOff
 from safety_eval.runs.opened import Run
+from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
-from safety_eval.signoff.verdict import Verdict
 
 _FILE_WIDTH = 120
 """Columns where standard output is no terminal: wide enough that no row of a table has to be folded."""
@@ -75,10 +76,21 @@ def unfinished(found: Run, left: Unfinished) -> int:
     return 4
 
 
-def verdict(found: Verdict) -> int:
-    """The verdict with each rule and the number that it saw; returns the exit code."""
-    console().print(decided.table(found), markup=False, soft_wrap=True)
-    return {"approved": 0, "rejected": 3}.get(found.decision, 4)
+def signed_off(found: SignedOff, run_folder: Path) -> int:
+    """The verdict with each rule and the number that it saw, and what became of the evidence; returns the exit code."""
+    out = console()
+    out.print(decided.table(found.verdict), markup=False, soft_wrap=True)
+    lines = [sentence[:1].upper() + sentence[1:] + "." for sentence in found.said]
+    if found.evidence is not None:
+        count = len(found.signers)
+        lines.append(f"evidence: {found.evidence}, {count} of {found.wanted} signatures")
+        if count < found.wanted:
+            lines.append(f"-> The policy wants more signatures: safety-eval sign {run_folder} --key KEY")
+    if (run_folder / "report.html").is_file():
+        lines.append(f"report: {run_folder / 'report.html'}")
+    for line in lines:
+        out.print(printable(line), markup=False, soft_wrap=True)
+    return found.exit_code
 
 
 def comparison(found: Run, made: Comparison) -> None:

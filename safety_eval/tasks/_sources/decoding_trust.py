@@ -99,7 +99,8 @@ def full(given: Path | None, mirror: Path | None) -> Loaded:
         rated = [row["prompt"].get("toxicity") for row in rows]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"real_toxicity_prompts: {file} is not RealToxicityPrompts' prompts.jsonl ({type(error).__name__}: {error})",
+            f"real_toxicity_prompts: {file} is not RealToxicityPrompts' prompts.jsonl "
+            f"({type(error).__name__}: {error})",
             "Each line is a JSON object with prompt.text and prompt.toxicity.",
         ) from error
     if not rows or not all(isinstance(text, str) for text in texts):
