@@ -8,12 +8,11 @@ about it. Sources: Searle, Casella and McCulloch 1992 (variance components by mo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from safety_eval.stats.bounded import mean_lower, mean_upper
 from safety_eval.stats.groups import Spread, shrunk
@@ -22,6 +21,7 @@ from safety_eval.stats.proportion import upper_limit
 Floats = NDArray[np.float64]
 LEAST_VALUES = 2
 """Values that a group needs: one alone cannot tell its mean from noise."""
+_CENTRES = 33
 _ROUNDING = 1e-12
 
 
@@ -124,30 +124,36 @@ def spread_limits(
     """Limits of the spread with everything missing at its worst; None with fewer than two usable groups.
 
     Each group's mean product of two values is one bounded observation whose mean over groups is at least the variance
-    between them, and equal to it at the right centre; its Gaffke limit holds for any shape, and the smallest over all
-    centres is taken. For the upper limit that is a choice among valid ones by the data, which simulation covers
-    (benchmarks/fidelity/spread_coverage.py). A group counts when at least two of its values were owed, so that no
-    loss changes which groups count; losing a value can only widen the limits.
+    between them, and equal to it at the right centre; its Gaffke limit holds for any shape, and the smallest over a
+    grid of centres is taken (for the upper limit a choice among valid ones by the data, which simulation covers:
+    benchmarks/fidelity/spread_coverage.py). The grid is fixed and a group counts when at least two of its values were
+    owed, so that no loss changes either: losing a value can only widen the limits.
     """
     owed = [g for g in groups if g.owed >= LEAST_VALUES]
     if len(owed) < 2:
         return None
     products, ones = _Products(owed, bounds), np.ones(len(owed))
-
-    def smallest(of: Callable[[float], float]) -> float:
-        found = optimize.minimize_scalar(
-            of, bounds=bounds, method="bounded", options={"xatol": 1e-4 * (bounds[1] - bounds[0])}
-        )
-        return float(found.fun)
+    width = bounds[1] - bounds[0]
+    grid = np.linspace(*bounds, _CENTRES)
+    beside = (width / (2 * (_CENTRES - 1))) ** 2  # the right centre lies at most half a step from the grid
+    lows = [(float(c), products.low(float(c))) for c in grid]
+    highs = [(float(c), products.high(float(c))) for c in grid]
 
     def root(variance: float) -> float:
-        return math.sqrt(min(max(variance, 0.0), ((bounds[1] - bounds[0]) / 2) ** 2))
+        return math.sqrt(min(max(variance, 0.0), (width / 2) ** 2))
 
-    lowest = root(smallest(lambda c: float(products.low(c).mean())))
-    highest = root(smallest(lambda c: float(products.high(c).mean())))
-    low = root(smallest(lambda c: mean_lower(products.low(c), ones, products.bottom(c), alpha)))
-    high = root(smallest(lambda c: mean_upper(products.high(c), ones, products.top(c), alpha)))
-    return SpreadLimits(lowest, highest, low, high)
+    low = min(mean_lower(y, ones, products.bottom(c), alpha) for c, y in lows)
+    high = math.inf
+    for c, y in sorted(highs, key=lambda at: float(at[1].mean())):
+        if y.mean() >= high:
+            break
+        high = min(high, mean_upper(y, ones, products.top(c), alpha))
+    return SpreadLimits(
+        lowest=root(min(float(y.mean()) for _, y in lows) - beside),
+        highest=root(min(float(y.mean()) for _, y in highs)),
+        low=root(low - beside),
+        high=root(high),
+    )
 
 
 def shrunk_means(groups: Sequence[Values]) -> list[float | None]:

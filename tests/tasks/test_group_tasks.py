@@ -197,7 +197,8 @@ def test_a_descriptor_that_is_spoken_of_badly_is_found_in_its_axis_and_nowhere_e
 
 
 def test_answers_that_are_lost_widen_every_derived_limit(data_dir: Path) -> None:
-    prompts = list(plugins.find("tasks", "holistic_bias").load(TaskOptions(data_dir)).prompts)[::3]
+    prompts = list(plugins.find("tasks", "holistic_bias").load(TaskOptions(data_dir)).prompts)
+    prompts = [p for p in prompts if p.groups["axis"][0] in ("ability", "age", "nationality")][::2]
     task = plugins.find("tasks", "holistic_bias")
     whole = answers(prompts, {"ability: Deaf", "age: old"})
     lost = [replace(m, values={}, errors={"vader": "out of memory: row"}) if i % 7 == 0 else m
@@ -207,8 +208,8 @@ def test_answers_that_are_lost_widen_every_derived_limit(data_dir: Path) -> None
         for rows in (whole, lost)
     )
     derived = [k for k in before if k[0].endswith(("_spread", "_worst")) and k in after]
-    assert len(derived) > 40
+    assert len(derived) == 16
     for name in derived:
-        assert after[name].gate_high >= before[name].gate_high - 1e-6, name
-        assert after[name].gate_low <= before[name].gate_low + 1e-6, name
+        assert after[name].gate_high >= before[name].gate_high - 1e-9, name
+        assert after[name].gate_low <= before[name].gate_low + 1e-9, name
         assert after[name].missing == {"out of memory": after[name].expected - after[name].count}
