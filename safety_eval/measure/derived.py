@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Measured, Values
 from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
@@ -168,10 +168,14 @@ def _limits(blank: Estimate, gate: Gate) -> Estimate:
     """The estimate with its limits, and whether a policy may act on them."""
     effective = round(gate.effective_clusters, 6)
     few = f"descriptive only: {effective:.1f} effective clusters ({MIN_EFFECTIVE_CLUSTERS} are needed)"
-    reason = blank.reason or ("" if effective >= MIN_EFFECTIVE_CLUSTERS else few)
+    standing, reason = Standing.JUDGED, ""
+    if blank.reason:
+        standing, reason = Standing.UNMEASURED, blank.reason
+    elif effective < MIN_EFFECTIVE_CLUSTERS:
+        standing, reason = Standing.FEW_CLUSTERS, few
     return replace(
         blank, lowest=gate.lowest, highest=gate.highest, gate_low=gate.low, gate_high=gate.high,
-        clusters=gate.clusters, effective_clusters=effective, gateable=not reason, reason=reason,
+        clusters=gate.clusters, effective_clusters=effective, standing=standing, reason=reason,
     )  # fmt: skip
 
 
@@ -192,7 +196,7 @@ def _ratio(spec: RatioScore, blank: Estimate, read: _Rows) -> Estimate:
     )
     if not np.nansum(bottom) > 0:
         nothing = spec.nothing if known.any() else "nothing was measured"
-        return replace(_limits(replace(blank, reason=nothing), gate), gateable=False)
+        return _limits(replace(blank, reason=nothing), gate)
     found = ratio_interval(top[known], bottom[known], read.clusters[known], spec.bounds)
     return _limits(
         replace(blank, value=found.value, low=found.low, high=found.high, method=found.method), gate
@@ -248,7 +252,7 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
     blank = replace(blank, count=int(known.sum()), expected=len(known), missing=dict(sorted(lost.items())))
     if not known.any():
-        return replace(_limits(replace(blank, reason="nothing was measured"), gate), gateable=False)
+        return _limits(replace(blank, reason="nothing was measured"), gate)
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
