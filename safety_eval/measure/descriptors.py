@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.core.task import Measured, Task
-from safety_eval.measure.metrics import ANSWERED_SUFFIX, MIN_EFFECTIVE_CLUSTERS, Column, columns
+from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS, Column, columns
 from safety_eval.stats.spread import (
     LEAST_VALUES,
     Values,
@@ -52,7 +52,7 @@ def estimates(
 ) -> Iterator[Estimate]:
     """Spread, worst and worst ten of every metric, by every scorer that gives it."""
     for column in columns(task, measured, version):
-        if column.metric.where is None and not column.metric.name.endswith(ANSWERED_SUFFIX):
+        if column.metric.where is None and not column.answered_only:
             described = _described(column, measured, outer, inner)
             yield from _spreads(column, described, outer)
             yield from _worst(column, described, outer)
@@ -119,10 +119,12 @@ def _blank(column: Column, ending: str, members: Sequence[Descriptor]) -> Estima
 
 def _judged(estimate: Estimate, nothing: str) -> Estimate:
     """Whether a policy may act on it, and why not."""
-    reason = nothing if estimate.value is None else ""
-    if not reason and estimate.clusters < MIN_EFFECTIVE_CLUSTERS:
-        reason = f"descriptive only: {estimate.clusters} descriptors (10 are needed)"
-    return replace(estimate, gateable=not reason, reason=reason)
+    if estimate.value is None:
+        return replace(estimate, standing=Standing.UNMEASURED, reason=nothing)
+    if estimate.clusters < MIN_EFFECTIVE_CLUSTERS:
+        few = f"descriptive only: {estimate.clusters} descriptors ({MIN_EFFECTIVE_CLUSTERS} are needed)"
+        return replace(estimate, standing=Standing.FEW_CLUSTERS, reason=few)
+    return replace(estimate, standing=Standing.JUDGED)
 
 
 def _spreads(column: Column, described: Sequence[Descriptor], outer: str) -> Iterator[Estimate]:
@@ -201,6 +203,7 @@ def _named(column: Column, described: Sequence[Descriptor], inner: str) -> Itera
             clusters=own.owed,
             effective_clusters=float(own.owed),
             value=sign * means[name],
+            standing=Standing.SHOWN,
             reason=PICKED,
         )
         if limits is not None:
