@@ -19,6 +19,7 @@ from safety_eval.compare.comparison import Comparison, comparison
 from safety_eval.compare.comparison import write as write_comparison
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.journal import Event
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
 from safety_eval.export import cyclonedx, model_card
@@ -118,12 +119,12 @@ def score(
             "See `safety-eval ls scorers`.",
         )
     with writing(found.folder):
-        session = Session(found.folder, config, found.config, progress or Silent())
+        session = Session(found.folder, config, found.config, progress or Silent(), again=Event.RESCORED)
         try:
             pipeline.score(session, plans)
         finally:
             session.close()
-        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans))
+        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans), session.journal)
     return Run(folder)
 
 
