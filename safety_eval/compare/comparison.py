@@ -21,11 +21,11 @@ from safety_eval.compare.comparable import Ground
 from safety_eval.compare.differences import ALPHA, Difference, Pairs, of_pairs, read
 from safety_eval.compare.refusing import BOUGHT, Decomposition, decompose
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import Estimate, key, plain
+from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, key, plain
 from safety_eval.core.store import write_json
 from safety_eval.core.task import ANSWERED, Measured, Task
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.measure.metrics import Column
 from safety_eval.runs import answers
 from safety_eval.runs.opened import Run
 
@@ -162,7 +162,7 @@ def _task(run: Run, baseline: Run, name: str) -> tuple[list[Difference], list[De
     apart: list[Decomposition] = []
     for which in dict.fromkeys([*columns[0], *columns[1]]):
         first, second = columns[0].get(which), columns[1].get(which)
-        if which[0].endswith(ANSWERED_SUFFIX):
+        if any(column is not None and column.answered_only for column in (first, second)):
             continue
         if first is None or second is None:
             found.append(_one_sided(first or second, "baseline" if second is None else "run"))

@@ -18,7 +18,7 @@ _NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _GROWTH = """
 import ctypes, sys
 from safety_eval.engines.transformers import ENGINE
-from safety_eval.interfaces import ModelSpec, Settings
+from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Prompt
 
 class Heap(ctypes.Structure):
