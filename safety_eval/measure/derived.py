@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from safety_eval.core.task import Measured, Values
 from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
 from safety_eval.stats.mean import mean_interval
-from safety_eval.stats.proportion import clustered, clustered_interval, mover
+from safety_eval.stats.proportion import clustered, clustered_interval, mover, wilson
 from safety_eval.stats.ratio import ratio_gate, ratio_interval
 
 Floats = NDArray[np.float64]
@@ -61,7 +62,7 @@ class PromptScore:
     """The mean over prompts of a number read off all K answers of a prompt (the largest of K toxicities).
 
     `measure` takes one value for each of the K answers and must rise, or stay, with each of them: what is unmeasured is
-    put at either end of `bounds`, which then gives both worst cases.
+    put at either end of `bounds`, which then gives both worst cases. A rate measures 0 or 1.
     """
 
     name: str
@@ -69,6 +70,7 @@ class PromptScore:
     value: Callable[[Prompt, Output, Values], float | None]
     measure: Callable[[Floats], float]
     bounds: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["rate", "mean"] = "mean"
     better: str = "lower"
     axes: tuple[str, ...] = ()
     where: Where | None = None
@@ -121,7 +123,7 @@ def _by_group(task: str, spec: Spec, scorer: str, measured: Sequence[Measured]) 
             for group in row.prompt.groups.get(axis, ()):
                 groups.setdefault((axis, group), []).append(row)
     for (axis, group), rows in groups.items():
-        kind = "mean" if isinstance(spec, PromptScore) else "effect"
+        kind = spec.kind if isinstance(spec, PromptScore) else "effect"
         blank = Estimate(
             task, spec.name, scorer, axis, group, kind, None, expected=len(rows), better=spec.better
         )
@@ -246,7 +248,11 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
         for end in spec.bounds
     ]
     known = np.array([not np.isnan(y[at]).any() for at in answers.values()])
-    low, high = (mean_gate(end, codes, np.ones(len(codes)), spec.bounds) for end in ends)
+    ones = np.ones(len(codes))
+    low, high = (
+        rate_gate(end, codes, ones) if spec.kind == "rate" else mean_gate(end, codes, ones, spec.bounds)
+        for end in ends
+    )
     gate = low._replace(highest=high.highest, high=high.high)
     lost = Counter(next(read.reasons[i] for i in at if read.reasons[i])
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
@@ -256,6 +262,12 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
+    if spec.kind == "rate":
+        blank = replace(blank, events=int(values.sum()))
+        if len(np.unique(codes)) == len(codes):
+            share = wilson(values.sum(), len(values))
+            return _limits(replace(blank, value=float(values.mean()), low=share.low, high=share.high,
+                                   method="Wilson 95%; counts are prompts"), gate)  # fmt: skip
     found = mean_interval(values, codes[known], span=spec.bounds)
     return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
                            method=f"{found.method}; counts are prompts"), gate)  # fmt: skip
