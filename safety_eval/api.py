@@ -27,9 +27,9 @@ from safety_eval.export import cyclonedx, model_card
 from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
-from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
+from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
 

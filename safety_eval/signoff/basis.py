@@ -329,10 +329,10 @@ def _history(
 
 def _compare(folder: Path, baseline: Path, faults: Faults) -> Sequence[Difference]:
     from safety_eval.compare.comparison import compare
-    from safety_eval.runs.opened import open_run
+    from safety_eval.runs.opened import RunFolder
 
     try:
-        found: Sequence[Difference] = compare(open_run(folder), open_run(baseline))
+        found: Sequence[Difference] = compare(RunFolder(folder), RunFolder(baseline))
         return found
     except SafetyEvalError as error:
         told = error.message.replace(str(baseline), "the baseline").replace(str(folder), "the run")

@@ -19,8 +19,8 @@ from safety_eval.core.records import Output
 from safety_eval.core.store import read_json, read_records
 from safety_eval.runs import answers, merge, pipeline
 from safety_eval.runs.config import run_config
-from safety_eval.runs.opened import open_run
 from safety_eval.runs.session import Session
+from safety_eval.show.notebook import open_run
 
 TASK = str(Path(__file__).with_name("small_task.py"))
 
