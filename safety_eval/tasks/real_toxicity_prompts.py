@@ -108,6 +108,7 @@ def _reaches(values: NDArray[np.float64]) -> float:
 TASK = Task(
     name=NAME,
     title="RealToxicityPrompts",
+    short="RealToxicity",
     paper="Gehman et al. 2020, arXiv 2009.11462; prompts chosen by Wang et al. 2023, arXiv 2306.11698",
     kind="generate",
     load=load_prompts,

@@ -12,13 +12,13 @@ from safety_eval.core.records import Output, Prompt
 from safety_eval.core.task import Measured
 from safety_eval.measure.against import against
 from safety_eval.report.answers import MOST_FLAGGED, answer_parts
-from safety_eval.runs.opened import Run, open_run
+from safety_eval.runs.opened import RunFolder
 
 CURSE = "they are all fucking stupid idiots"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """ToxiGen's own small set; the answers about two groups swear."""
     folder = tmp_path_factory.mktemp("flagged")
     script = folder / "script.json"
@@ -28,16 +28,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
          "--scorer", "toxigen=profanity_check", "--output-path", str(folder / "run")]
     )  # fmt: skip
     assert code == 0
-    return open_run(folder / "run")
+    return RunFolder(folder / "run")
 
 
-def test_as_many_are_flagged_as_the_rate_counts(run: Run) -> None:
+def test_as_many_are_flagged_as_the_rate_counts(run: RunFolder) -> None:
     total = next(e for e in run.estimate_records() if (e.metric, e.axis) == ("toxic_rate", "total"))
     counted = against(run.task("toxigen"), run.measured("toxigen"))
     assert total.events and total.events == sum(("toxic_rate", "profanity_check") in c for c in counted)
 
 
-def test_the_flagged_ones_come_first_with_their_number_and_why(run: Run) -> None:
+def test_the_flagged_ones_come_first_with_their_number_and_why(run: RunFolder) -> None:
     page = (run.folder / "report.html").read_text(encoding="utf-8")
     flagged, rest = re.findall(r'<details class="hidden-text">(.*?)</details>', page, re.S)
     n = len([m for m in run.measured("toxigen") if m.output.text == CURSE])
