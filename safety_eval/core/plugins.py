@@ -20,6 +20,10 @@ from safety_eval.core.errors import UserError, nearest
 _ATTRIBUTE = {"tasks": "TASK", "engines": "ENGINE", "scorers": "SCORER"}
 
 
+class MissingPackageError(UserError):
+    """A plugin whose package is not installed."""
+
+
 def names(kind: str) -> list[str]:
     """Names of the plugins of a kind ('tasks', 'engines', 'scorers'), without importing them."""
     package = importlib.import_module(f"safety_eval.{kind}")
@@ -39,7 +43,7 @@ def find(kind: str, name: str) -> Any:
         if error.name and error.name.startswith("safety_eval"):
             raise
         lacking = error.name or ""
-        raise UserError(
+        raise MissingPackageError(
             f"{kind[:-1]} '{name}' needs the package '{packages.distribution(lacking)}', which is not installed",
             packages.advice(lacking),
         ) from error

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.requires import NOTHING, Requires
 
 Values = Mapping[str, float | str]
 Status = Literal["comply", "partial", "refuse", "degenerate", "off_topic", "undecided"]
@@ -148,6 +149,7 @@ class Task:
         complete_answers: reaching the token limit makes an answer degenerate.
         published: name of the block of published figures to print beside.
         license: of the data.
+        requires: what its prompts need, by options, without loading anything.
     """
 
     name: str
@@ -168,3 +170,4 @@ class Task:
     complete_answers: bool = False
     published: str = ""
     license: str = ""
+    requires: Callable[[TaskOptions], Requires] = lambda options: NOTHING

@@ -106,8 +106,12 @@ def _instruments(config: RunConfig, task: Task) -> tuple[ScorerChoice, ...]:
     ready = []
     offered: set[str] = set()
     for choice in chosen:
-        entry: ScorerEntry = plugins.find("scorers", choice.name)
         args = {**choice.args, **config.scorer_args.get(choice.name, {})}
+        try:
+            entry: ScorerEntry = plugins.find("scorers", choice.name)
+        except plugins.MissingPackageError:
+            ready.append(ScorerChoice(choice.name, args))
+            continue  # preflight names it, with everything else that is missing
         offers = entry.offers(args)
         needs = {need for metric in task.metrics for need in metric.needs} | {"status"}
         if task.metrics and not offers & needs:
