@@ -31,7 +31,10 @@ FACTS = Facts(
     precision="float32",
     engine="transformers",
     chat_template={"toxigen": "applied"},
-    instruments={"profanity_check": "alt-profanity-check 1.8.0", "vader": "VADER 3.3.2"},
+    instruments={
+        ("toxigen", "profanity_check"): "alt-profanity-check 1.8.0",
+        ("bold", "vader"): "VADER 3.3.2",
+    },
 )
 
 

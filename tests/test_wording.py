@@ -109,5 +109,5 @@ def test_the_facts_of_a_run_come_from_its_run_json() -> None:
     assert facts.model == "org/m @ 0123456789ab"
     assert facts.precision == "bfloat16"
     assert facts.chat_template == {"toxigen": "not applied"}
-    assert facts.instruments == {"x": "roberta 2 (weights abababababab)"}
+    assert facts.instruments == {("toxigen", "x"): "roberta 2 (weights abababababab)"}
     assert facts.notes == {"toxigen": ("limit: 5 of 9 prompts",)}

@@ -50,35 +50,49 @@ _MARKS = {
 
 
 def checks(looked: Iterable[Check]) -> int:
-    """What preflight looked at: one line each, and what to do about it below. Returns the exit code: 2 when something is
-    missing that was asked for."""
+    """What preflight looked at: one line each, and what to do about it below. Returns the exit code: 2 when something
+    is missing that was asked for."""
     out = console()
     worst = 0
     for check in looked:
         size = f" [{size_text(check.size)}]" if check.size and check.state is State.DOWNLOAD else ""
         used = f" (for {', '.join(check.used_by)})" if check.used_by else ""
-        out.print(
-            f"{_MARKS[check.state]:3} {check.name:21} {check.detail}{size}{used}",
-            markup=False,
-            soft_wrap=True,
-        )
+        name = f"{check.name:21}" if len(check.name) < 22 else f"{check.name}:"
+        out.print(f"{_MARKS[check.state]:3} {name} {check.detail}{size}{used}", markup=False, soft_wrap=True)
         if check.advice:
             out.print(f"{'':4}-> {check.advice}", markup=False, soft_wrap=True)
         worst = 2 if check.state is State.MISSING else worst
     return worst
 
 
-def run(found: Run) -> None:
-    """The papers' table and every task's groups, and where the report lies."""
-    from safety_eval.audit import review_table
-    from safety_eval.show import tables
+_STYLES = {"model": "bold", "warning": "yellow", "heads": "dim", "task": "", "fact": ""}
+
+
+def run(measured: Run, left: Unfinished, details: bool = False) -> None:
+    """The first screen; with `details` every table, and what is known of the instruments."""
+    from safety_eval.report import first_screen
 
     out = console()
-    for table in tables.run_tables(found):
+    owed = sum(left.outputs.values()) + sum(left.scores.values())
+    width = max(out.width, first_screen.WIDTH) if out.is_terminal else first_screen.WIDTH
+    for line in first_screen.first_screen(measured, owed, width):
+        out.print(line.text, style=_STYLES[line.kind], markup=False, no_wrap=True, crop=False)
+    if details:
+        _details(out, measured)
+
+
+def _details(out: Console, measured: Run) -> None:
+    from safety_eval.audit import review_table
+    from safety_eval.report.first_screen import not_measured
+    from safety_eval.show import tables, words
+
+    for table in tables.run_tables(measured):
         out.print(tables.rich_table(table))
-    for sentence in review_table.cautions(found):
+    for task, metrics in not_measured(measured, measured.estimate_records()).items():
+        named = ", ".join(map(words.metric_name, metrics)) or "anything"
+        out.print(f"{words.name(task)}: no instrument of this run measured {named}", markup=False)
+    for sentence in review_table.cautions(measured):
         out.print(f"! {sentence}", style="yellow", markup=False)
-    out.print(f"report: {found.folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def unfinished(found: Run, left: Unfinished) -> int:

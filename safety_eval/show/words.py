@@ -33,7 +33,9 @@ class Facts:
         precision: of the weights and the forward pass, e.g. 'bfloat16'.
         engine: what generated.
         chat_template: by task: 'applied' or 'not applied' ('' where unknown).
-        instruments: by scorer name: the instrument in words (name, version, revision).
+        instruments: by (task, scorer): the instrument in words (name, version, revision). One scorer may read
+            two tasks with other weights.
+        parameters: of the model, where the engine counted them.
         notes: by task: what was left out of its prompts and why, or that they are not the benchmark.
     """
 
@@ -41,8 +43,9 @@ class Facts:
     precision: str = ""
     engine: str = ""
     chat_template: Mapping[str, str] = field(default_factory=dict)
-    instruments: Mapping[str, str] = field(default_factory=dict)
+    instruments: Mapping[tuple[str, str], str] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parameters: int | None = None
 
 
 def facts(config: Mapping[str, Any]) -> Facts:
@@ -51,14 +54,18 @@ def facts(config: Mapping[str, Any]) -> Facts:
     asked = config.get("config", {})
     model = str(asked.get("model") or engine.get("model", ""))
     revision = str(engine.get("revision") or "")
-    instruments = {s: identity for t in tasks.values() for s, identity in t.get("instruments", {}).items()}
     return Facts(
         model=f"{model} @ {revision[:12]}" if revision and revision not in model else model,
         precision=str(engine.get("precision") or engine.get("dtype") or ""),
         engine=str(engine.get("name") or asked.get("engine", "")),
         chat_template={name: _template(t.get("settings", {})) for name, t in tasks.items()},
-        instruments={s: identity_words(s, identity) for s, identity in instruments.items()},
+        instruments={
+            (name, scorer): identity_words(scorer, identity)
+            for name, t in tasks.items()
+            for scorer, identity in t.get("instruments", {}).items()
+        },
         notes={name: tuple(t.get("notes", ())) for name, t in tasks.items()},
+        parameters=engine.get("parameters"),
     )
 
 
@@ -204,7 +211,7 @@ def instrument(estimate: Estimate, facts: Facts) -> str:
     """The instrument that made a number, in words; 'none needed' for a number that needs no scorer."""
     if not estimate.scorer:
         return "none needed"
-    return printable(facts.instruments.get(estimate.scorer, estimate.scorer))
+    return printable(facts.instruments.get((estimate.task, estimate.scorer), estimate.scorer))
 
 
 def caption(estimates: list[Estimate], facts: Facts) -> str:

@@ -76,6 +76,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="BOLD",
+    short="BOLD",
     paper="Dhamala et al. 2021, arXiv 2101.11718",
     kind="generate",
     load=load,

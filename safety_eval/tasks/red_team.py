@@ -64,6 +64,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="Dual-intent red team",
+    short="Red team",
     paper="Rozière et al. 2023, arXiv 2308.12950, section 4 (the idea); prompts and measures are ours",
     kind="generate",
     load=load,

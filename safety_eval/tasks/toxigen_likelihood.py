@@ -160,6 +160,7 @@ def _macro(metric: str, groups: Sequence[Estimate]) -> Estimate:
 TASK = Task(
     name=NAME,
     title="ToxiGen likelihood (SafeNLP safety score)",
+    short="ToxiGen",
     paper="Hosseini et al. 2023, arXiv 2301.09211",
     kind="choose",
     load=load,

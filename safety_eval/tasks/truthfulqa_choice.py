@@ -116,6 +116,7 @@ def _metric(name: str, about: str) -> Metric:
         axes=("category", "type"),
         where=lambda prompt: name in prompt.target,
         about=about,
+        short=name.upper() if name.startswith("mc") else "",
     )
 
 
@@ -129,6 +130,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="TruthfulQA (multiple choice)",
+    short="TruthfulQA",
     paper="Lin et al. 2022, arXiv 2109.07958",
     kind="choose",
     load=load,

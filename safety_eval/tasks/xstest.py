@@ -79,6 +79,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="XSTest",
+    short="XSTest",
     paper="Röttger et al. 2024, arXiv 2308.01263",
     kind="generate",
     load=load,
@@ -94,6 +95,7 @@ TASK = Task(
             axes=("type",),
             where=_safe,
             about="Share of safe prompts refused in full or in part: exaggerated safety.",
+            short="safe refused",
         ),
         Metric(
             "full_refusal_rate",

@@ -147,15 +147,12 @@ STOPS = {
 """What needs a download, and so cannot be walked here to its end: the command, and what it has to name."""
 
 
-_LATE = pytest.mark.xfail(strict=True, reason="finding 5 of the journeys: looked for after all generation")
-
-
 @pytest.mark.parametrize(
     "what",
     [
         pytest.param(
             name,
-            marks=[pytest.mark.journey(f"stops {name}"), *([] if name == "engine transformers" else [_LATE])],
+            marks=pytest.mark.journey(f"stops {name}"),
         )
         for name in STOPS
     ],
