@@ -25,7 +25,7 @@ from safety_eval.export import cyclonedx, model_card
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
-from safety_eval.preflight.look import look
+from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
 from safety_eval.runs.before import wanted, wanted_model
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
@@ -147,6 +147,8 @@ def score(
             f"no task of {found.folder} measures what {', '.join(scorers)} gives",
             "See `safety-eval ls scorers`.",
         )
+    scoring = config.model_copy(update={"predict_only": False})
+    refuse(look(wanted(scoring, plans, ask=False)), predict_only=True)
     with writing(found.folder):
         session = Session(found.folder, config, found.config, progress or Silent())
         try:

@@ -123,9 +123,11 @@ class ScorerEntry:
         about: one line for `safety-eval ls scorers`.
         requires: what its arguments need, without loading anything; raises UserError for arguments that it does not
             have. A scorer that needs nothing is built at once by preflight, which checks its arguments.
+        examples: arguments under which it gives other values than by default, for the list of all values.
     """
 
     build: Callable[[ScorerSpec], Scorer]
     offers: Callable[[Mapping[str, str]], frozenset[str]]
     about: str = ""
     requires: Callable[[Mapping[str, str]], Requires] = lambda args: NOTHING
+    examples: tuple[Mapping[str, str], ...] = ({},)

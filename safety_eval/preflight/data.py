@@ -13,7 +13,6 @@ from safety_eval.preflight.checks import Check, Kind, State
 from safety_eval.preflight.machine import offline
 
 _TIMEOUT_SECONDS = 10.0
-_HUB = "https://huggingface.co/datasets"
 _INSTEAD = "Give --data (SAFETY_EVAL_DATA) a mirror of them, or ask our own small prompts: --data-version quickstart."
 
 
@@ -79,7 +78,10 @@ def _kept(home: Home) -> bool:
 
 def _unreachable(home: Home) -> str:
     """Why a home cannot be reached; '' = it can."""
-    place = f"{fetch.GITHUB}/{home.repo}" if home.host == "github" else f"{_HUB}/{home.repo}/resolve"
+    from huggingface_hub import constants
+
+    hub = f"{constants.ENDPOINT}/datasets/{home.repo}/resolve"
+    place = f"{fetch.GITHUB}/{home.repo}" if home.host == "github" else hub
     return unreachable(f"{place}/{home.revision}/{home.files[0]}")
 
 

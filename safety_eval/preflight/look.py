@@ -10,6 +10,7 @@ from pathlib import Path
 
 from safety_eval.core import packages, plugins
 from safety_eval.core.errors import UserError
+from safety_eval.core.faults import told
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, ScorerEntry, ScorerSpec
 from safety_eval.core.requires import FileNeed, Requires
 from safety_eval.core.task import ScorerChoice, Task, TaskOptions
@@ -113,10 +114,11 @@ def _instruments(wanted: Wanted) -> Iterator[Check]:
 def _instrument(name: str, args: dict[str, str]) -> list[Check]:
     try:
         entry: ScorerEntry = plugins.find("scorers", name)
-        requires = entry.requires(args)
-        if requires.bare:
-            entry.build(ScorerSpec(name, args)).close()
-            return [Check(Kind.INSTRUMENT, name, State.READY, "here")]
+        with told(entry.build, f"scorer '{name}'"):
+            requires = entry.requires(args)
+            if requires.bare:
+                entry.build(ScorerSpec(name, args)).close()
+                return [Check(Kind.INSTRUMENT, name, State.READY, "here")]
     except UserError as error:
         return [_failed(Kind.INSTRUMENT, name, error)]
     parts = [

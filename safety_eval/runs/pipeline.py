@@ -138,7 +138,7 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
         return
     scorer = session.scorer(spec)
     identity = plain(scorer.identity)
-    session.instrument(task, spec.name, identity)
+    session.instrument(task, answers.instrument(spec.name), identity)
     session.progress.stage(f"score {task} by {spec.name}", owed, 0)
     with Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file:
         for found in scorer.score(answers.owed_scores(session.folder, task, spec.name)):

@@ -221,4 +221,5 @@ SCORER = ScorerEntry(
     offers=_offers,
     about="Detoxify: toxicity and its labels by sigmoid, five published variants or a local checkpoint",
     requires=_requires,
+    examples=tuple({"variant": variant} for variant in _LABELS),
 )

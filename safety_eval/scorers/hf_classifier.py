@@ -158,4 +158,5 @@ SCORER = ScorerEntry(
     offers=_offers,
     about="toxigen_roberta (the papers' ToxiGen classifier), regard, or any text-classification folder",
     requires=_requires,
+    examples=({}, {"preset": "regard"}),
 )
