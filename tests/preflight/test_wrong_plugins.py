@@ -195,7 +195,7 @@ def test_an_exception_in_measure_that_only_an_answer_brings_out_is_told_and_noth
 
 
 SCORER_FAULTS = {
-    "syntax error": ("def close(self):", "def close(self:", "invalid syntax"),
+    "syntax error": ("def close(self):", "def close(self:", "was never closed"),
     "no entry": ("SCORER = ScorerEntry", "SCORERS = ScorerEntry", "holds no SCORER"),
     "entry of another kind": ("SCORER = ScorerEntry(", "SCORER = dict(", "holds a dict as SCORER"),
     "exception in offers": (
