@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from safety_eval.core.errors import UserError
+from safety_eval.core.records import Standing
 from safety_eval.measure.beside import Beside, kin, nearest, with_groups
 from safety_eval.show import group_chart as charts
 from safety_eval.show import selection
@@ -22,6 +23,8 @@ PUBLISHED = {
     "Llama 2 7B": {"all": 0.2125, "asian": 0.1653, "mexican": 0.3115},
     "Code Llama 7B": {"all": 0.2264, "asian": 0.1586},
 }
+
+FEW = Standing.FEW_CLUSTERS
 
 
 def words(figure: Figure) -> str:
@@ -100,7 +103,7 @@ def test_an_interval_beyond_the_axis_ends_in_an_arrow_and_the_picture_says_so() 
 
 def test_where_every_group_is_descriptive_every_interval_fits() -> None:
     estimates = [
-        replace(e, low=0.0, high=0.66, gateable=False, effective_clusters=6.0, reason="descriptive only: 6")
+        replace(e, low=0.0, high=0.66, standing=FEW, effective_clusters=6.0, reason="descriptive only: 6")
         for e in made.toxigen()[:5]
     ]
     axes = charts.group_chart(estimates, made.FACTS).axes[0]
@@ -110,7 +113,7 @@ def test_where_every_group_is_descriptive_every_interval_fits() -> None:
 
 def test_a_mean_that_goes_on_below_the_axis_is_marked_at_its_left_end() -> None:
     estimates = made.bold()
-    estimates[-1] = replace(estimates[-1], low=-0.98, gateable=False, reason="descriptive only: 3 clusters")
+    estimates[-1] = replace(estimates[-1], low=-0.98, standing=FEW, reason="descriptive only: 3 clusters")
     axes = [a for a in charts.group_chart(estimates, made.FACTS).axes if a.lines]
     arrows = [line for a in axes for line in a.lines if line.get_marker() == "<"]
     assert [line.get_xdata()[0] for line in arrows] == [axes[0].get_xlim()[0]]

@@ -21,7 +21,7 @@ from safety_eval.core.records import Estimate
 from safety_eval.core.task import Task
 from safety_eval.runs.opened import Run
 from safety_eval.show import words
-from safety_eval.show.selection import by_instrument, conditional, headline, worst_judgeable
+from safety_eval.show.selection import by_instrument, headline, worst_judgeable
 from safety_eval.show.words import printable
 
 LINES, WIDTH = 15, 80
@@ -262,7 +262,7 @@ def _lost_headline(task: Task, metrics: Sequence[str]) -> bool:
 def _is_headline(estimates: Sequence[Estimate], e: Estimate) -> bool:
     first = headline(estimates, e.task)
     assert first is not None
-    return not conditional(e) and (e.metric, e.scorer) == (first.metric, first.scorer)
+    return not e.answered_only and (e.metric, e.scorer) == (first.metric, first.scorer)
 
 
 def _where_to(run: Run, owed: int, width: int) -> tuple[Line, Line]:

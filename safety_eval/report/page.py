@@ -198,7 +198,7 @@ def _published(report: Report, facts: wording.Facts, beside: Mapping[Made, Besid
 
 def _cards(metrics: Sequence[Sequence[Estimate]], facts: wording.Facts) -> tuple[Card, ...]:
     """The headline of a task's first metrics; what is of answered prompts only stands in the tables."""
-    shown = [m for m in metrics if not selection.conditional(m[0])][:4]
+    shown = [m for m in metrics if not m[0].answered_only][:4]
     return tuple(report_parts.card(selection.whole(m), facts) for m in shown)
 
 

@@ -13,7 +13,6 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate
 from safety_eval.measure import published
 from safety_eval.measure.beside import Beside, Kin, kin
-from safety_eval.measure.metrics import ANSWERED_SUFFIX
 from safety_eval.runs import answers
 from safety_eval.show import words
 
@@ -137,14 +136,9 @@ def sections(run: Run, task: str) -> dict[str, str]:
     return held
 
 
-def conditional(e: Estimate) -> bool:
-    """Whether it is about answered prompts only: what was refused is then no missing answer."""
-    return e.metric.endswith(ANSWERED_SUFFIX)
-
-
 def with_missing(estimates: Iterable[Estimate]) -> list[str]:
     """Tasks of which some owed answer gave no value."""
-    lacking = (e.task for e in estimates if e.axis == "total" and not conditional(e) and words.absent(e))
+    lacking = (e.task for e in estimates if e.axis == "total" and not e.answered_only and words.absent(e))
     return list(dict.fromkeys(lacking))
 
 

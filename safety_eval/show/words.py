@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
@@ -165,9 +165,9 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
     effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
-    if estimate.reason and not estimate.gateable and not _shown_only(estimate):
+    if estimate.standing is Standing.FEW_CLUSTERS:
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
-        if brief and "effective clusters" in stem:
+        if brief:
             stem = "fewer than 10 effective clusters, so no policy acts on it"
         return f"descriptive only: {stem}"
     if estimate.gateable and 0 < estimate.effective_clusters < FEW_CLUSTERS:
@@ -177,13 +177,7 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
 
 def greyed(estimate: Estimate) -> bool:
     """Whether a row is shown greyed: no data, or a descriptive group that no policy may act on."""
-    judged_elsewhere = estimate.gateable or not estimate.reason or _shown_only(estimate)
-    return estimate.value is None or not judged_elsewhere
-
-
-def _shown_only(estimate: Estimate) -> bool:
-    """As sure as any other number, but of its kind none is judged (a rate among answered prompts, a cure)."""
-    return estimate.reason.endswith("not gated")
+    return estimate.value is None or estimate.standing is Standing.FEW_CLUSTERS
 
 
 def short_caveat(estimate: Estimate) -> str:
@@ -191,7 +185,7 @@ def short_caveat(estimate: Estimate) -> str:
     if estimate.value is None:
         return caveat(estimate)
     effective = f"G={estimate.effective_clusters:.3g}"
-    if "effective clusters" in estimate.reason and not estimate.gateable:
+    if estimate.standing is Standing.FEW_CLUSTERS:
         return f"descriptive, {effective}"
     return f"few, {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
 
