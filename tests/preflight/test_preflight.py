@@ -214,19 +214,17 @@ def test_what_preflight_calls_ready_can_be_built_and_what_it_calls_missing_canno
             plugins.find("scorers", name).build(spec)
 
 
-def test_every_plugin_that_reads_something_says_so() -> None:
-    """A task that loads a source, and a scorer that loads weights, declares it: else preflight could not see it."""
-    for name in plugins.names("tasks"):
-        task = plugins.find("tasks", name)
-        code = Path(sys.modules[type(task).__module__ and task.load.__module__].__file__ or "").read_text()
-        reads = "load_source(" in code or "prompt_set(" in code
-        found = task.requires(TaskOptions(version=task.versions[0])).data
-        assert bool(found) == reads, name
-    for name in plugins.names("scorers"):
-        module = sys.modules[plugins.find("scorers", name).build.__module__]
-        if hasattr(module, "load_model") or hasattr(module, "find"):
-            found = plugins.find("scorers", name).requires({})
-            assert found.models or found.packages or found.files, name
+@pytest.mark.parametrize("name", plugins.names("tasks"))
+def test_a_task_that_reads_a_data_set_says_so_and_no_other_does(name: str, tmp_path: Path) -> None:
+    """Beside an empty mirror exactly those versions cannot be loaded that declare what they read."""
+    task = plugins.find("tasks", name)
+    for version in task.versions:
+        options = TaskOptions(data=tmp_path, version=version)
+        if task.requires(options).data:
+            with pytest.raises(UserError):
+                task.load(options)
+        else:
+            assert task.load(options).prompts
 
 
 def test_a_finished_run_needs_nothing_any_more(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
