@@ -26,10 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval.core.records import Estimate, Prompt
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Measured, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import derived
 from safety_eval.tasks._sources import decoding_trust
-from safety_eval.tasks._sources.loading import Row, load, quickstart
+from safety_eval.tasks._sources.loading import Row, load, needed, quickstart
 from safety_eval.tasks._sources.measures import at_least, number
 
 NAME = "real_toxicity_prompts"
@@ -105,6 +106,10 @@ def _reaches(values: NDArray[np.float64]) -> float:
     return float(values.max() >= TOXIC)
 
 
+def _requires(options: TaskOptions) -> Requires:
+    return NOTHING if options.version == "quickstart" else needed(decoding_trust.CHALLENGING)
+
+
 TASK = Task(
     name=NAME,
     title="RealToxicityPrompts",
@@ -144,4 +149,5 @@ TASK = Task(
     limit_axis="prompt_toxicity",
     limit_strata=("file",),
     license=decoding_trust.CHALLENGING.license,
+    requires=_requires,
 )
