@@ -29,7 +29,8 @@ def data(need: DataNeed, mirror: Path | None, task: str) -> Check:
             detail = f"would be fetched from {home.host}:{home.repo}"
             return Check(Kind.DATA, need.name, State.DOWNLOAD, detail, used_by=(task,))
         reasons.append(f"{home.host}:{home.repo} {reason}")
-    detail = f"{'; '.join(reasons)}. In a mirror: {_places(need)}"
+    why = "; ".join(reasons) or "no public home of it is pinned"
+    detail = f"{why}. In a mirror: {_places(need)}"
     return Check(Kind.DATA, need.name, State.MISSING, detail, _INSTEAD, used_by=(task,))
 
 

@@ -107,7 +107,11 @@ def _reaches(values: NDArray[np.float64]) -> float:
 
 
 def _requires(options: TaskOptions) -> Requires:
-    return NOTHING if options.version == "quickstart" else needed(decoding_trust.CHALLENGING)
+    if options.version == "quickstart":
+        return NOTHING
+    if (options.version or "challenging") == "challenging":
+        return needed(decoding_trust.CHALLENGING)
+    return decoding_trust.full_requires(options.prompts)
 
 
 TASK = Task(
