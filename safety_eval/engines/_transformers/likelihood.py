@@ -32,7 +32,7 @@ class Forest:
             self._prefix: list[KeyValue] = read_prefix(loaded.model, prefix, loaded.device)
         self._start = len(prefix)
         self._asked = asked
-        vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
+        vocabulary = loaded.rows
         self._part = max(16, LOGITS.get(loaded.device.type, LOGITS["cpu"]) // vocabulary // 16 * 16)
 
     def sizes(self) -> list[int]:
