@@ -47,6 +47,8 @@ class Forest:
         model, device = self._loaded.model, self._loaded.device
         row = pack(trees)
         plan = Packed(row.sizes, row.allowed, self._prefix, device, model.dtype)
+        # What a branch sees lies on its own way to the root, not on the other branches.
+        plan.reach = int(row.positions.max()) + 1
         rows, targets = row.rows.to(device), row.targets.to(device)
         values = torch.empty(len(targets), dtype=torch.float64, device=device)
         with torch.inference_mode():

@@ -77,7 +77,8 @@ def load(spec: ModelSpec) -> Loaded:
     where = model.get_input_embeddings().weight.device
     eos = _eos(model, tokenizer)
     rows = known_tokens(source.name, model)
-    pad = next((int(i) for i in (tokenizer.pad_token_id, *eos) if i is not None and i < rows), 0)
+    possible = [int(i) for i in (tokenizer.pad_token_id, *eos) if i is not None]
+    pad = next((i for i in possible if i < rows), 0)
     return Loaded(
         model=model,
         tokenizer=tokenizer,
@@ -155,8 +156,8 @@ def _mixing(config: Any) -> int | None:
     if not moving:
         return None
     most = [k.get("original_max_position_embeddings") for k in moving]
-    known = [int(n) for n in most if n] or [getattr(inner, "original_max_position_embeddings", None)]
-    return int(known[0] or getattr(inner, "max_position_embeddings", 1))
+    named: list[Any] = [n for n in most if n] or [getattr(inner, "original_max_position_embeddings", None)]
+    return int(named[0] or getattr(inner, "max_position_embeddings", 1))
 
 
 def _identity(
