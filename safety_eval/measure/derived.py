@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,15 @@ from safety_eval.core.task import Measured, Values
 from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
 from safety_eval.stats.mean import mean_interval
-from safety_eval.stats.proportion import clustered, clustered_interval, mover
-from safety_eval.stats.ratio import ratio_gate, ratio_interval
+from safety_eval.stats.proportion import (
+    Interval,
+    clustered,
+    clustered_interval,
+    mover,
+    t_quantile,
+    wilson,
+)
+from safety_eval.stats.ratio import RARER_END, ratio_gate, ratio_interval
 
 Floats = NDArray[np.float64]
 Where = Callable[[Prompt], bool]
@@ -61,7 +69,7 @@ class PromptScore:
     """The mean over prompts of a number read off all K answers of a prompt (the largest of K toxicities).
 
     `measure` takes one value for each of the K answers and must rise, or stay, with each of them: what is unmeasured is
-    put at either end of `bounds`, which then gives both worst cases.
+    put at either end of `bounds`, which then gives both worst cases. A rate measures 0 or 1.
     """
 
     name: str
@@ -69,6 +77,7 @@ class PromptScore:
     value: Callable[[Prompt, Output, Values], float | None]
     measure: Callable[[Floats], float]
     bounds: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["rate", "mean"] = "mean"
     better: str = "lower"
     axes: tuple[str, ...] = ()
     where: Where | None = None
@@ -121,7 +130,7 @@ def _by_group(task: str, spec: Spec, scorer: str, measured: Sequence[Measured]) 
             for group in row.prompt.groups.get(axis, ()):
                 groups.setdefault((axis, group), []).append(row)
     for (axis, group), rows in groups.items():
-        kind = "mean" if isinstance(spec, PromptScore) else "effect"
+        kind = spec.kind if isinstance(spec, PromptScore) else "effect"
         blank = Estimate(
             task, spec.name, scorer, axis, group, kind, None, expected=len(rows), better=spec.better
         )
@@ -224,13 +233,31 @@ def _gap(spec: GapScore, blank: Estimate, read: _Rows) -> Estimate:
         min(one.clusters, other.clusters), min(one.effective_clusters, other.effective_clusters),
     )  # fmt: skip
     shares = [clustered(y[side], read.clusters[side]) for side in sides]
-    value = float(shares[0].value - shares[1].value)
+    value = float(y[sides[0]].mean() - y[sides[1]].mean())
     if min(share.clusters for share in shares) < 2:
         return _limits(replace(blank, value=value, method="one cluster: no interval"), gate)
-    limits = [clustered_interval(share) for share in shares]
-    low, high = mover(shares[0].value, limits[0], shares[1].value, limits[1])
-    method = "square-and-add 95% of clustered shares"
+    rarer = min(share.effective_clusters * min(share.value, 1 - share.value) for share in shares)
+    low, high = _paired(y, sides, read.clusters)
+    if rarer >= RARER_END and low < value < high:
+        method = "t over clusters 95%, both sides of a cluster together"
+    else:
+        limits = [clustered_interval(share) for share in shares]
+        low, high = mover(shares[0].value, limits[0], shares[1].value, limits[1])
+        method = "square-and-add 95% of clustered shares"
     return _limits(replace(blank, value=value, low=low, high=high, method=method), gate)
+
+
+def _paired(y: Floats, sides: Sequence[NDArray[np.bool_]], clusters: NDArray[np.int64]) -> Interval:
+    """Linearised: what each cluster adds to the difference, so that pairs which agree do not count as noise."""
+    apart = np.zeros(int(clusters.max()) + 1)
+    for sign, side in zip((1.0, -1.0), sides, strict=True):
+        residual = (y[side] - y[side].mean()) / side.sum()
+        apart += sign * np.bincount(clusters[side], residual, minlength=len(apart))
+    held = np.bincount(clusters[sides[0] | sides[1]], minlength=len(apart)).astype(float)
+    count, effective = int((held > 0).sum()), held.sum() ** 2 / np.square(held).sum()
+    half = t_quantile(0.975, effective - 1) * np.sqrt(count / (count - 1) * np.square(apart).sum())
+    value = float(y[sides[0]].mean() - y[sides[1]].mean())
+    return Interval(max(-1.0, value - half), min(1.0, value + half))
 
 
 def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
@@ -246,7 +273,11 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
         for end in spec.bounds
     ]
     known = np.array([not np.isnan(y[at]).any() for at in answers.values()])
-    low, high = (mean_gate(end, codes, np.ones(len(codes)), spec.bounds) for end in ends)
+    ones = np.ones(len(codes))
+    low, high = (
+        rate_gate(end, codes, ones) if spec.kind == "rate" else mean_gate(end, codes, ones, spec.bounds)
+        for end in ends
+    )
     gate = low._replace(highest=high.highest, high=high.high)
     lost = Counter(next(read.reasons[i] for i in at if read.reasons[i])
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
@@ -256,6 +287,12 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
+    if spec.kind == "rate":
+        blank = replace(blank, events=int(values.sum()))
+        if len(np.unique(codes)) == len(codes):
+            share = wilson(values.sum(), len(values))
+            return _limits(replace(blank, value=float(values.mean()), low=share.low, high=share.high,
+                                   method="Wilson 95%; counts are prompts"), gate)  # fmt: skip
     found = mean_interval(values, codes[known], span=spec.bounds)
     return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
                            method=f"{found.method}; counts are prompts"), gate)  # fmt: skip
