@@ -185,7 +185,7 @@ def vars_of(e: Estimate) -> dict[str, Any]:
 
 
 def write(run: Run, rows: list[dict[str, Any]]) -> None:
-    (run.folder / "results.json").write_text(json.dumps({"estimates": rows}))
+    (run.folder / "results.json").write_text(json.dumps({"schema": 2, "estimates": rows}))
 
 
 def changed(run: Run, folder: Path, change: Any) -> Run:
