@@ -88,11 +88,19 @@ class Session:
             self._scorers[name] = plugins.find("scorers", spec.name).build(spec)
         return self._scorers[name]
 
-    def instrument(self, task: str, name: str, identity: Mapping[str, Any]) -> None:
+    def instrument(self, task: str, spec: ScorerSpec, identity: Mapping[str, Any]) -> None:
         """Write into run.json and the journal which instrument scores a task, before its first score."""
-        self.facts["tasks"][task]["instruments"][name] = dict(identity)
+        about = self.facts["tasks"][task]
+        about["instruments"][spec.name] = dict(identity)
+        about.setdefault("arguments", {})[spec.name] = arguments = dict(spec.args)
         self.save()
-        self.journal.once(Event.INSTRUMENT, task=task, scorer=name, identity=digest(dict(identity)))
+        self.journal.once(
+            Event.INSTRUMENT,
+            task=task,
+            scorer=spec.name,
+            identity=digest(dict(identity)),
+            arguments=digest(arguments),
+        )
 
     def save(self) -> None:
         write_json(self.folder / "run.json", self.facts)

@@ -23,6 +23,7 @@ from safety_eval.core.task import Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
 from safety_eval.runs import answers, chain
+from safety_eval.signoff.asked import Asked, read
 from safety_eval.signoff.history import History, tell
 from safety_eval.signoff.verdict import Blocker, differences
 
@@ -40,6 +41,7 @@ class Case:
         subject: the model as the run records it ('model', digests ...).
         data: data version by task. instruments: identity by scorer.
         registered: digest of the policy terms that the run recorded before its first token ('' = none).
+        asked: how the run was asked, beside each task's protocol.
         history: what happened to the run, by its journal. journal: hash of the last entry that was looked at.
         faults: what is wrong with the run as a whole. notes: what a reader must know.
         run_sha256, results_sha256: of run.json and results.json. baseline: which run it was compared with.
@@ -52,6 +54,7 @@ class Case:
     data: Mapping[str, str] = field(default_factory=dict)
     instruments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     registered: str = ""
+    asked: Asked = Asked()
     history: History = History()
     journal: str = ""
     faults: tuple[Blocker, ...] = ()
@@ -113,6 +116,7 @@ def collect(
         journal=last,
         instruments=instruments,
         baseline=_named(baseline),
+        asked=read(facts, _read_baseline(baseline)),
         **_said(folder, facts, policy),
     )
 
@@ -137,6 +141,7 @@ def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None
         journal=last,
         instruments=instruments,
         baseline=_named(baseline),
+        asked=read(facts, _read_baseline(baseline)),
         **_said(folder, facts, policy),
     )
 
@@ -332,12 +337,32 @@ def _compare(folder: Path, baseline: Path, faults: Faults) -> Sequence[Differenc
     from safety_eval.runs.opened import RunFolder
 
     try:
+        if _begun(folder) == _begun(baseline):
+            raise UserError("the baseline is this very run")
+        _check_baseline(baseline)
         found: Sequence[Difference] = compare(RunFolder(folder), RunFolder(baseline))
         return found
     except SafetyEvalError as error:
         told = error.message.replace(str(baseline), "the baseline").replace(str(folder), "the run")
         faults.append(Blocker("missing", f"not compared with the baseline: {told}"))
         return ()
+
+
+def _begun(folder: Path) -> str:
+    """Which run it is, however it was copied: the first entry of its journal."""
+    entries = journal.check(folder / journal.NAME)
+    return entries[0].hash if entries else str(folder.resolve())
+
+
+def _check_baseline(baseline: Path) -> None:
+    """A baseline's records must be bound by its journal as the run's own.
+
+    Raises:
+        EvidenceError: they are not.
+    """
+    facts = _facts(baseline)
+    for fault in chain.faults(baseline, facts, journal.check(baseline / journal.NAME)):
+        raise EvidenceError(fault)
 
 
 def _instruments(facts: Mapping[str, Any], faults: Faults) -> dict[str, Mapping[str, Any]]:
@@ -355,6 +380,14 @@ def _notes(facts: Mapping[str, Any], policy: Policy) -> tuple[str, ...]:
     used = {rule.task for rule in policy.rules}
     found = [f"{task}: {n}" for task, t in facts["tasks"].items() if task in used for n in t.get("notes", ())]
     return tuple(found)
+
+
+def _read_baseline(baseline: Path | None) -> Mapping[str, Any] | None:
+    """run.json of the baseline, where it can be read; what is wrong with it is said by the comparison."""
+    try:
+        return None if baseline is None else _facts(baseline)
+    except SafetyEvalError:
+        return None
 
 
 def _named(baseline: Path | None) -> str:
