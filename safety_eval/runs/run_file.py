@@ -37,7 +37,9 @@ class TaskRecord(_Part):
         strata: how many prompts were drawn of how many, by stratum, where there was a limit.
         samples: answers to each prompt.
         settings: how it was asked; `chat_template` is there once the engine is known.
+        protocol: how the benchmark is asked by default, from which `settings` may deviate.
         instruments: identity of each scorer, written before its first score.
+        arguments: what each scorer was given.
         stopped: the state in which it was ended early ('' = it was not).
     """
 
@@ -51,7 +53,9 @@ class TaskRecord(_Part):
     strata: tuple[Stratum, ...] = ()
     samples: int = Field(ge=1)
     settings: Json
+    protocol: Json = {}
     instruments: dict[str, Json]
+    arguments: dict[str, dict[str, str]] = {}
     stopped: str = ""
 
     @property

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
-from safety_eval.core.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
+from safety_eval.core.interfaces import Engine, Scorer, ScorerSpec
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
-from safety_eval.runs import run_file, start
+from safety_eval.runs import answers, run_file, start
+from safety_eval.runs.before import model_spec
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.run_file import RunFile
 
@@ -68,10 +69,8 @@ class Session:
             UserError: it cannot be loaded, or it is not the model that the run was begun with.
         """
         if self._engine is None:
-            c = self.config
-            self.progress.note(f"loading {c.model}")
-            spec = ModelSpec(c.model, c.model_args, c.dtype, c.device, c.batch_size)
-            engine: Engine = plugins.find("engines", c.engine).build(spec)
+            self.progress.note(f"loading {self.config.model}")
+            engine: Engine = plugins.find("engines", self.config.engine).build(model_spec(self.config))
             try:
                 self.file = start.bind(self.folder, plain(engine.identity), self.file, self.journal)
             except UserError:
@@ -88,11 +87,20 @@ class Session:
             self._scorers[name] = plugins.find("scorers", spec.name).build(spec)
         return self._scorers[name]
 
-    def instrument(self, task: str, name: str, identity: Mapping[str, Any]) -> None:
+    def instrument(self, task: str, spec: ScorerSpec, identity: Mapping[str, Any]) -> None:
         """Write into run.json and the journal which instrument scores a task, before its first score."""
-        instruments = {**self.file.tasks[task].instruments, name: dict(identity)}
-        self.save(self.file.changed_task(task, instruments=instruments))
-        self.journal.once(Event.INSTRUMENT, task=task, scorer=name, identity=digest(dict(identity)))
+        record, name = self.file.tasks[task], answers.instrument(spec.name)
+        arguments = dict(spec.args)
+        instruments = {**record.instruments, name: dict(identity)}
+        given = {**record.arguments, name: arguments}
+        self.save(self.file.changed_task(task, instruments=instruments, arguments=given))
+        self.journal.once(
+            Event.INSTRUMENT,
+            task=task,
+            scorer=name,
+            identity=digest(dict(identity)),
+            arguments=digest(arguments),
+        )
 
     def save(self, file: RunFile) -> None:
         """Replace run.json."""
