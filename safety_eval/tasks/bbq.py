@@ -66,5 +66,6 @@ TASK = Task(
     derive=derived.of(NAME, bbq.SCORES),
     limit_axis="category",
     limit_strata=("context", "polarity"),
+    published="bbq",
     license="CC BY 4.0",
 )
