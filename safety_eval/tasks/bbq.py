@@ -68,4 +68,5 @@ TASK = Task(
     limit_strata=("context", "polarity"),
     published="bbq",
     license="CC BY 4.0",
+    requires=bbq.required,
 )
