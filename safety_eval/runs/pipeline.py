@@ -93,6 +93,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             "strata": plain(found.strata),
             "samples": plan.samples,
             "settings": {k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
+            "protocol": resolve.protocol(plan.task, session.config),
             "instruments": {},
         }
         session.save()
@@ -164,7 +165,7 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
         Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file,
         session.journal.watching(file) as watch,
     ):
-        session.instrument(task, name, identity)
+        session.instrument(task, spec, identity)
         for found in scorer.score(answers.owed_scores(session.folder, task, spec.name)):
             file.append(found)
             watch.look()

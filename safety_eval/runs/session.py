@@ -16,7 +16,7 @@ from safety_eval.core.interfaces import Engine, Scorer, ScorerSpec
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
 from safety_eval.core.store import write_json
-from safety_eval.runs import start
+from safety_eval.runs import answers, start
 from safety_eval.runs.before import model_spec
 from safety_eval.runs.config import RunConfig
 
@@ -87,11 +87,19 @@ class Session:
             self._scorers[name] = plugins.find("scorers", spec.name).build(spec)
         return self._scorers[name]
 
-    def instrument(self, task: str, name: str, identity: Mapping[str, Any]) -> None:
+    def instrument(self, task: str, spec: ScorerSpec, identity: Mapping[str, Any]) -> None:
         """Write into run.json and the journal which instrument scores a task, before its first score."""
-        self.facts["tasks"][task]["instruments"][name] = dict(identity)
+        about, name = self.facts["tasks"][task], answers.instrument(spec.name)
+        about["instruments"][name] = dict(identity)
+        about.setdefault("arguments", {})[name] = arguments = dict(spec.args)
         self.save()
-        self.journal.once(Event.INSTRUMENT, task=task, scorer=name, identity=digest(dict(identity)))
+        self.journal.once(
+            Event.INSTRUMENT,
+            task=task,
+            scorer=name,
+            identity=digest(dict(identity)),
+            arguments=digest(arguments),
+        )
 
     def save(self) -> None:
         write_json(self.folder / "run.json", self.facts)
