@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -148,9 +147,8 @@ def test_without_a_verdict_the_page_says_that_there_is_none(page: Page) -> None:
 
 
 def test_a_run_without_estimates_still_makes_a_page_that_says_so(hostile: Run) -> None:
-    facts = json.loads((hostile.folder / "run.json").read_text())
-    del facts["finished"]
-    made = report.html(report.Report(facts, [], {}, {}, {}, {}))
+    file = hostile.file.changed(finished="")
+    made = report.html(report.Report(file, [], {}, {}, {}, {}))
     assert "Nothing has been measured yet." in made
     assert "not finished" in made
 
@@ -234,18 +232,19 @@ def test_missing_answers_are_warned_of_only_where_an_answer_is_missing() -> None
     full = made.toxigen()[:1]
     left_out = replace(full[0], metric="toxic_rate.answered", missing={"degenerate": 3}, count=0, value=None)
     said = "Some answers gave no value"
-    assert not [w for w in report_parts.warnings({"finished": "now"}, [*full, left_out]) if said in w]
+    file = made.run_file({"toxigen": made.task_record()}, finished="now")
+    assert not [w for w in report_parts.warnings(file, [*full, left_out]) if said in w]
     gone = replace(full[0], missing={"error": 1}, expected=full[0].expected + 1)
-    assert [w for w in report_parts.warnings({"finished": "now"}, [gone, left_out]) if said in w]
+    assert [w for w in report_parts.warnings(file, [gone, left_out]) if said in w]
 
 
 def published_page(identity: dict[str, object]) -> str:
     """The report of a run of ToxiGen's own prompts, scored by an instrument of this identity."""
     estimates = [replace(e, data_version="safenlp") for e in made.toxigen()]
-    asked = {
-        "data_version": "safenlp", "instruments": {"profanity_check": identity}, "title": "ToxiGen", "prompts": 1,
-    }  # fmt: skip
-    facts = {"tasks": {"toxigen": asked}, "finished": "now", "config": {"model": "Llama-2-7b"}}
+    record = made.task_record(
+        title="ToxiGen", data_version="safenlp", instruments={"profanity_check": identity}
+    )
+    facts = made.run_file({"toxigen": record}, "Llama-2-7b", finished="now")
     return report.html(report.Report(facts, estimates, {}, {"toxigen": published.beside("toxigen")}, {}, {}))
 
 
