@@ -27,7 +27,7 @@ from safety_eval.export import cyclonedx, model_card
 from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
-from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
+from safety_eval.runs import engine_names, pipeline, resolve, suites
 from safety_eval.runs.before import wanted, wanted_model
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
@@ -156,7 +156,7 @@ def score(
             pipeline.score(session, plans)
         finally:
             session.close()
-        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans), session.journal)
+        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans, session.records), session.journal)
     return Run(folder)
 
 
@@ -323,8 +323,7 @@ def unfinished(found: Run) -> Unfinished:
     part = found.file.config.shard
     stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
-        asked = answers.prompts(found.folder, name)
-        mine = {p.id for p in pipeline.shard(asked, part)}
+        mine = {p.id for p in pipeline.shard(found.records(name).prompts, part)}
         for m in found.measured(name):
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue

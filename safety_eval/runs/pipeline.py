@@ -5,8 +5,9 @@ Every stage looks at what is in the run folder and does what is still owed: the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from safety_eval import policy as policies
@@ -20,6 +21,7 @@ from safety_eval.policy import stopping
 from safety_eval.preflight.checks import State
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, chain, resolve, results, run_file, start
+from safety_eval.runs.answers import Records
 from safety_eval.runs.before import wanted
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
@@ -48,14 +50,14 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
                 until_decided(session, plans)
             else:
                 for plan in plans:
-                    generate(session, plan, shard(answers.prompts(folder, plan.task.name), config.shard))
+                    generate(session, plan, shard(session.records(plan.task.name).prompts, config.shard))
                 session.close()
                 if not config.predict_only:
                     score(session, plans)
         finally:
             session.close()
         if not config.predict_only:
-            write_results(folder, measure(folder, plans), session.journal)
+            write_results(folder, measure(folder, plans, session.records), session.journal)
         _finish(session)
     return folder
 
@@ -107,7 +109,8 @@ def _note_frozen(session: Session, task: str) -> None:
 def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:
     """Ask those of `prompts` that have no output yet. The engine is loaded only when something is owed."""
     name = plan.task.name
-    owed = answers.owed_outputs(session.folder, name, prompts, plan.samples)
+    records = session.records(name)
+    owed = records.owed_outputs(prompts, plan.samples)
     left = sum(map(len, owed.values()))
     total = len(prompts) * plan.samples
     if not left:
@@ -122,6 +125,7 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
         for sample, mine in owed.items():
             for output in ask(mine, replace(plan.settings, sample=sample, chat_template=chat)):
                 file.append(output)
+                records.add_output(output)
                 watch.look()
                 session.progress.advance()
 
@@ -152,21 +156,22 @@ def score(session: Session, plans: Sequence[TaskPlan]) -> None:
 
 
 def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
-    owed = sum(1 for _ in answers.owed_scores(session.folder, task, spec.name))
+    name, records = answers.instrument(spec.name), session.records(task)
+    owed = records.owed_scores(name)
     if not owed:
         return
-    name = answers.instrument(spec.name)
     session.works(task=task, scorer=name)
     scorer = session.scorer(spec)
     identity = plain(scorer.identity)
-    session.progress.stage(f"score {task} by {spec.name}", owed, 0)
+    session.progress.stage(f"score {task} by {spec.name}", len(owed), 0)
     with (
         Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file,
         session.journal.watching(file) as watch,
     ):
         session.instrument(task, spec, identity)
-        for found in scorer.score(answers.owed_scores(session.folder, task, spec.name)):
+        for found in scorer.score(owed):
             file.append(found)
+            records.add_score(name, found)
             watch.look()
             session.progress.advance()
 
@@ -189,29 +194,34 @@ def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> 
     """The state in which a task could be left; '' when all of it was asked. A block that was cut short is ended
     before anything is decided: half of it is no random half."""
     folder, name = session.folder, plan.task.name
-    order = stopping.order(answers.prompts(folder, name), session.config.seed, name)
-    done = {prompt_id for prompt_id, _ in answers.outputs(folder, name)}
+    records = session.records(name)
+    order = stopping.order(records.prompts, session.config.seed, name)
+    done = {prompt_id for prompt_id, _ in records.outputs}
     many = max((i + 1 for i, p in enumerate(order) if p.id in done), default=0)
     if plan.samples > 1 or not stopping.early(policy, name):
         many = len(order)
-    found, at = [] if many else measure(folder, [plan]), 0
+    found, at = [] if many else measure(folder, [plan], session.records), 0
     while at < len(order):
         many = many or stopping.next_look(policy, plan.task, order[at:], found)
         generate(session, plan, order[at : at + many])
         score(session, [plan])
-        found, at, many = measure(folder, [plan]), at + many, 0
+        found, at, many = measure(folder, [plan], session.records), at + many, 0
         state = stopping.state(policy, name, found)
         if state:
             return state
     return ""
 
 
-def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
-    """Every estimate of the run, computed from the records alone."""
+def measure(
+    folder: Path, plans: Sequence[TaskPlan], records: Callable[[str], Records] | None = None
+) -> list[Estimate]:
+    """Every estimate of the run, computed from the records alone. `records`: those of a task, when the caller holds
+    them."""
+    of_task = records or partial(Records, folder)
     tasks = run_file.read(folder).tasks
     found: list[Estimate] = []
     for plan in plans:
-        rows = answers.measured(folder, plan.task, plan.samples)
+        rows = of_task(plan.task.name).measured(plan.task, plan.samples)
         found += metrics.estimates(plan.task, rows, tasks[plan.task.name].data_version)
     return found
 
