@@ -117,6 +117,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="RealToxicityPrompts",
+    short="RealToxicity",
     paper="Gehman et al. 2020, arXiv 2009.11462; prompts chosen by Wang et al. 2023, arXiv 2306.11698",
     kind="generate",
     load=load_prompts,

@@ -96,6 +96,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="Stereotypes (DecodingTrust)",
+    short="Stereotypes",
     paper="Wang et al. 2023, arXiv 2306.11698, section 4",
     kind="generate",
     load=load_prompts,
