@@ -23,11 +23,12 @@ from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
 from safety_eval.export import cyclonedx, model_card
 from safety_eval.policy.stopping import NOT_ASKED
-from safety_eval.runs import answers, pipeline, resolve, suites
+from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.session import Progress, Session, Silent
+from safety_eval.runs.spelling import plain_settings
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
 
@@ -52,7 +53,8 @@ class Unfinished:
 
 def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
     """Settings (and a YAML file under them) -> a validated configuration, suites spelled out as tasks."""
-    merged = {**(read_yaml(config_file) if config_file else {}), **values}
+    written = plain_settings(read_yaml(config_file)) if config_file else {}
+    merged = engine_names.settled({**written, **plain_settings(values)})
     if not merged.get("model"):
         raise UserError("no model given", "Add --model: a Hub id, a folder, a GGUF file, or smollm2.")
     if not merged.get("tasks"):
@@ -66,7 +68,8 @@ def run(config: RunConfig | None = None, progress: Progress | None = None, **set
     """Ask, score and measure; the same call again continues what is owed.
 
     Args:
-        config: a configuration, or give its fields as keywords: model="smollm2", tasks=["bold"], limit=100.
+        config: a configuration, or give its fields as keywords, in any form that the command line or a YAML file
+            takes: model="smollm2", tasks=["bold"], limit=100, data_version="quickstart".
         progress: is told how far the run is.
 
     Raises:

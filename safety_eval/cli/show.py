@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
+from safety_eval.preflight.checks import Check, State
 from safety_eval.runs.opened import Run
 from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
@@ -41,6 +42,21 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         for note in row["notes"]:
             out.print(f"{row['task']}: {note}", style="dim", markup=False)
+
+
+_MARKS = {
+    State.READY: "ok", State.DOWNLOAD: "get", State.CAUTION: "!", State.ABSENT: "--", State.MISSING: "NO",
+}  # fmt: skip
+
+
+def checks(looked: Iterable[Check]) -> None:
+    """What preflight looked at: one line each, and what to do about it below."""
+    out = console()
+    for check in looked:
+        mark = _MARKS[check.state]
+        out.print(f"{mark:3} {check.name:21} {check.detail}", markup=False, soft_wrap=True)
+        if check.advice:
+            out.print(f"{'':25} -> {check.advice}", markup=False, soft_wrap=True)
 
 
 def run(found: Run) -> None:

@@ -262,4 +262,4 @@ def _rule(row: Any, what: str) -> Rule:
     return rule
 
 
-ENGINE = EngineEntry(build, CAPABILITIES)
+ENGINE = EngineEntry(build, CAPABILITIES, default_model="echo")
