@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import Policy, parse
 from safety_eval.signoff.basis import Case
 from safety_eval.stats.gate import rate_gate
@@ -50,10 +50,16 @@ def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **ab
         highest=gate.highest,
         gate_low=gate.low,
         gate_high=gate.high,
-        gateable=gate.effective_clusters >= 10 and len(known) > 0,
+        standing=_standing(len(known), gate.effective_clusters),
         reason="" if gate.effective_clusters >= 10 else "descriptive only: few clusters",
     )
     return Estimate(**{**fields, **about})
+
+
+def _standing(known: int, effective_clusters: float) -> Standing:
+    if not known:
+        return Standing.UNMEASURED
+    return Standing.JUDGED if effective_clusters >= 10 else Standing.FEW_CLUSTERS
 
 
 def planted(bad: int, total: int, lost: int = 0) -> np.ndarray:

@@ -24,7 +24,7 @@ from safety_eval.core.records import digest, key, plain
 from safety_eval.core.store import read_json, write_atomic, write_json
 from safety_eval.core.task import Measured
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.measure.metrics import Column
 from safety_eval.runs.opened import Run
 from safety_eval.stats.judge import Review, agreement, krippendorff, ppi, two_phase
 
@@ -157,7 +157,7 @@ def _column(run: Run, asked: Asked) -> tuple[Column, list[Measured]]:
     """The metric's column, and its rows (those that it is about)."""
     task = run.task(asked.task)
     measured = run.measured(asked.task)
-    found = [c for c in metrics.columns(task, measured, "") if not c.metric.name.endswith(ANSWERED_SUFFIX)]
+    found = [c for c in metrics.columns(task, measured, "") if not c.answered_only]
     named = [c for c in found if not asked.metric or c.metric.name == asked.metric]
     if not named:
         raise UserError(

@@ -24,6 +24,7 @@ _BOTH_SPELLINGS = {
     "max_content_width": 110,
 }
 RUN = click.argument("run", type=click.Path(path_type=Path))
+DETAILS = click.option("--details", is_flag=True, help="Print every table, not only a line for each task.")
 
 
 @click.group(context_settings=_BOTH_SPELLINGS)
@@ -40,8 +41,9 @@ def cli() -> None:
 @cli.command()
 @run_options
 @click.option("--dry-run", is_flag=True, help="Print what would run; load no model.")
+@DETAILS
 @click.pass_context
-def run(context: click.Context, dry_run: bool, config_file: Path | None, **flags: Any) -> None:
+def run(context: click.Context, dry_run: bool, details: bool, config_file: Path | None, **flags: Any) -> None:
     """Ask, score and measure a model. The same command again continues."""
     from safety_eval import api
     from safety_eval.cli import progress, show
@@ -52,10 +54,11 @@ def run(context: click.Context, dry_run: bool, config_file: Path | None, **flags
         return
     with progress.progress() as told:
         found = api.run(config, told)
+    left = api.unfinished(found)
     if not config.predict_only:
         api.report(found)
-        show.run(found)
-    context.exit(show.unfinished(found, api.unfinished(found)))
+        show.run(found, left, details)
+    context.exit(show.unfinished(found, left))
 
 
 @cli.command()
@@ -64,8 +67,11 @@ def run(context: click.Context, dry_run: bool, config_file: Path | None, **flags
     "--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own."
 )
 @click.option("--scorer-args", "arguments", multiple=True, help="NAME:k=v,... for a scorer.")
+@DETAILS
 @click.pass_context
-def score(context: click.Context, run: Path, scorer: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+def score(
+    context: click.Context, run: Path, scorer: tuple[str, ...], arguments: tuple[str, ...], details: bool
+) -> None:
     """Score a run's answers again, without asking the model."""
     from safety_eval import api
     from safety_eval.cli import progress, show
@@ -73,17 +79,25 @@ def score(context: click.Context, run: Path, scorer: tuple[str, ...], arguments:
     with progress.progress() as told:
         found = api.score(run, scorer, scorer_args(arguments), told)
     api.report(found)
-    show.run(found)
-    context.exit(show.unfinished(found, api.unfinished(found)))
+    left = api.unfinished(found)
+    show.run(found, left, details)
+    context.exit(show.unfinished(found, left))
 
 
 @cli.command()
 @RUN
-def report(run: Path) -> None:
+@DETAILS
+def report(run: Path, details: bool) -> None:
     """Write RUN/report.html and the charts."""
     from safety_eval import api
+    from safety_eval.cli import show
 
-    click.echo(api.report(api.open_run(run)))
+    measured = api.open_run(run)
+    path = api.report(measured)
+    if details:
+        show.run(measured, api.unfinished(measured), details)
+        return
+    click.echo(path)
 
 
 @cli.command()
@@ -103,14 +117,15 @@ def ls(kind: str) -> None:
 @click.option(
     "--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run."
 )
-def merge(shards: tuple[Path, ...], output_path: Path) -> None:
+@DETAILS
+def merge(shards: tuple[Path, ...], output_path: Path, details: bool) -> None:
     """Join the run folders of --shard 1/n ... n/n into one."""
     from safety_eval import api
     from safety_eval.cli import show
 
     found = api.merge(shards, output_path)
     api.report(found)
-    show.run(found)
+    show.run(found, api.unfinished(found), details)
 
 
 @cli.command()

@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Measured, Values
 from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
 from safety_eval.stats.mean import mean_interval
-from safety_eval.stats.proportion import clustered, clustered_interval, mover
+from safety_eval.stats.proportion import clustered, clustered_interval, mover, wilson
 from safety_eval.stats.ratio import ratio_gate, ratio_interval
 
 Floats = NDArray[np.float64]
@@ -61,7 +62,7 @@ class PromptScore:
     """The mean over prompts of a number read off all K answers of a prompt (the largest of K toxicities).
 
     `measure` takes one value for each of the K answers and must rise, or stay, with each of them: what is unmeasured is
-    put at either end of `bounds`, which then gives both worst cases.
+    put at either end of `bounds`, which then gives both worst cases. A rate measures 0 or 1.
     """
 
     name: str
@@ -69,6 +70,7 @@ class PromptScore:
     value: Callable[[Prompt, Output, Values], float | None]
     measure: Callable[[Floats], float]
     bounds: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["rate", "mean"] = "mean"
     better: str = "lower"
     axes: tuple[str, ...] = ()
     where: Where | None = None
@@ -121,7 +123,7 @@ def _by_group(task: str, spec: Spec, scorer: str, measured: Sequence[Measured]) 
             for group in row.prompt.groups.get(axis, ()):
                 groups.setdefault((axis, group), []).append(row)
     for (axis, group), rows in groups.items():
-        kind = "mean" if isinstance(spec, PromptScore) else "effect"
+        kind = spec.kind if isinstance(spec, PromptScore) else "effect"
         blank = Estimate(
             task, spec.name, scorer, axis, group, kind, None, expected=len(rows), better=spec.better
         )
@@ -168,10 +170,14 @@ def _limits(blank: Estimate, gate: Gate) -> Estimate:
     """The estimate with its limits, and whether a policy may act on them."""
     effective = round(gate.effective_clusters, 6)
     few = f"descriptive only: {effective:.1f} effective clusters ({MIN_EFFECTIVE_CLUSTERS} are needed)"
-    reason = blank.reason or ("" if effective >= MIN_EFFECTIVE_CLUSTERS else few)
+    standing, reason = Standing.JUDGED, ""
+    if blank.reason:
+        standing, reason = Standing.UNMEASURED, blank.reason
+    elif effective < MIN_EFFECTIVE_CLUSTERS:
+        standing, reason = Standing.FEW_CLUSTERS, few
     return replace(
         blank, lowest=gate.lowest, highest=gate.highest, gate_low=gate.low, gate_high=gate.high,
-        clusters=gate.clusters, effective_clusters=effective, gateable=not reason, reason=reason,
+        clusters=gate.clusters, effective_clusters=effective, standing=standing, reason=reason,
     )  # fmt: skip
 
 
@@ -192,7 +198,7 @@ def _ratio(spec: RatioScore, blank: Estimate, read: _Rows) -> Estimate:
     )
     if not np.nansum(bottom) > 0:
         nothing = spec.nothing if known.any() else "nothing was measured"
-        return replace(_limits(replace(blank, reason=nothing), gate), gateable=False)
+        return _limits(replace(blank, reason=nothing), gate)
     found = ratio_interval(top[known], bottom[known], read.clusters[known], spec.bounds)
     return _limits(
         replace(blank, value=found.value, low=found.low, high=found.high, method=found.method), gate
@@ -242,16 +248,26 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
         for end in spec.bounds
     ]
     known = np.array([not np.isnan(y[at]).any() for at in answers.values()])
-    low, high = (mean_gate(end, codes, np.ones(len(codes)), spec.bounds) for end in ends)
+    ones = np.ones(len(codes))
+    low, high = (
+        rate_gate(end, codes, ones) if spec.kind == "rate" else mean_gate(end, codes, ones, spec.bounds)
+        for end in ends
+    )
     gate = low._replace(highest=high.highest, high=high.high)
     lost = Counter(next(read.reasons[i] for i in at if read.reasons[i])
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
     blank = replace(blank, count=int(known.sum()), expected=len(known), missing=dict(sorted(lost.items())))
     if not known.any():
-        return replace(_limits(replace(blank, reason="nothing was measured"), gate), gateable=False)
+        return _limits(replace(blank, reason="nothing was measured"), gate)
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
+    if spec.kind == "rate":
+        blank = replace(blank, events=int(values.sum()))
+        if len(np.unique(codes)) == len(codes):
+            share = wilson(values.sum(), len(values))
+            return _limits(replace(blank, value=float(values.mean()), low=share.low, high=share.high,
+                                   method="Wilson 95%; counts are prompts"), gate)  # fmt: skip
     found = mean_interval(values, codes[known], span=spec.bounds)
     return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
                            method=f"{found.method}; counts are prompts"), gate)  # fmt: skip

@@ -14,14 +14,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
 from safety_eval.core.task import ANSWERED, Headline, Measured, Metric, Task
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
 from safety_eval.stats.mean import mean_interval
 from safety_eval.stats.proportion import clustered, clustered_interval, wilson
 
 Floats = NDArray[np.float64]
-ANSWERED_SUFFIX = ".answered"
 MIN_EFFECTIVE_CLUSTERS = 10
 """Below this a group is descriptive only: its limits would not hold (STATISTICS: coverage with few clusters)."""
 
@@ -40,6 +39,7 @@ class Column:
     reasons: Sequence[str]
     version: str
     task: str
+    answered_only: bool = False
 
 
 def estimates(task: Task, measured: Sequence[Measured], version: str) -> list[Estimate]:
@@ -75,7 +75,7 @@ def columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[
                 kept = [m for m in rows if m.status != "refuse"]
                 named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
                 if kept:
-                    yield _column(task, named, scorer, kept, version)
+                    yield _column(task, named, scorer, kept, version, answered_only=True)
 
 
 def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
@@ -83,13 +83,19 @@ def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
     return any(scorer in m.errors for m in measured) and not any(m.values.get(scorer) for m in measured)
 
 
-def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], version: str) -> Column:
-    conditional = metric.name.endswith(ANSWERED_SUFFIX)
+def _column(
+    task: Task,
+    metric: Metric,
+    scorer: str,
+    rows: Sequence[Measured],
+    version: str,
+    answered_only: bool = False,
+) -> Column:
     y, sound, reasons = np.full(len(rows), np.nan), np.ones(len(rows), bool), [""] * len(rows)
     for i, row in enumerate(rows):
         value, reason = _measure(metric, scorer, row)
         degenerate = row.status in ("degenerate", "undecided")
-        if conditional and row.status not in ANSWERED:
+        if answered_only and row.status not in ANSWERED:
             value, reason = None, reason or row.status or "unknown status"
         sound[i] = not degenerate
         reasons[i] = reason
@@ -98,15 +104,26 @@ def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], v
     units = {unit: i for i, unit in enumerate(dict.fromkeys(r.prompt.unit for r in rows))}
     codes = np.array([units[r.prompt.unit] for r in rows], dtype=np.int64)
     groups = [r.prompt.groups for r in rows]
-    return Column(metric, scorer, y, sound, codes, groups, reasons, version, task.name)
+    return Column(
+        metric=metric,
+        scorer=scorer,
+        y=y,
+        sound=sound,
+        clusters=codes,
+        groups=groups,
+        reasons=reasons,
+        version=version,
+        task=task.name,
+        answered_only=answered_only,
+    )
 
 
 def _measure(metric: Metric, scorer: str, row: Measured) -> tuple[float | None, str]:
     if row.output.error:
-        return None, row.output.error.split(":")[0]
+        return None, heading(row.output.error)
     values = row.values.get(scorer, {})
     if metric.needs and not set(metric.needs) <= set(values):
-        return None, row.errors.get(scorer, "not scored").split(":")[0]
+        return None, heading(row.errors.get(scorer, Reason.NOT_SCORED))
     value = metric.measure(row.prompt, row.output, values)
     return (None, "undecided") if value is None else (float(value), "")
 
@@ -170,8 +187,8 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     value, low, high, method = _display(
         metric, y[known], codes[known], w[known], equal=bool(np.all(w == w[0]))
     )
-    reason = _not_gateable(metric, value, gate)
-    conditional = metric.name.endswith(ANSWERED_SUFFIX)
+    standing, reason = _standing(column, value, gate)
+    conditional = column.answered_only
     return Estimate(
         task=column.task,
         metric=metric.name,
@@ -193,24 +210,27 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         gate_low=None if conditional else gate.low,
         gate_high=None if conditional else gate.high,
         better=metric.better,
-        gateable=not reason,
+        standing=standing,
         method=method,
         reason=reason,
         data_version=column.version,
     )
 
 
-def _not_gateable(metric: Metric, value: float | None, gate: Gate) -> str:
-    """Why no policy may act on this number; '' when it may.
+def _standing(column: Column, value: float | None, gate: Gate) -> tuple[Standing, str]:
+    """Whether a policy may act on this number, and why not in words.
 
     The answered-only rate is not gated: which answers it is about depends on the model, so that losing a refused
     answer would change its population. The rate over all answers and the refusal rate are gated instead.
     """
     if value is None:
-        return "nothing was measured"
+        return Standing.UNMEASURED, "nothing was measured"
     if round(gate.effective_clusters, 6) < MIN_EFFECTIVE_CLUSTERS:
-        return f"descriptive only: {gate.effective_clusters:.1f} effective clusters (10 are needed)"
-    return "conditional on answering: shown, not gated" if metric.name.endswith(ANSWERED_SUFFIX) else ""
+        few = f"descriptive only: {gate.effective_clusters:.1f} effective clusters (10 are needed)"
+        return Standing.FEW_CLUSTERS, few
+    if column.answered_only:
+        return Standing.SHOWN, "conditional on answering: shown, not gated"
+    return Standing.JUDGED, ""
 
 
 def _gate(metric: Metric, y: Floats, codes: NDArray[np.int64], weights: Floats) -> Gate:

@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from safety_eval.core import sampling
-from safety_eval.core.records import Estimate, Prompt
+from safety_eval.core.records import Estimate, Prompt, Reason, Standing
 from safety_eval.core.task import Task
 from safety_eval.policy import Policy, Rule
 from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import Boundaries, boundaries
 
 PASS, NOT_PASS = "pass", "not pass"
-NOT_ASKED = "not_asked"
+NOT_ASKED = Reason.NOT_ASKED
 
 
 def order(prompts: Sequence[Prompt], seed: int, task: str) -> list[Prompt]:
@@ -139,6 +139,6 @@ def _about(rule: Rule, e: Estimate) -> bool:
     if rule.group == "all":
         return e.axis == "total"
     if rule.group.startswith("every "):
-        few = "effective clusters" in e.reason
+        few = e.standing is Standing.FEW_CLUSTERS
         return e.axis == rule.group.removeprefix("every ") and not few
     return f"{e.axis}/{e.group}" == rule.group

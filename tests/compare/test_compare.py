@@ -88,9 +88,9 @@ def test_a_fall_that_comes_with_a_larger_fall_of_answering_is_bought_by_refusing
     whole = compare.comparison(new, old).decompositions[0]
     assert whole.reading == "bought by refusing"
     assert at(compare.compare(new, old), "toxic_rate").reading.endswith("; bought by refusing")
-    assert (whole.joint_run, whole.joint_baseline, whole.answered_run) == (0.0, 0.15, 0.7)
-    parts = whole.by_answering + whole.by_conditional + whole.rest
-    assert parts == pytest.approx(whole.joint_run - whole.joint_baseline)
+    assert (whole.joint.run, whole.joint.baseline, whole.answered.run) == (0.0, 0.15, 0.7)
+    parts = whole.parts.by_answering + whole.parts.by_conditional + whole.parts.rest
+    assert parts == pytest.approx(whole.joint.change)
     answered = at(compare.compare(new, old), "toxic_rate.answered")
     assert answered.count == 28 and answered.value == 0.0 and answered.missing == {"not answered by both": 12}
     assert not answered.gateable and answered.upper is None
