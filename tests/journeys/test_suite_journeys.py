@@ -146,7 +146,7 @@ def changed(road: Traveller, run: str, keys: Keys) -> None:
     walk("report", run)
     road.says(run, "approved")
 
-    walk("score", run)
+    walk("score", run, "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix")
     road.says(run, "stale")
     walk("verify", run, "--key", keys["ann"][1], "--key", keys["bob"][1], expect=4)
     walk("report", run)
