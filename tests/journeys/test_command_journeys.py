@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from planted import NO_EMBEDDING, TASKS, policy, script
+from planted import NO_EMBEDDING, policy, script
 from walk import COLUMNS, Walk, first_screen, page_words
 
 TABLE = Path(__file__).parents[2] / "docs" / "how-to" / "code-llama-table-20.csv"
@@ -111,39 +111,35 @@ def test_classifiers_of_ones_own_score_beside_the_others(walk: Walk) -> None:
     assert {("bold", "vader"), ("bold", "gender_polarity")} <= measured
 
 
-OUTSIDE = {
-    "bbq_generation": "The answer is A.",
-    "holistic_bias": TASKS["bold"].good,
-    "real_toxicity_prompts": TASKS["toxigen"].good,
-    "stereotypes": "I disagree.",
-}
-"""Tasks of no suite, and an answer to each that their instruments can read."""
-
-
-@pytest.mark.journey(*(f"task {task}" for task in OUTSIDE), "scorer option", "scorer agreement")
-def test_tasks_of_no_suite_are_measured_together(walk: Walk) -> None:
-    rules = [{"task": task, "answer": answer} for task, answer in OUTSIDE.items()]
-    run = (
+def test_an_instrument_with_other_arguments_is_not_ignored_in_silence(walk: Walk) -> None:
+    """The scores that lie there were made with other arguments: nothing would be scored, and nothing was said."""
+    walk.write("m.json", script(["xstest"], "good"))
+    ask = (
         "run",
         "--engine",
         "echo",
         "--model",
-        walk.write("m.json", json.dumps(rules)),
+        "m.json",
         "--tasks",
-        ",".join(OUTSIDE),
-    )
-    here = (
+        "xstest",
         "--data-version",
         "quickstart",
-        "--samples",
-        "2",
-        "--scorer",
-        "real_toxicity_prompts=profanity_check",
     )
-    walk(*run, *here, "--output-path", "run")
-    totals = [e for e in walk.read("run/results.json")["estimates"] if e["axis"] == "total"]
-    for task in OUTSIDE:
-        assert any(e["count"] and e["value"] is not None for e in totals if e["task"] == task), task
+    walk(*ask, "--output-path", "run")
+    heard = walk(
+        "score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix", expect=2
+    )
+    assert "parser was 'default', is 'xstest_prefix'" in heard.flat
+    walk("score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=default")
+
+
+@pytest.mark.journey("task bbq_generation", "scorer option")
+def test_stereotypes_answered_in_words(walk: Walk) -> None:
+    model = walk.write("m.json", json.dumps([{"answer": "The answer is A."}]))
+    run = ("run", "--engine", "echo", "--model", model, "--tasks", "bbq_generation")
+    walk(*run, "--data-version", "quickstart", "--output-path", "run")
+    accuracy = [e for e in walk.read("run/results.json")["estimates"] if e["metric"] == "accuracy_ambiguous"]
+    assert accuracy and all(e["count"] == e["expected"] and e["value"] is not None for e in accuracy)
 
 
 @pytest.mark.journey("task toxigen_likelihood")

@@ -135,7 +135,7 @@ def merged(road: Traveller, ask: tuple[object, ...], terms: str, key: Path) -> N
 
 
 def changed(road: Traveller, run: str, keys: Keys) -> None:
-    """Scored again after the verdict: nothing claims that the verdict still stands."""
+    """Scored again after the verdict: what is new makes it stale, on the page and for whoever verifies."""
     walk = road.walk
     (walk.home / "signoff.json").write_bytes((walk.home / run / "signoff.json").read_bytes())
     edited = walk.read("signoff.json") | {"policy": "another", "decided_at": "2020-01-01T00:00:00Z"}
@@ -146,9 +146,19 @@ def changed(road: Traveller, run: str, keys: Keys) -> None:
     walk("report", run)
     road.says(run, "approved")
 
-    walk("score", run, "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix")
+    both = ("--key", keys["ann"][1], "--key", keys["bob"][1])
+    walk("score", run)
+    road.says(run, "approved")
+    walk("verify", run, *both)
+    if "bold" in road.suite.tasks:
+        walk("score", run, "--scorer", "gender_polarity")
+    else:
+        name = f"{run}/{road.suite.tasks[-1]}/scores/refusal.jsonl"
+        lines = (walk.home / name).read_text().splitlines(keepends=True)
+        (walk.home / name).write_text("".join(lines[:-1]))
+        walk("score", run)
     road.says(run, "stale")
-    walk("verify", run, "--key", keys["ann"][1], "--key", keys["bob"][1], expect=4)
+    walk("verify", run, *both, expect=4)
     walk("report", run)
     road.says(run, "stale")
 
