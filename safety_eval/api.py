@@ -153,6 +153,7 @@ def score(
     with writing(found.folder):
         session = Session(found.folder, config, found.file, progress or Silent(), again=Event.RESCORED)
         try:
+            pipeline.check_instruments(session, plans, set(scorer_args or {}))
             pipeline.score(session, plans)
         finally:
             session.close()

@@ -5,7 +5,7 @@ Every stage looks at what is in the run folder and does what is still owed: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import Estimate, Prompt, digest, plain
 from safety_eval.core.store import Appender, writing
+from safety_eval.core.task import ScorerChoice
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
 from safety_eval.preflight.checks import State
@@ -146,13 +147,31 @@ def score(session: Session, plans: Sequence[TaskPlan]) -> None:
     wanted: dict[str, tuple[ScorerSpec, list[str]]] = {}
     for plan in plans:
         for choice in plan.scorers:
-            spec = ScorerSpec(choice.name, choice.args, session.config.device, "auto", judge_engine)
-            wanted.setdefault(digest([choice.name, choice.args]), (spec, []))[1].append(plan.task.name)
+            instrument = digest([choice.name, choice.args])
+            wanted.setdefault(instrument, (_spec(session, choice), []))[1].append(plan.task.name)
     for spec, tasks in wanted.values():
         for task in tasks:
             _score_task(session, spec, task)
         if not session.config.stop_when_decided:
             session.close()
+
+
+def check_instruments(session: Session, plans: Sequence[TaskPlan], named: Collection[str]) -> None:
+    """Scorers that were `named` with arguments are the ones whose scores the run holds, or it holds none of theirs.
+
+    Raises:
+        UserError: other arguments made the scores that lie there. Nothing is owed then, so nothing would be scored.
+    """
+    for plan in plans:
+        for choice in plan.scorers:
+            path = answers.scores_file(session.folder, plan.task.name, choice.name)
+            if choice.name in named and path.exists():
+                scorer = session.scorer(_spec(session, choice))
+                Appender(path, {"identity": plain(scorer.identity)}).close()
+
+
+def _spec(session: Session, choice: ScorerChoice) -> ScorerSpec:
+    return ScorerSpec(choice.name, choice.args, session.config.device, "auto", judge_engine)
 
 
 def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
