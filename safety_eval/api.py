@@ -28,11 +28,12 @@ from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
-from safety_eval.runs.before import wanted, wanted_model
+from safety_eval.runs.before import fits, wanted, wanted_model
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
+from safety_eval.runs.thoughts import LostToThought, is_lost
 from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
@@ -45,10 +46,12 @@ class Unfinished:
     Attributes:
         outputs: prompts whose last answer is an error, or that were not asked.
         scores: answers without a value, by scorer and reason.
+        thoughts: tasks whose answers ended inside a thought. Nothing is owed there: asking again gives the same.
     """
 
     outputs: Mapping[str, int]
     scores: Mapping[str, int]
+    thoughts: tuple[LostToThought, ...] = ()
 
     @property
     def too_long(self) -> bool:
@@ -122,6 +125,7 @@ def preview(config: RunConfig) -> list[dict[str, Any]]:
                     k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")
                 },
                 "notes": list(found.notes),
+                "context": fits(config, plan, found.prompts),
             }
         )
     return rows
@@ -320,12 +324,18 @@ def unfinished(found: Run) -> Unfinished:
     its stopping rule ended owes nothing that it did not ask."""
     outputs: Counter[str] = Counter()
     scores: Counter[str] = Counter()
+    thoughts: list[LostToThought] = []
     part = found.config["config"].get("shard")
     stopped = any("stopped" in facts for facts in found.config["tasks"].values())
     for name in found.tasks:
         asked = answers.prompts(found.folder, name)
         mine = {p.id for p in pipeline.shard(asked, tuple(part) if part else None)}
-        for m in found.measured(name):
+        measured = found.measured(name)
+        lost = sum(1 for m in measured if is_lost(m.output))
+        if lost:
+            limit = int(found.config["tasks"][name]["settings"]["max_new_tokens"])
+            thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
+        for m in measured:
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue
             if m.output.error:
@@ -334,7 +344,7 @@ def unfinished(found: Run) -> Unfinished:
             for scorer, error in m.errors.items():
                 if reason_of(error) not in FINAL:
                     scores[f"{scorer}: {heading(error)}"] += 1
-    return Unfinished(dict(outputs), dict(scores))
+    return Unfinished(dict(outputs), dict(scores), tuple(thoughts))
 
 
 def names(kind: str) -> list[tuple[str, str]]:

@@ -17,13 +17,13 @@ from safety_eval.core.records import Estimate, Prompt, digest, plain
 from safety_eval.core.store import Appender, read_json, write_json, writing
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
-from safety_eval.preflight.checks import State
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, chain, resolve, start
-from safety_eval.runs.before import wanted
+from safety_eval.runs.before import fits, not_ready, wanted
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.session import Progress, Session, Silent
+from safety_eval.runs.thoughts import LostToThought, is_lost, sentence
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -36,9 +36,8 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
     plans = resolve.resolve(config)
     checks = look(wanted(config, plans))
     refuse(checks, config.predict_only)
-    for check in checks:
-        if check.state is not State.READY and progress is not None:
-            progress.note(f"{check.name}: {check.detail}")
+    for line in not_ready(checks):
+        (progress or Silent()).note(line)
     with writing(folder):
         session = Session(folder, config, start.begin(folder, config), progress or Silent())
         try:
@@ -77,6 +76,10 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             _note_frozen(session, name)
             continue
         found = resolve.load(plan, session.config.limit)
+        room = fits(session.config, plan, found.prompts)
+        refuse(room)
+        for line in not_ready(room):
+            session.progress.note(line)
         path.unlink(missing_ok=True)
         with Appender(path) as file:
             for prompt in found.prompts:
@@ -117,12 +120,16 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
     chat = _chat(session, plan, engine)
     ask = engine.generate if plan.task.kind == "generate" else engine.choose
     session.progress.stage(f"generate {name}", total, total - left)
+    lost = 0
     with Appender(answers.outputs_file(session.folder, name)) as file, session.journal.watching(file) as watch:
         for sample, mine in owed.items():
             for output in ask(mine, replace(plan.settings, sample=sample, chat_template=chat)):
                 file.append(output)
                 watch.look()
                 session.progress.advance()
+                lost += is_lost(output)
+    if lost:
+        session.progress.note(sentence(LostToThought(name, lost, left, plan.settings.max_new_tokens)))
 
 
 def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
