@@ -5,29 +5,28 @@ Every stage looks at what is in the run folder and does what is still owed: the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from safety_eval import policy as policies
-from safety_eval.core import plugins
-from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
+from safety_eval.core.interfaces import Engine
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import Estimate, Prompt, digest, plain
 from safety_eval.core.store import Appender, writing
-from safety_eval.core.task import ScorerChoice
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
-from safety_eval.preflight.checks import State
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, chain, resolve, results, run_file, start
 from safety_eval.runs.answers import Records
-from safety_eval.runs.before import wanted
+from safety_eval.runs.before import fits, not_ready, wanted
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.run_file import TaskRecord
+from safety_eval.runs.scoring import score
 from safety_eval.runs.session import Progress, Session, Silent
+from safety_eval.runs.thoughts import LostToThought, is_lost, sentence
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -40,9 +39,8 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
     plans = resolve.resolve(config)
     checks = look(wanted(config, plans))
     refuse(checks, config.predict_only)
-    for check in checks:
-        if check.state is not State.READY and progress is not None:
-            progress.note(f"{check.name}: {check.detail}")
+    for line in not_ready(checks):
+        (progress or Silent()).note(line)
     with writing(folder):
         session = Session(folder, config, start.begin(folder, config), progress or Silent())
         try:
@@ -80,6 +78,10 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             _note_frozen(session, name)
             continue
         found = resolve.load(plan, session.config.limit)
+        room = fits(session.config, plan, found.prompts)
+        refuse(room)
+        for line in not_ready(room):
+            session.progress.note(line)
         path.unlink(missing_ok=True)
         with Appender(path) as file:
             for prompt in found.prompts:
@@ -122,6 +124,7 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
     chat = _chat(session, plan, engine)
     ask = engine.generate if plan.task.kind == "generate" else engine.choose
     session.progress.stage(f"generate {name}", total, total - left)
+    lost = 0
     with Appender(answers.outputs_file(session.folder, name)) as file, session.journal.watching(file) as watch:
         for sample, mine in owed.items():
             for output in ask(mine, replace(plan.settings, sample=sample, chat_template=chat)):
@@ -129,6 +132,9 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
                 records.add_output(output)
                 watch.look()
                 session.progress.advance()
+                lost += is_lost(output)
+    if lost:
+        session.progress.note(sentence(LostToThought(name, lost, left, plan.settings.max_new_tokens)))
 
 
 def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
@@ -140,59 +146,6 @@ def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
     session.save(session.file.changed_task(plan.task.name, settings=settings))
     session.journal.once(Event.SETTINGS, task=plan.task.name, settings=digest(settings))
     return chat
-
-
-def score(session: Session, plans: Sequence[TaskPlan]) -> None:
-    """Judge every answer that a scorer still owes, scorer by scorer."""
-    wanted: dict[str, tuple[ScorerSpec, list[str]]] = {}
-    for plan in plans:
-        for choice in plan.scorers:
-            instrument = digest([choice.name, choice.args])
-            wanted.setdefault(instrument, (_spec(session, choice), []))[1].append(plan.task.name)
-    for spec, tasks in wanted.values():
-        for task in tasks:
-            _score_task(session, spec, task)
-        if not session.config.stop_when_decided:
-            session.close()
-
-
-def check_instruments(session: Session, plans: Sequence[TaskPlan], named: Collection[str]) -> None:
-    """Scorers that were `named` with arguments are the ones whose scores the run holds, or it holds none of theirs.
-
-    Raises:
-        UserError: other arguments made the scores that lie there. Nothing is owed then, so nothing would be scored.
-    """
-    for plan in plans:
-        for choice in plan.scorers:
-            path = answers.scores_file(session.folder, plan.task.name, choice.name)
-            if choice.name in named and path.exists():
-                scorer = session.scorer(_spec(session, choice))
-                Appender(path, {"identity": plain(scorer.identity)}).close()
-
-
-def _spec(session: Session, choice: ScorerChoice) -> ScorerSpec:
-    return ScorerSpec(choice.name, choice.args, session.config.device, "auto", judge_engine)
-
-
-def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
-    name, records = answers.instrument(spec.name), session.records(task)
-    owed = records.owed_scores(name)
-    if not owed:
-        return
-    session.works(task=task, scorer=name)
-    scorer = session.scorer(spec)
-    identity = plain(scorer.identity)
-    session.progress.stage(f"score {task} by {spec.name}", len(owed), 0)
-    with (
-        Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file,
-        session.journal.watching(file) as watch,
-    ):
-        session.instrument(task, spec, identity)
-        for found in scorer.score(owed):
-            file.append(found)
-            records.add_score(name, found)
-            watch.look()
-            session.progress.advance()
 
 
 def until_decided(session: Session, plans: Sequence[TaskPlan]) -> None:
@@ -256,9 +209,3 @@ def write_results(folder: Path, found: Sequence[Estimate], opened: Journal | Non
 def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Prompt]:
     """The i-th of n interleaved parts (i from 1)."""
     return list(prompts) if part is None else list(prompts[part[0] - 1 :: part[1]])
-
-
-def judge_engine(spec: ModelSpec) -> Engine:
-    """The engine of a judge: a scorer gets it as an argument."""
-    engine: Engine = plugins.find("engines", spec.args.get("engine", "transformers")).build(spec)
-    return engine
