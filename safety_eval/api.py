@@ -19,6 +19,7 @@ from safety_eval.compare.comparison import Comparison, comparison
 from safety_eval.compare.comparison import write as write_comparison
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.journal import Event
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
@@ -26,9 +27,9 @@ from safety_eval.export import cyclonedx, model_card
 from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
-from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
+from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
 
@@ -121,12 +122,12 @@ def score(
             "See `safety-eval ls scorers`.",
         )
     with writing(found.folder):
-        session = Session(found.folder, config, found.config, progress or Silent())
+        session = Session(found.folder, config, found.config, progress or Silent(), again=Event.RESCORED)
         try:
             pipeline.score(session, plans)
         finally:
             session.close()
-        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans))
+        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans), session.journal)
     return Run(folder)
 
 

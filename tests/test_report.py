@@ -23,9 +23,9 @@ from safety_eval.report import cards as report_cards
 from safety_eval.report import page as report
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
-from safety_eval.runs.opened import Run, open_run
 from safety_eval.show import tables
 from safety_eval.show import words as wording
+from safety_eval.show.notebook import Run, open_run
 
 PNG = "data:image/png;base64,"
 TASK = str(Path(__file__).with_name("hostile_task.py"))

@@ -12,6 +12,7 @@ import numpy as np
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import Policy, parse
 from safety_eval.signoff.basis import Case
+from safety_eval.signoff.history import History
 from safety_eval.stats.gate import rate_gate
 
 GROUPS = tuple(f"group_{i:02d}" for i in range(13))
@@ -96,7 +97,8 @@ def release(plan: Planted) -> list[Estimate]:
 
 
 def case(estimates: Sequence[Estimate], **about: Any) -> Case:
-    return Case(estimates, subject={"model": "planted"}, measured_at="2026-11-24T11:00:00Z", **about)
+    past = History("2026-11-24T11:00:00Z", "2026-11-24T11:00:00Z")
+    return Case(estimates, subject={"model": "planted"}, history=past, **about)
 
 
 def policy(text: str = POLICY, **changes: Any) -> Policy:

@@ -15,7 +15,7 @@ from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
 from safety_eval.preflight.checks import Check, State
-from safety_eval.runs.opened import Run
+from safety_eval.show.notebook import Run
 from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
 

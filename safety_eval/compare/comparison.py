@@ -27,7 +27,7 @@ from safety_eval.core.task import ANSWERED, Measured, Task
 from safety_eval.measure import metrics
 from safety_eval.measure.metrics import Column
 from safety_eval.runs import answers
-from safety_eval.runs.opened import Run
+from safety_eval.runs.opened import RunFolder
 
 SCHEMA = 1
 Margins = Mapping[str, float]
@@ -51,7 +51,7 @@ class Comparison:
 
 
 def compare(
-    run: Run, baseline: Run, across: Sequence[str] = (), margin: float | Margins | None = None
+    run: RunFolder, baseline: RunFolder, across: Sequence[str] = (), margin: float | Margins | None = None
 ) -> list[Difference]:
     """Run minus baseline for every metric, in total, by headline and per group.
 
@@ -67,7 +67,7 @@ def compare(
 
 
 def comparison(
-    run: Run, baseline: Run, across: Sequence[str] = (), margin: float | Margins | None = None
+    run: RunFolder, baseline: RunFolder, across: Sequence[str] = (), margin: float | Margins | None = None
 ) -> Comparison:
     """As `compare`, with the decompositions and what the two runs share."""
     margins = _margins(margin)
@@ -97,7 +97,7 @@ def _told(d: Difference, apart: Sequence[Decomposition]) -> Difference:
     return replace(d, reading=f"{d.reading}; {bought}") if said else d
 
 
-def _cautioned(run: Run, ground: Ground) -> Ground:
+def _cautioned(run: RunFolder, ground: Ground) -> Ground:
     """The ground with the gravest sentence of every instrument whose group gaps are worth nothing."""
     told = []
     for task, scorers in ground.scorers.items():
@@ -140,7 +140,7 @@ def _margins(margin: float | Margins | None) -> dict[str, float]:
     return given
 
 
-def _who(run: Run) -> dict[str, Any]:
+def _who(run: RunFolder) -> dict[str, Any]:
     engine = run.config.get("engine", {})
     return {
         "folder": run.folder.name,
@@ -149,7 +149,7 @@ def _who(run: Run) -> dict[str, Any]:
     }
 
 
-def _task(run: Run, baseline: Run, name: str) -> tuple[list[Difference], list[Decomposition]]:
+def _task(run: RunFolder, baseline: RunFolder, name: str) -> tuple[list[Difference], list[Decomposition]]:
     task, version = run.task(name), run.config["tasks"][name]["data_version"]
     new, old, lonely = _paired(run.measured(name), baseline.measured(name), name)
     columns = [

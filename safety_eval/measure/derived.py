@@ -20,8 +20,14 @@ from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Measured, Values
 from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
-from safety_eval.stats.proportion import clustered, clustered_interval, mover
-from safety_eval.stats.ratio import ratio_gate, ratio_interval
+from safety_eval.stats.proportion import (
+    Interval,
+    clustered,
+    clustered_interval,
+    mover,
+    t_quantile,
+)
+from safety_eval.stats.ratio import RARER_END, ratio_gate, ratio_interval
 
 Floats = NDArray[np.float64]
 Where = Callable[[Prompt], bool]
@@ -225,13 +231,31 @@ def _gap(spec: GapScore, blank: Estimate, read: _Rows) -> Estimate:
         min(one.clusters, other.clusters), min(one.effective_clusters, other.effective_clusters),
     )  # fmt: skip
     shares = [clustered(y[side], read.clusters[side]) for side in sides]
-    value = float(shares[0].value - shares[1].value)
+    value = float(y[sides[0]].mean() - y[sides[1]].mean())
     if min(share.clusters for share in shares) < 2:
         return _limits(replace(blank, value=value, method="one cluster: no interval"), gate)
-    limits = [clustered_interval(share) for share in shares]
-    low, high = mover(shares[0].value, limits[0], shares[1].value, limits[1])
-    method = "square-and-add 95% of clustered shares"
+    rarer = min(share.effective_clusters * min(share.value, 1 - share.value) for share in shares)
+    low, high = _paired(y, sides, read.clusters)
+    if rarer >= RARER_END and low < value < high:
+        method = "t over clusters 95%, both sides of a cluster together"
+    else:
+        limits = [clustered_interval(share) for share in shares]
+        low, high = mover(shares[0].value, limits[0], shares[1].value, limits[1])
+        method = "square-and-add 95% of clustered shares"
     return _limits(replace(blank, value=value, low=low, high=high, method=method), gate)
+
+
+def _paired(y: Floats, sides: Sequence[NDArray[np.bool_]], clusters: NDArray[np.int64]) -> Interval:
+    """Linearised: what each cluster adds to the difference, so that pairs which agree do not count as noise."""
+    apart = np.zeros(int(clusters.max()) + 1)
+    for sign, side in zip((1.0, -1.0), sides, strict=True):
+        residual = (y[side] - y[side].mean()) / side.sum()
+        apart += sign * np.bincount(clusters[side], residual, minlength=len(apart))
+    held = np.bincount(clusters[sides[0] | sides[1]], minlength=len(apart)).astype(float)
+    count, effective = int((held > 0).sum()), held.sum() ** 2 / np.square(held).sum()
+    half = t_quantile(0.975, effective - 1) * np.sqrt(count / (count - 1) * np.square(apart).sum())
+    value = float(y[sides[0]].mean() - y[sides[1]].mean())
+    return Interval(max(-1.0, value - half), min(1.0, value + half))
 
 
 def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:

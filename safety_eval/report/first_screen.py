@@ -19,7 +19,7 @@ from safety_eval.audit.cards import ScorerCard, card_for
 from safety_eval.audit.known_errors import Quality, Trust, quality
 from safety_eval.core.records import Estimate
 from safety_eval.core.task import Task
-from safety_eval.runs.opened import Run
+from safety_eval.runs.opened import RunFolder
 from safety_eval.show import words
 from safety_eval.show.selection import by_instrument, headline, worst_judgeable
 from safety_eval.show.words import printable
@@ -60,7 +60,7 @@ class TaskLine:
         return self.what, self.value, self.count, f"{self.name}{self.mark}", self.worst
 
 
-def first_screen(run: Run, owed: int = 0, width: int = WIDTH) -> list[Line]:
+def first_screen(run: RunFolder, owed: int = 0, width: int = WIDTH) -> list[Line]:
     """The lines, ready to be printed as plain text.
 
     Args:
@@ -134,7 +134,7 @@ def _asked(config: Mapping[str, Any]) -> tuple[bool, str]:
     return bool(warnings), "; ".join([*warnings, size])
 
 
-def _quality(run: Run, estimates: Sequence[Estimate], name: str) -> Quality:
+def _quality(run: RunFolder, estimates: Sequence[Estimate], name: str) -> Quality:
     """How far the instrument of a task's headline can be trusted."""
     e = headline(estimates, name)
     assert e is not None
@@ -143,7 +143,7 @@ def _quality(run: Run, estimates: Sequence[Estimate], name: str) -> Quality:
     return quality(e.scorer, identity, needs, _card(run, identity))
 
 
-def _card(run: Run, identity: Mapping[str, Any]) -> ScorerCard | None:
+def _card(run: RunFolder, identity: Mapping[str, Any]) -> ScorerCard | None:
     return card_for(identity, [run.folder / "cards"]) if identity else None
 
 
@@ -224,7 +224,7 @@ def _instruments(
     return f"trust      {'; '.join(notes)}" if notes else ""
 
 
-def not_measured(run: Run, estimates: Iterable[Estimate]) -> dict[str, tuple[str, ...]]:
+def not_measured(run: RunFolder, estimates: Iterable[Estimate]) -> dict[str, tuple[str, ...]]:
     """Task -> its metrics that no instrument of this run measured, in the task's order; a task's first metric is the
     one that its protocol is about."""
     measured = {(e.task, e.metric) for e in estimates if e.value is not None}
@@ -236,7 +236,7 @@ def not_measured(run: Run, estimates: Iterable[Estimate]) -> dict[str, tuple[str
     return lacking
 
 
-def _missing_words(run: Run, estimates: Sequence[Estimate]) -> str:
+def _missing_words(run: RunFolder, estimates: Sequence[Estimate]) -> str:
     """What was not measured: metrics, the most important first, and answers without a value."""
     parts: list[str] = []
     lacking = not_measured(run, estimates)
@@ -265,14 +265,14 @@ def _is_headline(estimates: Sequence[Estimate], e: Estimate) -> bool:
     return not e.answered_only and (e.metric, e.scorer) == (first.metric, first.scorer)
 
 
-def _where_to(run: Run, owed: int, width: int) -> tuple[Line, Line]:
+def _where_to(run: RunFolder, owed: int, width: int) -> tuple[Line, Line]:
     """The report's path and the next command; a path that is too long is cut in its middle."""
     hint = "  (every table: --details)"
     report = cut_middle(_path(run.folder / "report.html"), width - 11 - len(hint))
     return Line(f"report     {report}{hint}"), Line(f"next       {_next(run, owed, width - 11)}")
 
 
-def _next(run: Run, owed: int, width: int) -> str:
+def _next(run: RunFolder, owed: int, width: int) -> str:
     if owed:
         return cut(f"the same command again: {owed:,} answers or scores are owed", width)
     folder = _path(run.folder)

@@ -32,7 +32,7 @@ from safety_eval.report.cards import card_parts, instruments_of
 from safety_eval.report.parts import Card, Picture, PublishedPart, TaskPart
 from safety_eval.report.pictures import of_run
 from safety_eval.report.verdict_part import verdict_part
-from safety_eval.runs.opened import Run
+from safety_eval.runs.opened import RunFolder
 from safety_eval.show import chart_style, selection, tables
 from safety_eval.show import words as wording
 from safety_eval.show.selection import Made
@@ -69,7 +69,7 @@ class Report:
     corrected: Mapping[str, Sequence[tables.Table]] = field(default_factory=dict)
 
 
-def write(run: Run, judged: Standing | None = None) -> Path:
+def write(run: RunFolder, judged: Standing | None = None) -> Path:
     """RUN/report.html and RUN/charts/*.png, from the records alone; returns the page's path.
 
     Args:
@@ -142,7 +142,7 @@ def html(report: Report) -> str:
     )
 
 
-def _cards_of(run: Run) -> dict[str, ScorerCard]:
+def _cards_of(run: RunFolder) -> dict[str, ScorerCard]:
     """Cards of the instruments that scored, copied into the run so that it carries what it must be read with."""
     cards = {name: keep(run.folder, identity) for name, identity in instruments_of(run.config).items()}
     return {name: card for name, card in cards.items() if card is not None}

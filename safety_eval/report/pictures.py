@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from safety_eval.core.records import Estimate
-from safety_eval.runs.opened import Run
+from safety_eval.runs.opened import RunFolder
 from safety_eval.show import words
 from safety_eval.show.density_chart import density_chart, scored
 from safety_eval.show.group_chart import alt, of_metric
@@ -87,7 +87,7 @@ INTENTS = ("stratum", "intent")
 """Design factors or group axes that name the intent, the first that a prompt has."""
 
 
-def of_run(run: Run) -> Iterator[Drawn]:
+def of_run(run: RunFolder) -> Iterator[Drawn]:
     """The pictures of a run, by task, in the order of the report."""
     everything = run.estimate_records()
     for task in dict.fromkeys(e.task for e in everything):
@@ -101,7 +101,7 @@ def of_run(run: Run) -> Iterator[Drawn]:
         yield from _densities(run, task)
 
 
-def _densities(run: Run, task: str) -> Iterator[Drawn]:
+def _densities(run: RunFolder, task: str) -> Iterator[Drawn]:
     """Risk scores by intent, one picture for each scorer that gave them."""
     if not any(RISK in metric.needs for metric in run.task(task).metrics):
         return
@@ -131,7 +131,7 @@ def pair_points(estimates: Sequence[Estimate], pair: Pair) -> list[Point]:
     return []
 
 
-def _drawn_pair(run: Run, task: str, pair: Pair, points: Sequence[Point]) -> Drawn:
+def _drawn_pair(run: RunFolder, task: str, pair: Pair, points: Sequence[Point]) -> Drawn:
     named = str(run.config["tasks"][task].get("title") or words.name(task))
     title = f"{named}: {pair.title}"
     chart = two_axes(points, words.facts(run.config), title, Plane(pair.across, pair.up, pair.diagonal))

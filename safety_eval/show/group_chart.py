@@ -45,7 +45,7 @@ from safety_eval.show.selection import (
 from safety_eval.show.words import Facts
 
 if TYPE_CHECKING:
-    from safety_eval.runs.opened import Run
+    from safety_eval.runs.opened import RunFolder
 
 ROW = 0.235
 """Inches of height for a group."""
@@ -64,7 +64,7 @@ class Scale:
         return e.low is not None and e.high is not None and (e.low < self.low or e.high > self.high)
 
 
-def of_metric(run: Run, task: str, metric: str | None = None, scorer: str | None = None) -> Figure:
+def of_metric(run: RunFolder, task: str, metric: str | None = None, scorer: str | None = None) -> Figure:
     """The chart of one metric of a run: every group with its interval and its n, published rows beside.
 
     Raises:

@@ -17,7 +17,7 @@ from safety_eval.runs import answers
 from safety_eval.show import words
 
 if TYPE_CHECKING:
-    from safety_eval.runs.opened import Run
+    from safety_eval.runs.opened import RunFolder
 
 WHOLE = ("total", "macro")
 """Axes of the estimates that are about all answers."""
@@ -123,7 +123,7 @@ def panels(estimates: Sequence[Estimate], sections: Mapping[str, str] | None = N
     ]
 
 
-def sections(run: Run, task: str) -> dict[str, str]:
+def sections(run: RunFolder, task: str) -> dict[str, str]:
     """Group -> the group that holds it, where a headline of the task nests them (BOLD: group -> domain)."""
     nested = [h.levels[-2:] for m in run.task(task).metrics for h in m.headlines if len(h.levels) > 1]
     if not nested:
@@ -142,7 +142,7 @@ def with_missing(estimates: Iterable[Estimate]) -> list[str]:
     return list(dict.fromkeys(lacking))
 
 
-def published_blocks(run: Run) -> dict[str, Beside]:
+def published_blocks(run: RunFolder) -> dict[str, Beside]:
     """Task -> the published rows of its block, whether or not they may stand beside anything of this run."""
     named = {task: run.task(task).published for task in run.tasks}
     return {task: published.beside(block) for task, block in named.items() if block}

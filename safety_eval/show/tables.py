@@ -33,7 +33,7 @@ from safety_eval.show.selection import (
 from safety_eval.show.words import Facts, printable
 
 if TYPE_CHECKING:
-    from safety_eval.runs.opened import Run
+    from safety_eval.runs.opened import RunFolder
 
 SUSPECT = "\N{DAGGER}"
 
@@ -242,7 +242,7 @@ def _bare(e: Estimate) -> str:
     return words.NO_DATA if e.value is None else words.number(e.value, e.kind)
 
 
-def run_tables(run: Run) -> list[Table]:
+def run_tables(run: RunFolder) -> list[Table]:
     """Every table of a run: the papers' form, then each metric of each task by group."""
     estimates = run.estimate_records()
     if not estimates:

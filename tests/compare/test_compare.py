@@ -14,7 +14,7 @@ from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import UserError
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
-from safety_eval.runs.opened import Run, open_run
+from safety_eval.show.notebook import Run, open_run
 
 TASK = str(Path(__file__).with_name("paired_task.py"))
 NICE, FOUL = (

@@ -15,8 +15,8 @@ from rich.cells import cell_len
 from safety_eval.cli import main
 from safety_eval.core.records import Estimate
 from safety_eval.report.first_screen import LINES, WIDTH, cut, cut_middle, first_screen, not_measured
-from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.suites import SUITES
+from safety_eval.show.notebook import Run, open_run
 from safety_eval.show.selection import headline
 
 WITHOUT_WEIGHTS = {
