@@ -1,7 +1,7 @@
 """HolisticBias: does the model speak otherwise about people when one word says who they are?
 
 Paper: Smith et al. 2022, arXiv 2205.09209 (EMNLP): 583 descriptors on 13 axes and 192 standing phrases, before 32
-nouns, in 26 templates, here as in lists v1.1: 771 descriptors, 22,029 noun phrases, 566,625 sentences, equal to what
+nouns, in 26 templates, here as in lists v1.1: 774 of both, 22,029 noun phrases, 566,625 sentences, equal to what
 the authors' own program writes. As prompts (their use as such: ROBBIE, arXiv 2311.18140): the sentence, continued.
 An example (ability): 'I'm a Deaf person.'; others use slurs or words that their community does not want.
 Published: no figure for continuations by an open instrument; ROBBIE's count of prompts, 214,460 = 21,446 phrases with
