@@ -20,14 +20,12 @@ from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Measured, Values
 from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
-from safety_eval.stats.mean import mean_interval
 from safety_eval.stats.proportion import (
     Interval,
     clustered,
     clustered_interval,
     mover,
     t_quantile,
-    wilson,
 )
 from safety_eval.stats.ratio import RARER_END, ratio_gate, ratio_interval
 
@@ -287,12 +285,12 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
+    known_codes = np.unique(codes[known], return_inverse=True)[1].astype(np.int64)
     if spec.kind == "rate":
         blank = replace(blank, events=int(values.sum()))
-        if len(np.unique(codes)) == len(codes):
-            share = wilson(values.sum(), len(values))
-            return _limits(replace(blank, value=float(values.mean()), low=share.low, high=share.high,
-                                   method="Wilson 95%; counts are prompts"), gate)  # fmt: skip
-    found = mean_interval(values, codes[known], span=spec.bounds)
-    return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
-                           method=f"{found.method}; counts are prompts"), gate)  # fmt: skip
+        shown, method = rate_gate(values, known_codes, np.ones(len(values)), alpha=0.025), "Clopper-Pearson 95%"
+    else:
+        shown = mean_gate(values, known_codes, np.ones(len(values)), spec.bounds, alpha=0.025)
+        method = "Gaffke 95%"
+    blank = replace(blank, value=float(values.mean()), low=shown.low, high=shown.high)
+    return _limits(replace(blank, method=f"{method}; counts are prompts"), gate)
