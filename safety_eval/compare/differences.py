@@ -1,29 +1,31 @@
 """Two aligned columns of numbers -> paired differences, in total, by headline and per group.
 
-Source: Tango 1998 (rates), cluster t (means), exact McNemar (shown, it does not decide), Holm 1979 over the whole
-comparison. All statements are about prompts like these: clusters of prompts are what is resampled.
+A paired difference is a weighted mean of scores from -1 to 1 (rates) or of differences of scores, and goes through the
+same gate as every other number (stats/gate.py); so do the displayed limits. Exact McNemar is shown and does not decide.
+All statements are about the prompts that were compared, unless a policy asks for the population.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
-from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS, Column, headline_weights
-from safety_eval.stats.gate import cluster_weights, mean_gate
+from safety_eval.measure import listed
+from safety_eval.measure.metrics import DISPLAY, Column, headline_weights, of_list
+from safety_eval.stats.gate import Shared, effective_answers, gate
 from safety_eval.stats.groups import holm
-from safety_eval.stats.mean import mean_interval
-from safety_eval.stats.paired import equivalent, mcnemar, non_inferior, paired_rate
-from safety_eval.stats.proportion import clustered, t_quantile
+from safety_eval.stats.paired import equivalent, mcnemar, non_inferior
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 ALPHA = 0.05
+_FLIPS, _MANY = 9_999, 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,14 @@ class Difference:
     Attributes:
         task, metric, scorer, axis, group, kind: as in an Estimate ('effect' for a derived number).
         value: the difference, in the metric's unit; None with a reason. run, baseline: each one's value on the pairs.
-        low, high: 95% interval of `value`. lower, upper: one-sided 95% limits with everything unmeasured at its
-            worst, the only numbers that a policy may act on (None where it may not).
-        p: exact McNemar over clusters (rates) or cluster t (means); p_adjusted: Holm over the whole comparison.
+        low, high: 95% interval of `value`. lowest, highest: the difference with everything unmeasured at either end;
+            lower, upper: their one-sided 95% limits for this list (None where no policy may act on it).
+        worst, best: shares of pairs (that became 1, that became 0) with everything unmeasured at its worst, at its
+            best (rates): the limits at any level and for the population follow from them.
+        p: exact McNemar, pairs of one cluster counted together (rates); p_adjusted: Holm over one question.
         new_only, old_only: pairs that count only in the run, only in the baseline (rates); higher, lower (means).
         count: pairs measured on both sides; expected: pairs owed; missing: pairs without a difference, by reason.
-        clusters, effective_clusters: resampling units among the pairs.
+        listed, enough, clusters, answers, effective_prompts, effective_clusters, span: as in an Estimate.
         better: which end of the metric is better. gateable: a policy may act on it.
         margin: what 'not worse' and 'equivalent' were judged by. not_worse, equivalent: 'approved', 'rejected',
             'cannot decide', or '' without a margin.
@@ -56,8 +60,12 @@ class Difference:
     baseline: float | None = None
     low: float | None = None
     high: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
     lower: float | None = None
     upper: float | None = None
+    worst: tuple[float, float] | None = None
+    best: tuple[float, float] | None = None
     p: float | None = None
     p_adjusted: float | None = None
     new_only: int | None = None
@@ -65,8 +73,13 @@ class Difference:
     count: int = 0
     expected: int = 0
     missing: Mapping[str, int] = field(default_factory=dict)
+    listed: int = 0
     clusters: int = 0
+    answers: float = 0.0
+    effective_prompts: float = 0.0
     effective_clusters: float = 0.0
+    span: tuple[float, float] = (-1.0, 1.0)
+    enough: bool = True
     better: str = "neither"
     gateable: bool = False
     margin: float | None = None
@@ -90,25 +103,34 @@ class Pairs:
     kept: NDArray[np.bool_]
     conditional: bool = False
 
+    @property
+    def chance(self) -> Floats:
+        """Share of its part of the list that both runs asked."""
+        return np.minimum(self.new.chance, self.old.chance)
+
 
 def of_pairs(pairs: Pairs) -> Iterator[Difference]:
     """Every difference of one metric: in total, by headline, per group."""
-    new, ones = pairs.new, np.ones(len(pairs.new.y))
-    yield _difference(pairs, "total", "all", ones)
+    new, weights = pairs.new, 1 / pairs.chance
+    yield _difference(pairs, "total", "all", weights)
     for headline in new.metric.headlines:
-        yield _difference(pairs, "macro", headline.name, headline_weights(headline, new.groups))
+        yield _difference(pairs, "macro", headline.name, headline_weights(headline, new.groups, weights))
     for axis in new.metric.axes:
         for group in dict.fromkeys(g for row in new.groups for g in row.get(axis, ())):
             inside = np.array([float(group in row.get(axis, ())) for row in new.groups])
-            yield _difference(pairs, axis, group, inside)
+            yield _difference(pairs, axis, group, inside * weights)
 
 
 def _difference(pairs: Pairs, axis: str, group: str, weights: Floats) -> Difference:
     new, old, metric = pairs.new, pairs.old, pairs.new.metric
     member = (weights > 0) & pairs.kept
+    span = metric.bounds[1] - metric.bounds[0]
+    prompts = len(np.unique(new.prompts[member]))
+    on_list = max(prompts, listed.sizes(new.drawn, metric).get(f"{axis}/{group}", 0))
     made = Difference(
         new.task, metric.name, new.scorer, axis, group, metric.kind, None, expected=int(member.sum()),
-        missing=_missing(pairs, weights > 0), better=metric.better, data_version=new.version,
+        missing=_missing(pairs, weights > 0), better=metric.better, span=(-span, span), listed=on_list,
+        enough=on_list >= listed.LEAST, data_version=new.version,
     )  # fmt: skip
     both = member & ~np.isnan(new.y) & ~np.isnan(old.y)
     if not both.any():
@@ -120,9 +142,7 @@ def _difference(pairs: Pairs, axis: str, group: str, weights: Floats) -> Differe
         baseline=float(np.average(old.y[both], weights=w)),
         count=int(both.sum()),
     )
-    measure = _rate if metric.kind == "rate" else _mean
-    made = measure(made, new.y[both], old.y[both], new.clusters[both], w, metric.bounds)
-    return _gated(made, pairs, member, weights)
+    return _gated(_shown(made, pairs, both, w), pairs, member, weights)
 
 
 def _missing(pairs: Pairs, inside: NDArray[np.bool_]) -> dict[str, int]:
@@ -137,66 +157,91 @@ def _missing(pairs: Pairs, inside: NDArray[np.bool_]) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def _rate(
-    made: Difference, new: Floats, old: Floats, codes: Codes, w: Floats, _: tuple[float, float]
-) -> Difference:
-    found = paired_rate(new, old, codes, weights=w)
-    pull = np.bincount(codes, weights=w * (new - old))
-    up, down = int((pull > 1e-12).sum()), int((pull < -1e-12).sum())
-    plain = found.clusters == found.n and bool(np.all(w == w[0]))
+def _shown(made: Difference, pairs: Pairs, both: NDArray[np.bool_], w: Floats) -> Difference:
+    """Value, 95% interval and McNemar of the pairs that were measured on both sides."""
+    apart = pairs.new.y[both] - pairs.old.y[both]
+    size = effective_answers(w, _of_list(pairs, both))
+    shown = gate(apart, w, made.span, size, False, DISPLAY)
+    up, down = int((apart > 1e-12).sum()), int((apart < -1e-12).sum())
+    p = None
+    if made.kind == "rate":
+        pull = np.bincount(pairs.new.clusters[both], weights=w * apart)
+        p = mcnemar(int((pull > 1e-12).sum()), int((pull < -1e-12).sum()))
+    elif up == down == 0:
+        p = 1.0
+    else:
+        p = _sign_flip(apart, w, pairs.new.clusters[both])
+    method = "Gaffke 95%, these prompts; " + ("exact McNemar" if made.kind == "rate" else "sign-flip test")
+    method += " over clusters" if len(np.unique(pairs.new.clusters[both])) < both.sum() else ""
     return replace(
-        made, value=found.value, low=found.low, high=found.high, new_only=found.b, old_only=found.c,
-        p=mcnemar(up, down), clusters=found.clusters, effective_clusters=cluster_weights(codes, w)[1],
-        method="Tango 95%; exact McNemar" if plain else "Tango 95% on effective pairs; McNemar over clusters",
-    )  # fmt: skip
+        made, value=shown.lowest, low=shown.low, high=shown.high, new_only=up, old_only=down, p=p, method=method
+    )
 
 
-def _mean(
-    made: Difference, new: Floats, old: Floats, codes: Codes, w: Floats, bounds: tuple[float, float]
-) -> Difference:
-    difference, span = new - old, bounds[1] - bounds[0]
-    c = clustered(difference, codes, w)
-    up, down = int((difference > 1e-12).sum()), int((difference < -1e-12).sum())
-    made = replace(made, value=c.value, new_only=up, old_only=down)
-    made = replace(made, clusters=c.clusters, effective_clusters=cluster_weights(codes, w)[1])
-    if np.ptp(difference) <= 1e-12:
-        m = mean_interval(difference, codes, w, span=(-span, span))
-        p = 1.0 if abs(c.value) <= 1e-12 else None
-        return replace(made, low=m.low, high=m.high, p=p, method=m.method)
-    if c.clusters < 2:
-        return replace(made, method="one cluster: no interval")
-    half = t_quantile(0.975, c.clusters - 1) * c.se
-    p = float(2 * stats.t.sf(abs(c.value) / c.se, c.clusters - 1)) if c.se > 0 else None
-    low, high = max(-span, c.value - half), min(span, c.value + half)
-    return replace(made, low=low, high=high, p=p, method=f"cluster t 95%, {c.clusters - 1} df")
+def _sign_flip(apart: Floats, w: Floats, clusters: Codes) -> float:
+    """Two-sided p-value of 'no cluster's sum leans either way': signs of the sums drawn 9,999 times (seeded); by the
+    normal law of that sum where there are very many."""
+    pull = np.bincount(clusters, weights=w * apart)
+    pull = pull[np.abs(pull) > 1e-12]
+    if not pull.size:
+        return 1.0
+    if pull.size > _MANY:
+        return float(2 * special.ndtr(-abs(pull.sum()) / math.sqrt(float(np.square(pull).sum()))))
+    rng = np.random.default_rng(0)
+    reached, step = 0, max(1, 4_000_000 // pull.size)
+    for start in range(0, _FLIPS, step):
+        signs = rng.integers(0, 2, (min(step, _FLIPS - start), pull.size)) * 2 - 1
+        reached += int((np.abs(signs @ pull) >= abs(pull.sum()) * (1 - 1e-12)).sum())
+    return (1 + reached) / (1 + _FLIPS)
+
+
+def _of_list(pairs: Pairs, rows: NDArray[np.bool_]) -> list[Shared]:
+    return of_list(replace(pairs.new, chance=pairs.chance), rows)
 
 
 def _gated(made: Difference, pairs: Pairs, member: NDArray[np.bool_], weights: Floats) -> Difference:
     """One-sided limits with every unmeasured or degenerate answer at the end that is worst for the claim."""
+    new, old, w = pairs.new, pairs.old, weights[member]
+    size = effective_answers(w, _of_list(pairs, member))
+    made = replace(
+        made, clusters=len(np.unique(new.clusters[member])), answers=size,
+        effective_prompts=effective_answers(w, [Shared(1.0, new.prompts[member])]),
+        effective_clusters=effective_answers(w, [Shared(1.0, new.clusters[member])]),
+    )  # fmt: skip
     if pairs.conditional:
         return replace(made, reason="on prompts that both answered: shown, not gated")
-    new, old, w = pairs.new, pairs.old, weights[member]
-    codes = np.unique(new.clusters[member], return_inverse=True)[1].astype(np.int64)
     first = np.where(new.sound[member], new.y[member], np.nan)
     second = np.where(old.sound[member], old.y[member], np.nan)
-    if new.metric.kind == "rate":
-        high = paired_rate(np.nan_to_num(first, nan=1.0), np.nan_to_num(second, nan=0.0), codes, weights=w)
-        low = paired_rate(np.nan_to_num(first, nan=0.0), np.nan_to_num(second, nan=1.0), codes, weights=w)
-        limits = low.gate_low, high.gate_high
-    else:
-        span = new.metric.bounds[1] - new.metric.bounds[0]
-        gate = mean_gate(first - second, codes, w, (-span, span))
-        limits = gate.low, gate.high
-    effective = cluster_weights(codes, w)[1]
-    few = round(effective, 6) < MIN_EFFECTIVE_CLUSTERS
-    reason = f"descriptive only: {effective:.1f} effective clusters (10 are needed)" if few else ""
-    return replace(made, lower=limits[0], upper=limits[1], gateable=not few, reason=reason)
+    low, high = new.metric.bounds
+    worst = np.where(np.isnan(first), high, first) - np.where(np.isnan(second), low, second)
+    best = np.where(np.isnan(first), low, first) - np.where(np.isnan(second), high, second)
+    limits = gate(worst, w, made.span, size, False), gate(best, w, made.span, size, False)
+    made = replace(
+        made, highest=limits[0].highest, upper=limits[0].high, lowest=limits[1].lowest, lower=limits[1].low
+    )
+    if made.kind == "rate":
+        made = replace(made, worst=_moved(worst, w), best=_moved(best, w))
+    reason = _not_gateable(made, pairs)
+    return replace(made, gateable=not reason, reason=reason)
+
+
+def _moved(apart: Floats, w: Floats) -> tuple[float, float]:
+    """Shares of pairs that became 1, and that became 0."""
+    up, down = (float(np.average(side, weights=w)) for side in (apart > 0.5, apart < -0.5))
+    return up, down
+
+
+def _not_gateable(d: Difference, pairs: Pairs) -> str:
+    if not d.enough:
+        return f"descriptive only: {d.listed} prompts on its list ({listed.LEAST} are needed)"
+    silent = listed.unasked(pairs.new.drawn) if d.axis in ("total", "macro") else 0
+    return f"{silent} groups of the list were not asked (--limit): it cannot speak for them" if silent else ""
 
 
 def read(found: Sequence[Difference], margins: Mapping[str, float]) -> list[Difference]:
     """The family together: Holm-adjusted p-values, decisions by margin, and each row in words.
 
-    Descriptive rows (fewer than 10 effective clusters) are shown and not judged: they are no part of the family.
+    Descriptive rows (fewer than 10 prompts on their list) are shown and not judged: they are no part of a family.
 
     Args:
         margins: largest difference that is tolerated, by metric ('' = every metric), in the metric's unit.
@@ -212,8 +257,8 @@ def read(found: Sequence[Difference], margins: Mapping[str, float]) -> list[Diff
 
 
 def descriptive(d: Difference) -> bool:
-    """Whether a row has too few effective clusters to be judged."""
-    return d.value is not None and round(d.effective_clusters, 6) < MIN_EFFECTIVE_CLUSTERS
+    """Whether a row has too few prompts to be judged."""
+    return d.value is not None and not d.enough
 
 
 def _decided(d: Difference, margin: float | None) -> Difference:

@@ -15,7 +15,8 @@ import numpy as np
 
 from safety_eval.compare.differences import Floats, Pairs
 from safety_eval.core.task import ANSWERED
-from safety_eval.stats.paired import paired_rate
+from safety_eval.measure.metrics import DISPLAY
+from safety_eval.stats.gate import effective_answers, gate
 
 BOUGHT = "bought by refusing"
 
@@ -83,12 +84,14 @@ def _taken_apart(
     old_rate, new_rate = conditional[1], conditional[0]
     by_answering = (share[0] - share[1]) * (old_rate if old_rate is not None else new_rate or 0.0)
     change = (hit[0] - hit[1]) - by_answering
-    moved = paired_rate(told[0], told[1], pairs.new.clusters[inside])
+    w = np.ones(int(inside.sum()))
+    apart = told[0] - told[1]
+    moved = gate(apart, w, (-1.0, 1.0), effective_answers(w), False, DISPLAY)
     return Decomposition(
         pairs.new.task, pairs.new.metric.name, pairs.new.scorer, axis, group, int(inside.sum()),
         joint[0], joint[1], share[0], share[1], new_rate, old_rate,
         by_answering, change, (joint[0] - joint[1]) - (hit[0] - hit[1]),
-        moved.low, moved.high, moved.b, moved.c,
+        moved.low, moved.high, int((apart > 0).sum()), int((apart < 0).sum()),
         _reading(joint[0] - joint[1], share[0] - share[1], moved.high),
     )  # fmt: skip
 

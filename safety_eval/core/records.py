@@ -126,11 +126,16 @@ class Estimate:
         low, high: 95% interval of `value` (method says which).
         count: measured answers behind `value`; events: how many of them counted (rates).
         expected: answers that were owed; missing: those that gave no value, by reason.
-        clusters, effective_clusters: resampling units, and the effective number of them (stats/gate.py).
+        listed: prompts on the task's list that it speaks about, asked or not (`--limit`).
+        answers, effective_prompts, effective_clusters: 1 / the largest weight of an answer (as the list's gate counts
+            them), of a prompt, of a cluster: the effective numbers that gate limits rest on (stats/gate.py).
+        clusters: how many clusters there are among the answers. span: range of the metric.
         lowest, highest: `value` with every unmeasured or degenerate answer taken at the low, the high end.
-        gate_low, gate_high: one-sided 95% limits of `lowest` and `highest`, the only numbers that a policy acts on.
+        gate_low, gate_high: one-sided 95% limits of `lowest` and `highest` for the estimand `list`; those for
+            `population` follow from the effective numbers.
         better: 'lower', 'higher' or 'neither'.
-        gateable: False when the group is descriptive only (fewer than 10 effective clusters).
+        enough: its list holds 10 prompts or more; a smaller group is descriptive only, and no policy requires it.
+        gateable: a policy may act on it.
         method: how low/high (and gate limits) were computed, in words.
         reason: why value is None or the group is descriptive; '' otherwise.
         data_version: version of the prompts.
@@ -149,13 +154,18 @@ class Estimate:
     events: int | None = None
     expected: int = 0
     missing: Mapping[str, int] = field(default_factory=dict)
+    listed: int = 0
     clusters: int = 0
+    answers: float = 0.0
+    effective_prompts: float = 0.0
     effective_clusters: float = 0.0
+    span: tuple[float, float] = (0.0, 1.0)
     lowest: float | None = None
     highest: float | None = None
     gate_low: float | None = None
     gate_high: float | None = None
     better: str = "neither"
+    enough: bool = True
     gateable: bool = False
     method: str = ""
     reason: str = ""

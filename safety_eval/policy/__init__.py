@@ -1,6 +1,7 @@
 """The release policy: its file, and when it is decided."""
 
 from safety_eval.policy.file import (
+    About,
     Ceilings,
     Equivalent,
     NonInferior,
@@ -18,6 +19,7 @@ from safety_eval.policy.file import (
 )
 
 __all__ = [
+    "About",
     "Ceilings",
     "Equivalent",
     "NonInferior",

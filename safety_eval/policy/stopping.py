@@ -10,13 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Protocol
 
 from safety_eval.core import sampling
 from safety_eval.core.records import Estimate, Prompt
 from safety_eval.core.task import Task
-from safety_eval.policy import Policy, Rule
+from safety_eval.policy import About, Policy, Rule
 from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import Boundaries, boundaries
+
+class Weighed(Protocol):
+    """A number that knows its effective answers, prompts and clusters: an estimate or a difference."""
+
+    @property
+    def answers(self) -> float: ...
+    @property
+    def effective_prompts(self) -> float: ...
+    @property
+    def effective_clusters(self) -> float: ...
+
 
 PASS, NOT_PASS = "pass", "not pass"
 NOT_ASKED = "not_asked"
@@ -95,7 +107,7 @@ def _so_far(rule: Rule, e: Estimate, policy: Policy) -> tuple[Boundaries, int, i
     below = rule.limit == "max"
     share = e.highest if below else 1 - e.lowest
     limit = rule.bound if below else 1 - rule.bound
-    made = _boundaries(e.expected, limit, 1 - policy.level, e.effective_clusters, policy.stop.delta)
+    made = _boundaries(e.expected, limit, 1 - policy.level, effective(e, policy.claim(rule)), policy.stop.delta)
     return None if made is None else (made, round(share * e.expected) - waiting, e.expected - waiting)
 
 
@@ -116,8 +128,15 @@ def breaks(rule: Rule, e: Estimate, policy: Policy) -> bool:
     limit = 1 - rule.bound if below else rule.bound
     if not 0 < limit < 1:
         return False
-    made = _boundaries(e.expected, limit, 1 - policy.level, e.effective_clusters, SURE)
+    made = _boundaries(e.expected, limit, 1 - policy.level, effective(e, policy.claim(rule)), SURE)
     return made is not None and made.decide(asked - bad, asked) == "pass"
+
+
+def effective(e: Weighed, about: About) -> float:
+    """Answers that a claim may count on: by the weights of answers, prompts and clusters alone (stats/gate.py)."""
+    if about.estimand == "list":
+        return e.answers
+    return 1 / (about.icc / max(e.effective_clusters, 1.0) + (1 - about.icc) / max(e.effective_prompts, 1.0))
 
 
 @lru_cache(maxsize=512)
@@ -133,12 +152,11 @@ def early(policy: Policy, task: str) -> bool:
 
 
 def _about(rule: Rule, e: Estimate) -> bool:
-    """Whether a rule acts on this estimate (groups that are descriptive only are left out of 'every')."""
+    """Whether a rule acts on this estimate (groups too small to be gated are left out of 'every')."""
     if (e.metric, e.kind) != (rule.metric, "rate") or rule.scorer not in (None, e.scorer):
         return False
     if rule.group == "all":
         return e.axis == "total"
     if rule.group.startswith("every "):
-        few = "effective clusters" in e.reason
-        return e.axis == rule.group.removeprefix("every ") and not few
+        return e.axis == rule.group.removeprefix("every ") and e.enough
     return f"{e.axis}/{e.group}" == rule.group

@@ -14,7 +14,7 @@ from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate, from_plain, plain
 from safety_eval.core.store import read_json
-from safety_eval.core.task import Measured, Task
+from safety_eval.core.task import Drawn, Measured, Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +75,10 @@ class Run:
     def measured(self, task: str) -> list[Measured]:
         """Every owed (prompt, sample) with its output, scores and status."""
         return answers.measured(self.folder, self.task(task), self.config["tasks"][task]["samples"])
+
+    def drawn(self, task: str) -> Drawn | None:
+        """What a limit drew from the task's list; None = all of it was asked."""
+        return Drawn.from_json(self.config["tasks"][task].get("drawn"))
 
     def outputs(self, task: str) -> pd.DataFrame:
         """One row for each owed (prompt, sample): prompt, answer, status, error, groups (tuples, by axis as

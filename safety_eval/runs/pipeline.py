@@ -13,6 +13,7 @@ from safety_eval import policy as policies
 from safety_eval.core import journal, plugins
 from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
 from safety_eval.core.records import Estimate, Prompt, digest, plain
+from safety_eval.core.task import Drawn
 from safety_eval.core.store import Appender, read_json, write_json, writing
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
@@ -72,7 +73,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             "notes": list(found.notes),
             "prompts": len(found.prompts),
             "prompts_digest": digest(found.prompts),
-            "strata": plain(found.strata),
+            "drawn": plain(found.drawn),
             "samples": plan.samples,
             "settings": {k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
             "instruments": {},
@@ -180,7 +181,8 @@ def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
     for plan in plans:
         data_version = facts["tasks"][plan.task.name]["data_version"]
         rows = answers.measured(folder, plan.task, plan.samples)
-        found += metrics.estimates(plan.task, rows, data_version)
+        drawn = Drawn.from_json(facts["tasks"][plan.task.name].get("drawn"))
+        found += metrics.estimates(plan.task, rows, data_version, drawn)
     return found
 
 

@@ -16,11 +16,11 @@ from safety_eval.core.records import Estimate
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
 FOOTNOTE = (
-    "G: effective clusters (independent prompts). Descriptive: fewer than 10, shown but never judged. "
-    "Few: 10 to 30, read the interval with care."
+    "G: 1 / the largest cluster's share of the answers. Few: below 30; the interval is about these prompts, and one "
+    "cluster says much of what is said of others like them. Descriptive: fewer than 10 prompts on the list, never judged."
 )
 FEW_CLUSTERS = 30
-"""Effective clusters below which an interval is flagged (and below 10 it is descriptive only)."""
+"""Effective clusters below which an interval is flagged: the list says little of prompts beyond it."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -158,13 +158,13 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
     effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
-    if estimate.reason and not estimate.gateable and not _shown_only(estimate):
+    if not estimate.enough:
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
-        if brief and "effective clusters" in stem:
-            stem = "fewer than 10 effective clusters, so no policy acts on it"
-        return f"descriptive only: {stem}"
+        return f"descriptive only: {'fewer than 10 prompts, so no policy acts on it' if brief else stem}"
+    if estimate.reason and not estimate.gateable and not _shown_only(estimate):
+        return f"descriptive only: {printable(estimate.reason)}"
     if estimate.gateable and 0 < estimate.effective_clusters < FEW_CLUSTERS:
-        return f"few clusters{effective or ', 10 to 30 effective'}"
+        return f"few clusters{effective or ', below 30 effective'}"
     return printable(estimate.reason)
 
 
@@ -184,7 +184,7 @@ def short_caveat(estimate: Estimate) -> str:
     if estimate.value is None:
         return caveat(estimate)
     effective = f"G={estimate.effective_clusters:.3g}"
-    if "effective clusters" in estimate.reason and not estimate.gateable:
+    if not estimate.enough:
         return f"descriptive, {effective}"
     return f"few, {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
 

@@ -19,7 +19,7 @@ from safety_eval.core import journal, plugins
 from safety_eval.core.errors import EvidenceError, SafetyEvalError, UserError
 from safety_eval.core.records import Estimate, Output, Score, digest, key, plain
 from safety_eval.core.store import read_json, read_records
-from safety_eval.core.task import Task
+from safety_eval.core.task import Drawn, Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
 from safety_eval.runs import answers
@@ -113,7 +113,8 @@ def remeasure(
             faults += [_evidence(w) for w in wrong]
             if not wrong:
                 rows = answers.measured(folder, task, int(about["samples"]))
-                found += metrics.estimates(task, rows, str(about["data_version"]))
+                drawn = Drawn.from_json(about.get("drawn"))
+                found += metrics.estimates(task, rows, str(about["data_version"]), drawn)
         except SafetyEvalError as error:
             faults.append(_evidence(error.message))
         except (KeyError, TypeError, ValueError) as error:
