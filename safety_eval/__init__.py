@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safety_eval import api
+    from safety_eval.api import run
     from safety_eval.core.errors import CannotDecideError, EvidenceError, SafetyEvalError, UserError
     from safety_eval.core.interfaces import Engine, Scorer, Settings
     from safety_eval.core.records import Estimate, Output, Prompt, Score
@@ -37,6 +38,7 @@ __all__ = [
     "UserError",
     "api",
     "open_run",
+    "run",
 ]
 _HOMES = ("core.errors", "core.interfaces", "core.records", "core.task", "runs.opened")
 
@@ -44,6 +46,8 @@ _HOMES = ("core.errors", "core.interfaces", "core.records", "core.task", "runs.o
 def __getattr__(name: str) -> Any:
     if name == "api":
         return import_module("safety_eval.api")
+    if name == "run":
+        return import_module("safety_eval.api").run
     if name in __all__:
         for home in _HOMES:
             module = import_module(f"safety_eval.{home}")

@@ -23,12 +23,12 @@ from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
 from safety_eval.export import cyclonedx, model_card
 from safety_eval.policy.stopping import NOT_ASKED
-from safety_eval.runs import answers, pipeline, resolve, suites
+from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.session import Progress, Session, Silent
-from safety_eval.signoff import decision as signoff
+from safety_eval.runs.spelling import plain_settings
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
 
@@ -53,7 +53,8 @@ class Unfinished:
 
 def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
     """Settings (and a YAML file under them) -> a validated configuration, suites spelled out as tasks."""
-    merged = {**(read_yaml(config_file) if config_file else {}), **values}
+    written = plain_settings(read_yaml(config_file)) if config_file else {}
+    merged = engine_names.settled({**written, **plain_settings(values)})
     if not merged.get("model"):
         raise UserError("no model given", "Add --model: a Hub id, a folder, a GGUF file, or smollm2.")
     if not merged.get("tasks"):
@@ -67,7 +68,8 @@ def run(config: RunConfig | None = None, progress: Progress | None = None, **set
     """Ask, score and measure; the same call again continues what is owed.
 
     Args:
-        config: a configuration, or give its fields as keywords: model="smollm2", tasks=["bold"], limit=100.
+        config: a configuration, or give its fields as keywords, in any form that the command line or a YAML file
+            takes: model="smollm2", tasks=["bold"], limit=100, data_version="quickstart".
         progress: is told how far the run is.
 
     Raises:
@@ -203,18 +205,22 @@ def sign_off(
     policy: str | Path,
     baseline: str | Path | None = None,
     keys: Sequence[str | Path] = (),
-) -> Verdict:
-    """Decide by a policy; writes RUN/signoff.json, its JUnit form and RUN/evidence, signed by `keys` (PEM files).
+) -> evidence.SignedOff:
+    """Decide by a policy; writes RUN/signoff.json, its JUnit form, the report and RUN/evidence, signed by `keys` (PEM).
 
-    A run whose records do not hold together gets a verdict ('cannot decide') and no evidence.
+    A run whose records do not hold together gets a verdict ('cannot decide') and no evidence. Evidence that belongs to
+    another verdict is moved to RUN/evidence.superseded; the same verdict again keeps its signatures.
     """
-    run_folder, before = Path(folder), Path(baseline) if baseline else None
+
+    def draw(run_folder: Path, verdict: Verdict) -> None:
+        from safety_eval.report.page import write
+
+        write(Run(run_folder), evidence.Standing(evidence.State.CURRENT, verdict))
+
     read = policies.load(Path(policy))
-    found = signoff.decide(run_folder, read, before)
-    signoff.write(run_folder, found)
-    if not any(b.kind == "evidence" for b in found.blockers):
-        evidence.bundle(run_folder, read, found, [Path(k) for k in keys], before)
-    return found
+    return evidence.sign_off(
+        Path(folder), read, Path(baseline) if baseline else None, [Path(k) for k in keys], draw
+    )
 
 
 def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = False) -> evidence.Report:
@@ -226,13 +232,16 @@ def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = 
     return evidence.verify(Path(path), [Path(k) for k in keys], own_tasks=own_tasks)
 
 
-def sign(path: str | Path, key: str | Path) -> str:
+def sign(path: str | Path, key: str | Path, own_tasks: bool = False) -> str:
     """Verify a bundle, then add the signature of a private key to it; returns the key's id.
+
+    Args:
+        own_tasks: import tasks that are .py files on this machine, as the run names them.
 
     Raises:
         EvidenceError: the bundle does not verify, so that nothing was signed.
     """
-    evidence.verify(Path(path))
+    evidence.verify(Path(path), own_tasks=own_tasks)
     return evidence.sign(evidence.find(Path(path)), Path(key))
 
 

@@ -140,28 +140,8 @@ def test_meaning_source_settings_and_instrument_are_named(page: Page) -> None:
         assert words in text
 
 
-@pytest.mark.parametrize(
-    ("decision", "css"),
-    [("approved", "approved"), ("rejected", "rejected"), ("cannot decide", "cannot-decide")],
-)
-def test_the_verdict_stands_on_top_with_its_rules(decision: str, css: str) -> None:
-    finding = {"rule": "r1", "outcome": "broken", "sentence": "31% is not below 5%", "because": "harm"}
-    part = report_parts.verdict(
-        {
-            "decision": decision,
-            "policy": "p",
-            "findings": [finding],
-            "blockers": [{"sentence": "b was not measured"}],
-        }
-    )
-    assert part.css == css
-    assert part.words == decision.capitalize()
-    assert part.rules is not None and part.rules.rows[0].cells[2] == "31% is not below 5%"
-    assert part.remarks == ("b was not measured",)
-
-
 def test_without_a_verdict_the_page_says_that_there_is_none(page: Page) -> None:
-    assert "No verdict" in "".join(page.open_text)
+    assert "Not judged" in "".join(page.open_text)
 
 
 def test_a_run_without_estimates_still_makes_a_page_that_says_so(hostile: Run) -> None:

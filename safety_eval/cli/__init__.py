@@ -14,8 +14,9 @@ from typing import Any
 import click
 
 from safety_eval import __version__
-from safety_eval.cli.options import run_options, scorer_args, to_values
+from safety_eval.cli.options import run_options, to_values
 from safety_eval.core.errors import SafetyEvalError
+from safety_eval.runs.spelling import scorer_args
 
 _BOTH_SPELLINGS = {
     "token_normalize_func": lambda name: name.replace("_", "-"),
@@ -118,11 +119,10 @@ def merge(shards: tuple[Path, ...], output_path: Path) -> None:
 )
 def doctor(data: Path | None) -> None:
     """What this machine has of what a run may need."""
-    from safety_eval.cli import doctor as look
+    from safety_eval.cli import show
+    from safety_eval.preflight import machine
 
-    for finding in look.findings(data):
-        advice = f"  -> {finding.advice}" if finding.advice else ""
-        click.echo(f"{'ok' if finding.ok else '--':3} {finding.name:20} {finding.found}{advice}")
+    show.checks(machine.checks(data))
 
 
 def main(argv: list[str] | None = None) -> int:

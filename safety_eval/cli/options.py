@@ -1,4 +1,4 @@
-"""The flags of `safety-eval run`, and how their texts become a configuration. lm-eval's names are kept."""
+"""The flags of `safety-eval run`. lm-eval's names are kept; runs/spelling.py says how their texts are read."""
 
 from __future__ import annotations
 
@@ -8,26 +8,7 @@ from typing import Any
 
 import click
 
-from safety_eval.core.errors import UserError
-
 Command = Callable[..., Any]
-
-
-def pairs(text: str, flag: str) -> dict[str, str]:
-    """'k=v,k2=v2' as a mapping; a comma inside a value is written '\\,'.
-
-    Raises:
-        UserError: a part without '='.
-    """
-    parts: dict[str, str] = {}
-    for part in text.replace("\\,", "\0").split(","):
-        name, equals, value = part.replace("\0", ",").partition("=")
-        if not part.strip():
-            continue
-        if not equals or not name.strip():
-            raise UserError(f"{flag}: '{part}' is not key=value", f"Write {flag} key=value,key=value.")
-        parts[name.strip()] = value
-    return parts
 
 
 def run_options(command: Command) -> Command:
@@ -107,70 +88,5 @@ _RUN = [
 
 
 def to_values(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Flags as given -> the values of a RunConfig (flags that were not given are left out)."""
-    given = {
-        k: v for k, v in flags.items() if v not in (None, (), "") and k not in ("config_file", "dry_run")
-    }
-    values: dict[str, Any] = {
-        k: given[k]
-        for k in (
-            "model", "engine", "limit", "samples", "batch_size", "dtype", "device", "seed", "system_prompt",
-            "data", "policy", "predict_only", "output_path",
-        )
-        if k in given
-    }  # fmt: skip
-    if "stop_when_decided" in given:
-        values |= {"policy": given["stop_when_decided"], "stop_when_decided": True}
-    if "tasks" in given:
-        values["tasks"] = [t.strip() for t in given["tasks"].split(",") if t.strip()]
-    if "model_args" in given:
-        args = pairs(given["model_args"], "--model-args")
-        if "pretrained" in args:
-            values["model"] = args.pop("pretrained")
-        values["model_args"] = args
-    if "apply_chat_template" in given:
-        values["chat_template"] = "on" if given["apply_chat_template"] else "off"
-    if "gen_kwargs" in given:
-        values["generation"] = pairs(given["gen_kwargs"], "--gen-kwargs")
-    if "shard" in given:
-        values["shard"] = _shard(given["shard"])
-    for name, flag in (("prompts", "--prompts"), ("scorer", "--scorer")):
-        if name in given:
-            values["scorers" if name == "scorer" else name] = _mapping(given[name], flag)
-    if "data_version" in given:
-        values["data_version"] = {
-            t if eq else "": v if eq else t for t, eq, v in (x.partition("=") for x in given["data_version"])
-        }
-    if "scorer_args" in given:
-        values["scorer_args"] = scorer_args(given["scorer_args"])
-    return values
-
-
-def scorer_args(texts: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """'NAME:k=v,...' of every --scorer-args, by name."""
-    found: dict[str, dict[str, str]] = {}
-    for text in texts:
-        name, colon, rest = text.partition(":")
-        if not colon:
-            raise UserError(
-                f"--scorer-args: '{text}' is not NAME:k=v,...", "Write --scorer-args NAME:key=value."
-            )
-        found.setdefault(name.strip(), {}).update(pairs(rest, "--scorer-args"))
-    return found
-
-
-def _mapping(texts: tuple[str, ...], flag: str) -> dict[str, str]:
-    found = {}
-    for text in (part for given in texts for part in given.split(",")):
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"{flag}: '{text}' is not TASK=...", f"Write {flag} TASK=VALUE.")
-        found[name.strip()] = value.strip()
-    return found
-
-
-def _shard(text: str) -> list[int]:
-    first, slash, last = text.partition("/")
-    if not (slash and first.isdigit() and last.isdigit()):
-        raise UserError(f"--shard: '{text}' is not i/n", "Write --shard 1/4 for the first of four parts.")
-    return [int(first), int(last)]
+    """Flags as given (those that were not are left out); runs/spelling.py reads their texts."""
+    return {k: v for k, v in flags.items() if v not in (None, (), "")}

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from safety_eval.cli import RUN, cli
-from safety_eval.cli.options import pairs
 from safety_eval.core.errors import UserError
+from safety_eval.runs.spelling import pairs
 
 
 @cli.command()
@@ -29,8 +29,7 @@ def signoff(
     from safety_eval import api
     from safety_eval.cli import show
 
-    verdict = api.sign_off(run, policy, baseline, sign)
-    context.exit(show.verdict(verdict))
+    context.exit(show.signed_off(api.sign_off(run, policy, baseline, sign), run))
 
 
 @cli.command()
@@ -172,11 +171,12 @@ def review(run: Path, sheets: tuple[Path, ...], **asked: Any) -> None:
 @click.option(
     "--key", required=True, type=click.Path(path_type=Path), help="Your private key (PEM, Ed25519 or P-256)."
 )
-def sign(path: Path, key: Path) -> None:
+@click.option("--own-tasks", is_flag=True, help="Import tasks that are .py files, as the run names them.")
+def sign(path: Path, key: Path, own_tasks: bool) -> None:
     """Add a signature to a run's evidence, after verifying it: a second signer, on another machine."""
     from safety_eval import api
 
-    click.echo(f"signed by {api.sign(path, key)}")
+    click.echo(f"signed by {api.sign(path, key, own_tasks)}")
 
 
 @cli.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from safety_eval.api import Unfinished
 from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
+from safety_eval.evidence import SignedOff
+from safety_eval.preflight.checks import Check, State
 from safety_eval.runs.opened import Run
+from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
-from safety_eval.signoff.verdict import Verdict
 
 _FILE_WIDTH = 120
 """Columns where standard output is no terminal: wide enough that no row of a table has to be folded."""
@@ -40,6 +42,21 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         for note in row["notes"]:
             out.print(f"{row['task']}: {note}", style="dim", markup=False)
+
+
+_MARKS = {
+    State.READY: "ok", State.DOWNLOAD: "get", State.CAUTION: "!", State.ABSENT: "--", State.MISSING: "NO",
+}  # fmt: skip
+
+
+def checks(looked: Iterable[Check]) -> None:
+    """What preflight looked at: one line each, and what to do about it below."""
+    out = console()
+    for check in looked:
+        mark = _MARKS[check.state]
+        out.print(f"{mark:3} {check.name:21} {check.detail}", markup=False, soft_wrap=True)
+        if check.advice:
+            out.print(f"{'':25} -> {check.advice}", markup=False, soft_wrap=True)
 
 
 def run(found: Run) -> None:
@@ -75,10 +92,21 @@ def unfinished(found: Run, left: Unfinished) -> int:
     return 4
 
 
-def verdict(found: Verdict) -> int:
-    """The verdict with each rule and the number that it saw; returns the exit code."""
-    console().print(decided.table(found), markup=False, soft_wrap=True)
-    return {"approved": 0, "rejected": 3}.get(found.decision, 4)
+def signed_off(found: SignedOff, run_folder: Path) -> int:
+    """The verdict with each rule and the number that it saw, and what became of the evidence; returns the exit code."""
+    out = console()
+    out.print(decided.table(found.verdict), markup=False, soft_wrap=True)
+    lines = [sentence[:1].upper() + sentence[1:] + "." for sentence in found.said]
+    if found.evidence is not None:
+        count = len(found.signers)
+        lines.append(f"evidence: {found.evidence}, {count} of {found.wanted} signatures")
+        if count < found.wanted:
+            lines.append(f"-> The policy wants more signatures: safety-eval sign {run_folder} --key KEY")
+    if (run_folder / "report.html").is_file():
+        lines.append(f"report: {run_folder / 'report.html'}")
+    for line in lines:
+        out.print(printable(line), markup=False, soft_wrap=True)
+    return found.exit_code
 
 
 def comparison(found: Run, made: Comparison) -> None:

@@ -97,10 +97,17 @@ class ScorerSpec:
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """What an engine file offers. `capabilities` are checked before anything is loaded."""
+    """What an engine file offers.
+
+    Attributes:
+        build: makes the engine (may load weights).
+        capabilities: checked before anything is loaded.
+        default_model: the model where `--model ENGINE` names none; '' = it has to be given.
+    """
 
     build: Callable[[ModelSpec], Engine]
     capabilities: frozenset[str]
+    default_model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

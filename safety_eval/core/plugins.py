@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from safety_eval.core import packages
 from safety_eval.core.errors import UserError, nearest
 
 _ATTRIBUTE = {"tasks": "TASK", "engines": "ENGINE", "scorers": "SCORER"}
@@ -37,9 +38,10 @@ def find(kind: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("safety_eval"):
             raise
+        lacking = error.name or ""
         raise UserError(
-            f"{kind[:-1]} '{name}' needs the package '{error.name}', which is not installed",
-            f"pip install '{error.name}', or one of the extras in the README.",
+            f"{kind[:-1]} '{name}' needs the package '{packages.distribution(lacking)}', which is not installed",
+            packages.advice(lacking),
         ) from error
     return getattr(module, _ATTRIBUTE[kind])
 

@@ -145,8 +145,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """A JSON file for people and scripts: indented, sorted, replaced as a whole."""
-    write_atomic(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=True, allow_nan=False) + "\n")
+    """A JSON file for people and scripts: indented, its keys in the order given, replaced as a whole."""
+    write_atomic(path, json.dumps(value, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 @contextmanager

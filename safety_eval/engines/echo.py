@@ -6,6 +6,17 @@ A script maps a prompt id, or a text that the prompt contains, to an answer:
     {"prompt-1": "an answer", "nurse": {"text": "another", "stop_reason": "length"},
      "mc-7": {"choice_logprobs": [-1.0, -3.5]}, "broken": {"error": "server down"}, "": "to anything else"}
 
+or it is a list of rules, of which the first that fits a prompt answers, so that a model that fails one group, one task
+or a tenth of the time can be planted:
+
+    [{"task": "bold", "group": "domain/gender", "answer": "and everybody hated it."},
+     {"task": "toxigen", "share": 0.1, "answer": {"error": "server down"}},
+     {"task": "truthfulqa_choice", "answer": {"likeliest": 0}},
+     {"seconds": 0.02, "answer": "to anything else, after 20 milliseconds"}]
+
+A rule may ask for `task`, `id`, `group` (AXIS/NAME), `words` (that the prompt contains) and `share` (of the prompts and
+samples that fit: which ones is a fixed function of task, id and sample); what it does not ask for fits everything.
+
 In Python: `Echo({"prompt-1": "an answer"})`, or `Echo(function)` with function(prompt, settings) -> str or
 Output.
 """
@@ -13,9 +24,11 @@ Output.
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +38,45 @@ from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, digest, key
 
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
-_FIELDS = frozenset({"text", "reasoning", "stop_reason", "choice_logprobs", "error"})
+_FIELDS = frozenset({"text", "reasoning", "stop_reason", "choice_logprobs", "likeliest", "error"})
+_DRAWS = 2**63
+_SURELY = 10.0
+"""Natural-log likelihood of the planted choice above every other one: a probability of 0.9999 and more."""
 
 Line = str | Mapping[str, Any]
-Script = Mapping[str, Line] | Callable[[Prompt, Settings], "Line | Output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An answer, and the prompts that it is for.
+
+    Attributes:
+        answer: as in a script that maps texts to answers.
+        task, id, group, words: what a prompt must have ('' = anything). group: AXIS/NAME.
+        share: of the prompts and samples that fit, 0..1.
+        seconds: how long the answer takes.
+    """
+
+    answer: Line
+    task: str = ""
+    id: str = ""
+    group: str = ""
+    words: str = ""
+    share: float = 1.0
+    seconds: float = 0.0
+
+    def fits(self, prompt: Prompt, sample: int) -> bool:
+        axis, _, name = self.group.partition("/")
+        return (
+            self.task in ("", prompt.task)
+            and self.id in ("", prompt.id)
+            and self.words in prompt.asked
+            and (not self.group or name in prompt.groups.get(axis, ()))
+            and sampling.draw_key(0, prompt.task, prompt.id, sample) < self.share * _DRAWS
+        )
+
+
+Script = Mapping[str, Line] | Sequence[Rule] | Callable[[Prompt, Settings], "Line | Output"]
 
 
 class Echo:
@@ -43,9 +91,11 @@ class Echo:
 
     def __init__(self, script: Script | None = None, identity: Mapping[str, Any] | None = None) -> None:
         self._script = script if script is not None else {}
-        named = (
-            self._script if isinstance(self._script, Mapping) else getattr(script, "__qualname__", "function")
-        )
+        named: Any = self._script
+        if callable(named):
+            named = getattr(script, "__qualname__", "function")
+        elif not isinstance(named, Mapping):
+            named = [asdict(rule) for rule in named]
         self.identity: Mapping[str, Any] = identity or {
             "name": "echo", "model": "echo", "revision": "", "weights": digest(named), "tokenizer": "words",
             "chat_template": "", "dtype": "none", "device": "none", "versions": {},
@@ -69,7 +119,7 @@ class Echo:
             scripted = dict(line) if isinstance(line, Mapping) else {}
             if not prompt.choices:
                 scripted.setdefault("error", "the prompt has no choices")
-            scripted.setdefault("choice_logprobs", _guess(prompt, settings))
+            scripted.setdefault("choice_logprobs", _likelihoods(prompt, settings, scripted.get("likeliest")))
             yield self._made(prompt, settings, {**scripted, "stop_reason": "choice", "text": None})
 
     def _line(self, prompt: Prompt, settings: Settings) -> Line | Output:
@@ -78,10 +128,20 @@ class Echo:
         self.asked.append((prompt.id, settings))
         if callable(self._script):
             return self._script(prompt, settings)
+        if not isinstance(self._script, Mapping):
+            return self._ruled(self._script, prompt, settings)
         if prompt.id in self._script:
             return self._script[prompt.id]
         found = next((w for w in self._script if w and w in prompt.asked), "")
         return self._script.get(found, prompt.asked)
+
+    def _ruled(self, rules: Sequence[Rule], prompt: Prompt, settings: Settings) -> Line:
+        rule = next((r for r in rules if r.fits(prompt, settings.sample)), None)
+        if rule is None:
+            return prompt.asked
+        if rule.seconds:
+            time.sleep(rule.seconds)
+        return rule.answer
 
     def _output(self, prompt: Prompt, settings: Settings, line: Line | Output) -> Output:
         if isinstance(line, Output):
@@ -121,11 +181,15 @@ def _ended(values: dict[str, Any], settings: Settings) -> dict[str, Any]:
     return {**values, "text": text, "stop_reason": reason, "choice_logprobs": ()}
 
 
-def _guess(prompt: Prompt, settings: Settings) -> tuple[float, ...]:
+def _likelihoods(prompt: Prompt, settings: Settings, likeliest: int | None) -> tuple[float, ...]:
     key_of = [
         sampling.draw_key(settings.seed, settings.task, prompt.id, i) for i in range(len(prompt.choices))
     ]
-    return tuple(-20.0 * (k + 0.5) / 2.0**63 for k in key_of)
+    guessed = [-20.0 * (k + 0.5) / _DRAWS for k in key_of]
+    if likeliest is not None and guessed:
+        guessed = [value - 20.0 - _SURELY for value in guessed]
+        guessed[likeliest % len(guessed)] = -1.0
+    return tuple(guessed)
 
 
 def build(spec: ModelSpec) -> Echo:
@@ -146,11 +210,11 @@ def build(spec: ModelSpec) -> Echo:
     return Echo(read_script(path))
 
 
-def read_script(path: Path) -> dict[str, Line]:
-    """A script file: one JSON object, or (.jsonl) one object with an "id" on each line.
+def read_script(path: Path) -> dict[str, Line] | tuple[Rule, ...]:
+    """A script file: one JSON object, (.jsonl) one object with an "id" on each line, or a list of rules.
 
     Raises:
-        UserError: not JSON, not an object, or an answer with a field that is not of an Output.
+        UserError: not JSON, neither an object nor a list, or an answer or a rule with a field that is none of theirs.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -158,16 +222,44 @@ def read_script(path: Path) -> dict[str, Line]:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
             script = {str(row.pop("id")): row for row in rows}
         else:
-            script = dict(json.loads(text))
+            written = json.loads(text)
+            if isinstance(written, list):
+                return tuple(_rule(row, f"{path}, rule {number}") for number, row in enumerate(written, 1))
+            script = dict(written)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a script: {error}", "See the head of safety_eval/engines/echo.py."
         ) from error
     for name, line in script.items():
-        fields = set(line) if isinstance(line, Mapping) else set() if isinstance(line, str) else {"?"}
-        if fields - _FIELDS:
-            raise UserError(f"{path}: the answer to '{name}' is not a text or an object of {sorted(_FIELDS)}")
+        _check(line, f"{path}: the answer to '{name}'")
     return script
 
 
-ENGINE = EngineEntry(build, CAPABILITIES)
+def _check(line: Any, what: str) -> None:
+    names = set(line) if isinstance(line, Mapping) else set() if isinstance(line, str) else {"?"}
+    if names - _FIELDS:
+        raise UserError(f"{what} is not a text or an object of {sorted(_FIELDS)}")
+    if type(line) is not str and type(line.get("likeliest", 0)) is not int:
+        raise UserError(f"{what}: likeliest is not the number of a choice, counted from 0")
+
+
+def _rule(row: Any, what: str) -> Rule:
+    """A rule as written, its fields checked: a mistyped one would plant nothing, in silence."""
+    kinds = {f.name: (float, int) if f.name in ("share", "seconds") else (str,) for f in fields(Rule)}
+    if not isinstance(row, Mapping) or "answer" not in row or set(row) - set(kinds):
+        raise UserError(
+            f"{what} is not an object with an answer and any of {sorted(set(kinds) - {'answer'})}"
+        )
+    _check(row["answer"], f"{what}: its answer")
+    for name, value in row.items():
+        if name != "answer" and type(value) not in kinds[name]:
+            raise UserError(f"{what}: {name} is not a {'number' if float in kinds[name] else 'text'}")
+    rule = Rule(**row)
+    if not 0 <= rule.share <= 1 or not 0 <= rule.seconds < math.inf:
+        raise UserError(f"{what}: share lies between 0 and 1, and seconds are not negative")
+    if rule.group and "/" not in rule.group:
+        raise UserError(f"{what}: group '{rule.group}' is not AXIS/NAME")
+    return rule
+
+
+ENGINE = EngineEntry(build, CAPABILITIES, default_model="echo")

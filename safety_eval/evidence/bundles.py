@@ -59,10 +59,7 @@ def bundle(
     _copy(run, making / "run")
     if baseline is not None:
         _copy(baseline, making / "baseline")
-    written = yaml.safe_dump(
-        policy.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
-    )
-    write_atomic(making / "policy.yaml", written)
+    write_atomic(making / "policy.yaml", policy_text(policy))
     write_atomic(making / "signoff.json", canonical(to_json(verdict)) + "\n")
     write_atomic(making / SALTS, canonical({"secret": secrets.token_hex(32)}) + "\n")
     manifest = canonical(make_manifest(making)).encode() + b"\n"
@@ -73,6 +70,12 @@ def bundle(
     shutil.rmtree(target, ignore_errors=True)
     making.rename(target)
     return target
+
+
+def policy_text(policy: Policy) -> str:
+    """policy.yaml of a bundle: the policy as decided on, with its waivers."""
+    values = policy.model_dump(mode="json", exclude_none=True)
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
 
 def make_manifest(folder: Path) -> dict[str, Any]:

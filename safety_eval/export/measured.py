@@ -10,18 +10,24 @@ from typing import Any
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Estimate, from_plain
 from safety_eval.core.store import read_json
+from safety_eval.evidence.standing import Standing, standing
 from safety_eval.signoff.basis import subject
-from safety_eval.signoff.verdict import Verdict, from_json
+from safety_eval.signoff.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """A finished run: `facts` is run.json, `subject` the model, `verdict` None before sign-off."""
+    """A finished run: `facts` is run.json, `subject` the model, `standing` its verdict, checked."""
 
     facts: Mapping[str, Any]
     subject: Mapping[str, Any]
     estimates: tuple[Estimate, ...]
-    verdict: Verdict | None
+    standing: Standing
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict, where one holds for these records."""
+        return self.standing.verdict
 
     @property
     def model(self) -> str:
@@ -39,10 +45,9 @@ def read(folder: Path) -> Measurements:
     if not (folder / "results.json").is_file():
         raise UserError(f"{folder} has no results.json: nothing was measured", "Finish the run first.")
     rows = read_json(folder / "results.json")["estimates"]
-    decided = folder / "signoff.json"
     return Measurements(
         facts=facts,
         subject=subject(facts),
         estimates=tuple(from_plain(Estimate, row) for row in rows),
-        verdict=from_json(read_json(decided)) if decided.is_file() else None,
+        standing=standing(folder),
     )

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core.records import Estimate
+from safety_eval.evidence.standing import State
 from safety_eval.export.measured import Measurements, read
 from safety_eval.show import words
-from safety_eval.signoff.verdict import by_rule, tightest
+from safety_eval.signoff.verdict import Verdict, by_rule, tightest
 
 
 def section(folder: Path) -> str:
     """The section of a run folder, as Markdown."""
     run = read(folder)
     parts = ["## Safety evaluation", _asked(run)]
-    if run.verdict is not None:
-        parts.append(_decision(run))
+    parts.append(_standing(run) if run.verdict is None else _decision(run, run.verdict))
     for task, about in run.facts["tasks"].items():
         found = [e for e in run.estimates if e.task == task]
         if found:
@@ -38,9 +38,14 @@ def _asked(run: Measurements) -> str:
     return f"{named}{digest} was evaluated with safety-eval {version} ({when})."
 
 
-def _decision(run: Measurements) -> str:
-    verdict = run.verdict
-    assert verdict is not None
+def _standing(run: Measurements) -> str:
+    """What a card without a verdict says."""
+    if run.standing.state is State.STALE:
+        return f"**Release decision: none that holds for these records** ({_md(run.standing.why)})."
+    return "**Release decision: not judged.**"
+
+
+def _decision(run: Measurements, verdict: Verdict) -> str:
     first = "recorded before the first answer" if verdict.registered else "not recorded before the run"
     lines = [
         f"**Release decision: {verdict.decision}** by the policy '{_md(verdict.policy)}' ({first}; every claim at "

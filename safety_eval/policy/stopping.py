@@ -19,6 +19,7 @@ from safety_eval.policy import About, Policy, Rule
 from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import Boundaries, boundaries
 
+
 class Weighed(Protocol):
     """A number that knows its effective answers, prompts and clusters: an estimate or a difference."""
 

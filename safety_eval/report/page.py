@@ -21,13 +21,15 @@ from safety_eval import __version__
 from safety_eval.audit.cards import ScorerCard, keep
 from safety_eval.audit.review_table import corrected_tables
 from safety_eval.core.records import Estimate
-from safety_eval.core.store import read_json, write_atomic
+from safety_eval.core.store import write_atomic
 from safety_eval.core.task import Measured
+from safety_eval.evidence.standing import Standing, State, standing
 from safety_eval.measure.beside import Beside, few
 from safety_eval.report import parts as report_parts
 from safety_eval.report.cards import card_parts
 from safety_eval.report.parts import Card, Picture, TaskPart
 from safety_eval.report.pictures import of_run
+from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import Run
 from safety_eval.show import chart_style, tables
 from safety_eval.show import group_chart as charts
@@ -49,7 +51,7 @@ class Report:
         measured: by task, answers to choose from (may be empty).
         about: by task, metric -> what it means and does not.
         sections: by task, group -> section, where groups stand by section.
-        signoff: signoff.json, or None.
+        standing: the verdict on the run, checked.
         scorer_cards: by scorer, the card of exactly the instrument that scored.
         corrected: by task, rates corrected for the scorer's errors, beside the raw ones.
     """
@@ -61,13 +63,17 @@ class Report:
     measured: Mapping[str, Sequence[Measured]]
     about: Mapping[str, Mapping[str, str]]
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    signoff: Mapping[str, Any] | None = None
+    standing: Standing = Standing(State.NOT_JUDGED)
     scorer_cards: Mapping[str, ScorerCard] = field(default_factory=dict)
     corrected: Mapping[str, Sequence[tables.Table]] = field(default_factory=dict)
 
 
-def write(run: Run) -> Path:
-    """RUN/report.html and RUN/charts/*.png, from the records alone; returns the page's path."""
+def write(run: Run, judged: Standing | None = None) -> Path:
+    """RUN/report.html and RUN/charts/*.png, from the records alone; returns the page's path.
+
+    Args:
+        judged: where the run stands, by whoever has just judged it; None = look and check.
+    """
     estimates = run.estimate_records()
     pictures: dict[str, list[Picture]] = {}
     for drawn in of_run(run):
@@ -76,7 +82,6 @@ def write(run: Run) -> Path:
         pictures.setdefault(drawn.task, []).append(Picture(_data_uri(content), drawn.words))
     measured = {t: run.measured(t) for t in run.tasks}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
-    signoff = run.folder / "signoff.json"
     page = html(
         Report(
             config=run.config,
@@ -86,7 +91,7 @@ def write(run: Run) -> Path:
             measured=measured,
             about=about,
             sections={t: charts.sections(run, t) for t in run.tasks},
-            signoff=read_json(signoff) if signoff.exists() else None,
+            standing=judged or standing(run.folder),
             scorer_cards=_cards_of(run),
             corrected=corrected_tables(run),
         )
@@ -114,7 +119,7 @@ def html(report: Report) -> str:
             style=Markup(style),
             title=facts.model or "a model",
             subtitle=report_parts.subtitle(report.config, facts),
-            verdict=report_parts.verdict(report.signoff),
+            verdict=verdict_part(report.standing),
             warnings=report_parts.warnings(report.config, report.estimates),
             tasks=made_tables,
             cards=[c for t in made_tables for c in t.cards[:1]],

@@ -105,17 +105,6 @@ class TaskPart:
     answers: tuple[Answer, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class VerdictPart:
-    """The box on top."""
-
-    css: str
-    words: str
-    about: str
-    rules: LaidOut | None = None
-    remarks: tuple[str, ...] = ()
-
-
 def slug(text: str) -> str:
     """`text` as an anchor."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
@@ -204,29 +193,6 @@ def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[
         names = ", ".join(wording.name(t) for t in missing)
         found.append(f"Some answers gave no value (missing, see the tables): {names}.")
     return tuple(found)
-
-
-def verdict(signoff: Mapping[str, Any] | None) -> VerdictPart:
-    """The verdict box, from signoff.json; without one it says that nobody has judged this run."""
-    if signoff is None:
-        about = "No policy has judged this run. `safety-eval signoff RUN --policy FILE` gives a verdict."
-        return VerdictPart("none", "No verdict", about)
-    decision = str(signoff.get("decision", "cannot decide"))
-    about = f"Policy {signoff.get('policy', '')}, decided at {signoff.get('decided_at', 'an unknown time')}"
-    about += "." if signoff.get("registered") else "; the policy was not recorded before the first token."
-    rows = tuple(_finding(f) for f in signoff.get("findings", ()))
-    columns = ("rule", "outcome", "what was found", "because")
-    rules = laid_out(Table("Rules of the policy", columns, rows)) if rows else None
-    remarks = [str(b.get("sentence", "")) for b in signoff.get("blockers", ())]
-    remarks += [str(n) for n in signoff.get("notes", ())]
-    return VerdictPart(slug(decision), decision.capitalize(), about, rules, tuple(remarks))
-
-
-def _finding(found: Mapping[str, Any]) -> Row:
-    outcome = str(found.get("outcome", ""))
-    words = f"waived: {found['waiver']}" if outcome == "waived" and found.get("waiver") else outcome
-    cells = (str(found.get("rule", "")), words, str(found.get("sentence", "")), str(found.get("because", "")))
-    return Row(cells, ours=outcome == "broken")
 
 
 def task_meta(asked: Mapping[str, Any], template: str) -> str:

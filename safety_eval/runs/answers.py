@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core.records import Output, Prompt, Score, key
-from safety_eval.refusal.degenerate import degenerate
 from safety_eval.core.store import read_lines, read_records
 from safety_eval.core.task import Measured, Task
+from safety_eval.refusal.degenerate import degenerate
 
 Asked = tuple[str, int]
 """(prompt id, sample)."""

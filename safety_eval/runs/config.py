@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
+from safety_eval.runs.spelling import plain_settings
 
 _NOT_ANSWER_CHANGING = {"batch_size", "output_path", "data", "policy", "prompts", "predict_only"}
 """Fields that a resume may change: paths (contents are checked by digest) and how the work is batched."""
@@ -99,7 +100,7 @@ def run_config(values: Mapping[str, Any]) -> RunConfig:
         UserError: an unknown key (the nearest is offered) or a bad value, all of them in one message.
     """
     try:
-        return RunConfig.model_validate(dict(values))
+        return RunConfig.model_validate(plain_settings(values))
     except ValidationError as error:
         raise UserError(*explain(error, RunConfig)) from error
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safety_eval.runs import answers, pipeline, resolve
-from safety_eval.runs.config import RunConfig
 from safety_eval.core.errors import UserError
 from safety_eval.core.store import Appender, read_json, read_lines, write_json, writing
+from safety_eval.runs import answers, pipeline, resolve
+from safety_eval.runs.config import RunConfig
 
 _MAY_DIFFER = {"shard"}
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from safety_eval.runs import answers
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate, from_plain, plain
 from safety_eval.core.store import read_json
 from safety_eval.core.task import Drawn, Measured, Task
+from safety_eval.runs import answers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

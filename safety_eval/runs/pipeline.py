@@ -13,8 +13,8 @@ from safety_eval import policy as policies
 from safety_eval.core import journal, plugins
 from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
 from safety_eval.core.records import Estimate, Prompt, digest, plain
-from safety_eval.core.task import Drawn
 from safety_eval.core.store import Appender, read_json, write_json, writing
+from safety_eval.core.task import Drawn
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
 from safety_eval.runs import answers, resolve, start

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from safety_eval.runs import start
 from safety_eval.core import plugins
-from safety_eval.runs.config import RunConfig
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
 from safety_eval.core.records import digest, plain
 from safety_eval.core.store import write_json
+from safety_eval.runs import start
+from safety_eval.runs.config import RunConfig
 
 
 class Progress(Protocol):

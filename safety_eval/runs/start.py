@@ -15,11 +15,11 @@ from typing import Any
 
 from safety_eval import __version__, policy
 from safety_eval.core import journal
-from safety_eval.runs import resolve
-from safety_eval.runs.config import RunConfig
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import digest
 from safety_eval.core.store import read_json, write_atomic, write_json
+from safety_eval.runs import resolve
+from safety_eval.runs.config import RunConfig
 
 SCHEMA = 1
 

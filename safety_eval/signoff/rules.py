@@ -33,6 +33,7 @@ class Claim:
         met: the unfavourable end meets the limit. p_broken: p-value of 'the limit is broken'.
         further: prompts that would settle it with the value seen (None = no number would).
         words: the number in words. fault: what is not there ('' = all there); no waiver covers it.
+        stopped: the task was ended early, so that the words say what the full run would have said.
     """
 
     rule: Rule
@@ -49,6 +50,7 @@ class Claim:
     further: int | None = None
     words: str = ""
     fault: str = ""
+    stopped: bool = False
 
 
 def claims(
@@ -150,13 +152,27 @@ def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
     met, broken = state == stopping.PASS, stopping.breaks(rule, e, policy)
     asked = e.expected - e.missing.get(stopping.NOT_ASKED, 0)
     delta = policy.stop.delta if policy.stop else 0.0
-    words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of the {asked} answers until the "
-    words += f"run was stopped early ({e.expected} in full); must be {'below' if rule.limit == 'max' else 'above'} "
-    words += f"{_limit(rule.bound, e.kind)}, which the full run {'meets' if met else 'would not be shown to meet'} "
-    words += f"(certain to {100 * (1 - delta):g}%)" if state else "may or may not meet"
+    sure = f"certain to {100 * (1 - delta):g}%"
+    full = {
+        stopping.PASS: f"the full run would be shown to meet this ({sure})",
+        stopping.NOT_PASS: f"the full run would not be shown to meet this ({sure})",
+    }.get(state, "whether the full run would be shown to meet this is not settled")
+    words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of {asked} answers when the run "
+    words += f"was stopped early (of {e.expected} in full); must be {'below' if rule.limit == 'max' else 'above'} "
+    words += f"{_limit(rule.bound, e.kind)}; {full}"
     p = stopping.SURE if broken else 1.0
     return Claim(
-        rule, e.axis, e.group, e.scorer, e.value, None, None, e.count, e.expected, met, p, None, words
+        rule,
+        e.axis,
+        e.group,
+        e.scorer,
+        value=e.value,
+        count=e.count,
+        expected=e.expected,
+        met=met,
+        p_broken=p,
+        words=words,
+        stopped=True,
     )
 
 

@@ -157,8 +157,8 @@ def test_a_prompt_longer_than_the_context_is_told_and_the_rest_is_kept(
 
 
 LONG = """
-from safety_eval.records import Prompt
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task
 
 def load(options):
     texts = ["a good day " * (4000 if i == 2 else 1) for i in range(4)]

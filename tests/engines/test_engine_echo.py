@@ -72,6 +72,67 @@ def test_script_files_are_read_and_refused_with_reason(tmp_path: Path) -> None:
             build(ModelSpec(str(tmp_path / name)))
 
 
+def ruled(tmp_path: Path, *rules: object) -> Echo:
+    (tmp_path / "rules.json").write_text(json.dumps(rules))
+    return build(ModelSpec(str(tmp_path / "rules.json")))
+
+
+def test_the_first_rule_that_fits_a_prompt_answers(tmp_path: Path) -> None:
+    engine = ruled(
+        tmp_path,
+        {"task": "other", "answer": "another task"},
+        {"group": "target/women", "words": "nurse", "answer": "both"},
+        {"group": "target/women", "answer": "the group"},
+        {"id": "c", "answer": {"error": "down"}},
+    )
+    women = {"target": ("asian", "women")}
+    asked = [
+        Prompt("t", "a", text="a nurse", groups=women),
+        Prompt("t", "b", text="a pilot", groups=women),
+        Prompt("t", "c", text="a pilot"),
+        Prompt("t", "d", text="a pilot", groups={"other": ("women",)}),
+    ]
+    outputs = list(engine.generate(asked, Settings("t")))
+    assert [o.error or o.text for o in outputs] == ["both", "the group", "down", "a pilot"]
+
+
+def test_a_share_of_the_prompts_is_the_same_share_each_time(tmp_path: Path) -> None:
+    asked = [Prompt("t", str(i), text="x") for i in range(400)]
+    engine = ruled(tmp_path, {"share": 0.25, "answer": "bad"}, {"answer": "good"})
+    said = [o.text for o in engine.generate(asked, Settings("t"))]
+    assert 70 < said.count("bad") < 130
+    assert [o.text for o in engine.generate(asked[::-1], Settings("t", seed=3))] == said[::-1]
+    assert [o.text for o in engine.generate(asked, Settings("t", sample=1))] != said
+
+
+def test_the_likeliest_choice_can_be_planted(tmp_path: Path) -> None:
+    engine = ruled(tmp_path, {"answer": {"likeliest": 1}})
+    for number in range(20):
+        prompt = Prompt("t", str(number), choices=(" a", " b", " c"))
+        (output,) = engine.choose([prompt], Settings("t"))
+        assert output.choice_logprobs[1] > max(output.choice_logprobs[::2]) + 9
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "text",
+        {"task": "bold"},
+        {"answer": "x", "tsak": "bold"},
+        {"answer": {"txt": "x"}},
+        {"answer": {"likeliest": "0"}},
+        {"answer": "x", "share": 2},
+        {"answer": "x", "share": "half"},
+        {"answer": "x", "seconds": -1},
+        {"answer": "x", "group": "women"},
+        {"answer": "x", "task": 3},
+    ],
+)
+def test_a_rule_that_would_plant_nothing_is_refused(tmp_path: Path, rule: object) -> None:
+    with pytest.raises(UserError, match="rule 2"):
+        ruled(tmp_path, {"answer": "fine"}, rule)
+
+
 def test_it_needs_no_torch() -> None:
     code = "import sys, safety_eval.engines.echo; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

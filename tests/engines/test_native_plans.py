@@ -19,7 +19,7 @@ _GROWTH = """
 import ctypes, sys
 from safety_eval.engines.transformers import ENGINE
 from safety_eval.interfaces import ModelSpec, Settings
-from safety_eval.records import Prompt
+from safety_eval.core.records import Prompt
 
 class Heap(ctypes.Structure):
     _fields_ = [(n, ctypes.c_size_t) for n in "arena a b c d e f used g h".split()]

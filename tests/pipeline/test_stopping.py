@@ -14,8 +14,8 @@ from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import boundaries
 
 TASK = """
-from safety_eval.records import Prompt
-from safety_eval.task import Metric, PromptSet, ScorerChoice, Task
+from safety_eval.core.records import Prompt
+from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task
 
 def load(options):
     rows = ((f"{i:03d}", ("ab"[i % 2],)) for i in range(600))

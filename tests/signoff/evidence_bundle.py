@@ -64,5 +64,7 @@ def make(folder: Path) -> tuple[Path, list[Path], list[Path]]:
     terms.write_text(POLICY)
     run = answer_all(folder, ("good", "quiet", "sad", "fine", "happy"), "run", policy=str(terms))
     made = policy.load(terms)
-    bundle(run, made, signoff.decide(run, made), private)
+    verdict = signoff.decide(run, made)
+    signoff.write(run, verdict)
+    bundle(run, made, verdict, private)
     return run, private, public

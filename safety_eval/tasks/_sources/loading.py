@@ -8,6 +8,7 @@ DIR/hub/<org>/<name>/<file> and DIR/github/<org>/<repo>/<file>.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import re
@@ -60,8 +61,10 @@ class Source:
         homes: in order of preference; every home gives the same rows.
         read: (name in the home, local file) for each of a home's files -> canonical rows (JSON values only).
         rows: how many there are.
-        sha256: `records.digest` of the rows.
+        sha256: `records.digest` of the rows; '' = pinned by `blob`.
         license: of the data.
+        blob: git's own id of the one file, where a home is pinned by that: SHA-1 of 'blob <size>', a zero byte and the
+            bytes.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Source:
     rows: int
     sha256: str
     license: str
+    blob: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +108,11 @@ def load(source: Source, mirror: Path | None) -> Loaded:
 
 
 def _checked(source: Source, home: Home, files: list[Path]) -> Loaded:
+    if source.blob:
+        _check_blob(source, home, files)
     rows = _read(source, home, files)
     found = digest(rows)
-    if len(rows) != source.rows or found != source.sha256:
+    if not source.blob and (len(rows) != source.rows or found != source.sha256):
         raise UserError(
             f"{source.name}: not the published data in {_listing(files)}: expected {source.rows} rows with "
             f"SHA-256 {source.sha256[:16]}..., found {len(rows)} rows with {found[:16]}...",
@@ -122,6 +128,18 @@ def _checked(source: Source, home: Home, files: list[Path]) -> Loaded:
         "license": source.license,
     }
     return Loaded(rows, manifest)
+
+
+def _check_blob(source: Source, home: Home, files: Sequence[Path]) -> None:
+    content = files[0].read_bytes()
+    # Git's name of a file, no secret: SHA-1 is what the published commit holds.
+    found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if found != source.blob:
+        raise UserError(
+            f"{source.name}: {files[0]} is not the published file: expected git blob {source.blob[:16]}..., found "
+            f"{found[:16]}...",
+            f"Copy it again from {home.folder} (revision {home.revision}), or leave out --data to fetch it.",
+        )
 
 
 def _mirrored(source: Source, mirror: Path) -> tuple[Home, list[Path]]:

@@ -1,0 +1,89 @@
+"""What this machine has of what any run may need. Nothing here is a failure: it says what cannot be used."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from safety_eval.core import packages
+from safety_eval.preflight.checks import Check, Kind, State
+
+GIB = 2**30
+_LISTED = [
+    m for m in packages.PACKAGES if m not in ("torch", "pyarrow")
+]  # looked at with torch, with datasets
+ROOM = 2 * GIB
+"""Free space below which a run folder may not fit: the longest suite writes some hundred MB."""
+
+
+def checks(data: Path | None = None) -> Iterator[Check]:
+    """Python, torch and its devices, packages, disk, the data mirror, and whether the Hub may be asked."""
+    yield Check(Kind.MACHINE, "python", State.READY, platform.python_version())
+    yield from _torch()
+    yield from map(_package, _LISTED)
+    free = shutil.disk_usage(Path.cwd()).free
+    enough = free > ROOM
+    yield Check(
+        Kind.DISK, "disk", State.READY if enough else State.CAUTION, f"{free / GIB:.0f} GiB free here",
+        "" if enough else "Free some space: a full disk stops a run (it continues afterwards).",
+    )  # fmt: skip
+    yield _mirror(data)
+    yield _hub()
+
+
+def offline() -> bool:
+    """Whether the user forbids asking the Hub (HF_HUB_OFFLINE)."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
+
+
+def _torch() -> Iterator[Check]:
+    try:
+        import torch
+    except ImportError as error:
+        yield Check(Kind.MACHINE, "torch", State.ABSENT, f"not usable: {error}", packages.advice("torch"))
+        return
+    yield Check(Kind.MACHINE, "torch", State.READY, f"{torch.__version__}, {torch.get_num_threads()} threads")
+    cards = [
+        f"{torch.cuda.get_device_name(i)} ({torch.cuda.get_device_properties(i).total_memory / GIB:.0f} GiB)"
+        for i in range(torch.cuda.device_count())
+    ]
+    yield Check(
+        Kind.MACHINE, "cuda", State.READY if cards else State.ABSENT, ", ".join(cards) or "no GPU",
+        "" if cards else "Small models run on the processor; larger ones need a GPU and a build of torch for it.",
+    )  # fmt: skip
+
+
+def _package(module: str) -> Check:
+    package = packages.PACKAGES[module]
+    if not packages.installed(module):
+        detail = f"not installed; for {package.use}"
+        return Check(Kind.PACKAGE, package.distribution, State.ABSENT, detail, packages.advice(module))
+    try:
+        number = version(package.distribution)
+    except PackageNotFoundError:
+        number = "installed"
+    return Check(Kind.PACKAGE, package.distribution, State.READY, f"{number}, for {package.use}")
+
+
+def _hub() -> Check:
+    if offline():
+        return Check(Kind.MACHINE, "hub", State.ABSENT, "not asked: HF_HUB_OFFLINE is set")
+    token = "a token is set" if os.environ.get("HF_TOKEN") else "no HF_TOKEN; gated models and data need one"
+    return Check(Kind.MACHINE, "hub", State.READY, token)
+
+
+def _mirror(data: Path | None) -> Check:
+    if data is None:
+        return Check(
+            Kind.DATA, "data", State.READY, "fetched from the public homes (no --data, no SAFETY_EVAL_DATA)"
+        )
+    there = [d for d in ("hub", "github") if (data / d).is_dir()]
+    return Check(
+        Kind.DATA, "data", State.READY if there else State.ABSENT,
+        f"{data}: {', '.join(there) or 'neither hub/ nor github/'}",
+        "" if there else "Give a folder with hub/<org>/<name>/... and github/<org>/<repo>/...",
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Which engine a model's name asks for: `--engine E --model ID`, `--model E/ID`, or lm-eval's `--model E --model_args
+pretrained=ID`. An engine that was named is used, or the run is refused: never another one in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError, nearest
+
+DEFAULT = "transformers"
+ALIASES: Mapping[str, str] = {
+    "hf": "transformers", "hf-auto": "transformers", "huggingface": "transformers",
+    "vllm": "vllm", "sglang": "sglang", "ray": "ray", "llama_cpp": "llama_cpp",
+    "local-completions": "openai_server", "local-chat-completions": "openai_server",
+    "openai-completions": "openai_server", "openai-chat-completions": "openai_server",
+    "openai-api": "openai_server",
+}  # fmt: skip
+"""Names that lm-eval and inspect_ai give to engines -> ours, whether or not it is installed here."""
+_MODEL_KEYS = ("pretrained", "model")
+"""Model arguments of lm-eval that name the model itself."""
+
+
+def settled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run with engine and model told apart, and lm-eval's `pretrained` and `dtype` in their places.
+
+    Raises:
+        UserError: an engine that is not here, two engines, two models, or an engine without a model.
+    """
+    ready = dict(values)
+    args = dict(values.get("model_args") or {})
+    named = {key: args.pop(key) for key in _MODEL_KEYS if key in args}
+    if len(set(named.values())) > 1:
+        raise UserError("two models are given: pretrained= and model= differ", "Give one of them.")
+    inner = next(iter(named.values()), "")
+    model, engine = str(values.get("model") or ""), values.get("engine")
+    asked, rest = _split(model, inner)
+    if asked and engine and _own_name(engine) != asked:
+        raise UserError(
+            f"two engines are given: --engine {engine} and --model {model}",
+            "Give one. A model whose own name begins like an engine: --model hf/NAME.",
+        )
+    if inner and rest and inner != rest:
+        raise UserError(f"two models are given: '{rest}' and '{inner}'", "Give one of them.")
+    if asked or engine:
+        ready["engine"] = _here(asked or _own_name(str(engine)), model if asked else str(engine))
+    if rest or inner:
+        ready["model"] = rest or inner
+    elif asked:
+        ready["model"] = _default_model(ready["engine"], model)
+    if named or "dtype" in args:
+        if "dtype" in args and ready.get("dtype", args["dtype"]) != args["dtype"]:
+            raise UserError("two precisions are given: --dtype and dtype= differ", "Give one of them.")
+        ready |= {"dtype": args.pop("dtype")} if "dtype" in args else {}
+        ready["model_args"] = args
+    return ready
+
+
+def _own_name(name: str) -> str:
+    return ALIASES.get(name, name)
+
+
+def _split(model: str, inner: str) -> tuple[str, str]:
+    """(engine or '', model or '') of what --model says. A folder or file of that name is a model, whatever
+    it is called; beside lm-eval's pretrained= a bare name is always the engine.
+    """
+    head, slash, rest = model.partition("/")
+    known = {*ALIASES, *plugins.names("engines")}
+    if head not in known or not (inner or not Path(model).expanduser().exists()):
+        return "", model
+    return _own_name(head), rest if slash else ""
+
+
+def _here(engine: str, written: str) -> str:
+    """The engine's name, if it is one of this installation (or a file)."""
+    have = plugins.names("engines")
+    if engine in have or engine.endswith(".py"):
+        return engine
+    if engine in ALIASES.values():
+        raise UserError(
+            f"'{written}' asks for the engine '{engine}', which this installation does not have; no other is used "
+            "in its place",
+            f"Available: {', '.join(have)}. For {DEFAULT}: --model hf/ID, or --model hf --model_args pretrained=ID.",
+        )
+    raise UserError(f"unknown engine '{engine}'", nearest(engine, have))
+
+
+def _default_model(engine: str, given: str) -> str:
+    if model := plugins.find("engines", engine).default_model:
+        return str(model)
+    raise UserError(
+        f"--model {given} names the engine, but no model",
+        f"Write --model {given}/ID, or add --model_args pretrained=ID.",
+    )

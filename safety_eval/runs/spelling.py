@@ -1,0 +1,154 @@
+"""How a setting may be written: the texts of the command line, the plain values of a YAML file, a caller's mappings.
+
+One place for all three doors, so that what works in one works in the others. What comes out is what a RunConfig holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from safety_eval.core.errors import UserError
+
+_FLAGS = {"apply_chat_template": "chat_template", "gen_kwargs": "generation", "scorer": "scorers"}
+"""Flags of `run` whose field has another name."""
+_TEXTS = ("model", "engine", "batch_size", "dtype", "device", "system_prompt")
+
+
+def plain_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in any of the forms that people write -> the form of a RunConfig; unknown keys are left for it.
+
+    Raises:
+        UserError: a text that is not key=value, TASK=VALUE or i/n; a setting given under two names.
+    """
+    ready: dict[str, Any] = {}
+    for name, value in values.items():
+        field = _FLAGS.get(name, name)
+        if value is None or value == ():
+            continue
+        if field in ready:
+            raise UserError(f"'{name}' and '{field}' are the same setting", "Give it once.")
+        ready[field] = _FORMS[field](value, _flag(name)) if field in _FORMS else value
+    stop = ready.get("stop_when_decided")
+    if stop is not None and not isinstance(stop, bool):
+        ready |= {"policy": stop, "stop_when_decided": True}
+    return ready
+
+
+def pairs(text: str, flag: str) -> dict[str, str]:
+    """'k=v,k2=v2' as a mapping; a comma inside a value is written '\\,'.
+
+    Raises:
+        UserError: a part without '='.
+    """
+    parts: dict[str, str] = {}
+    for part in text.replace("\\,", "\0").split(","):
+        name, equals, value = part.replace("\0", ",").partition("=")
+        if not part.strip():
+            continue
+        if not equals or not name.strip():
+            raise UserError(f"{flag}: '{part}' is not key=value", f"Write {flag} key=value,key=value.")
+        parts[name.strip()] = value
+    return parts
+
+
+def scorer_args(given: Any, flag: str = "--scorer-args") -> Any:
+    """'NAME:k=v,...', several of them, or a mapping of mappings -> arguments by scorer, all of them texts."""
+    if isinstance(given, Mapping):
+        return {str(name): _arguments(args, flag) for name, args in given.items()}
+    ready: dict[str, dict[str, str]] = {}
+    for text in _several(given):
+        name, colon, rest = text.partition(":")
+        if not colon:
+            raise UserError(f"{flag}: '{text}' is not NAME:k=v,...", f"Write {flag} NAME:key=value.")
+        ready.setdefault(name.strip(), {}).update(pairs(rest, flag))
+    return ready
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _several(given: Any) -> list[str]:
+    return [given] if isinstance(given, str) else [str(text) for text in given]
+
+
+def _text(value: Any, flag: str = "") -> Any:
+    """A number or a truth value where a text is meant, as YAML reads `batch_size: 8`."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _arguments(given: Any, flag: str) -> Any:
+    if isinstance(given, str):
+        return pairs(given, flag)
+    if isinstance(given, Mapping):
+        return {str(name): _text(value) for name, value in given.items() if value is not None}
+    return given
+
+
+def _generation(given: Any, flag: str) -> Any:
+    return pairs(given, flag) if isinstance(given, str) else given
+
+
+def _by_task(given: Any, flag: str) -> Any:
+    """'TASK=VALUE', several of them, or a mapping."""
+    if isinstance(given, Mapping):
+        return {str(task): _text(value) for task, value in given.items()}
+    ready = {}
+    for text in (part for one in _several(given) for part in one.split(",")):
+        task, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"{flag}: '{text}' is not TASK=...", f"Write {flag} TASK=VALUE.")
+        ready[task.strip()] = value.strip()
+    return ready
+
+
+def _versions(given: Any, flag: str) -> Any:
+    """'V' or 'TASK=V', several of them, or a mapping; '' = every task that has the version."""
+    if isinstance(given, Mapping):
+        return {str(task): _text(version) for task, version in given.items()}
+    ready = {}
+    for text in _several(_text(given)):
+        task, equals, version = text.partition("=")
+        ready[task.strip() if equals else ""] = (version if equals else task).strip()
+    return ready
+
+
+def _tasks(given: Any, flag: str) -> Any:
+    """'a,b' or a list."""
+    names = given.split(",") if isinstance(given, str) else given
+    return [n.strip() for n in names if n.strip()] if _are_texts(names) else names
+
+
+def _are_texts(names: Any) -> bool:
+    return isinstance(names, Iterable) and all(isinstance(n, str) for n in names)
+
+
+def _chat_template(given: Any, flag: str) -> Any:
+    """YAML reads `on` and `off` as truth values."""
+    return ("on" if given else "off") if isinstance(given, bool) else given
+
+
+def _shard(given: Any, flag: str) -> Any:
+    if not isinstance(given, str):
+        return given
+    first, slash, last = given.partition("/")
+    if not (slash and first.isdigit() and last.isdigit()):
+        raise UserError(f"{flag}: '{given}' is not i/n", f"Write {flag} 1/4 for the first of four parts.")
+    return [int(first), int(last)]
+
+
+_FORMS: Mapping[str, Callable[[Any, str], Any]] = {
+    **dict.fromkeys(_TEXTS, _text),
+    "model_args": _arguments,
+    "scorer_args": scorer_args,
+    "generation": _generation,
+    "scorers": _by_task,
+    "prompts": _by_task,
+    "data_version": _versions,
+    "tasks": _tasks,
+    "chat_template": _chat_template,
+    "shard": _shard,
+}
