@@ -12,7 +12,7 @@ import numpy as np
 from safety_eval.core.records import Estimate
 from safety_eval.policy import Policy, parse
 from safety_eval.signoff.basis import Case
-from safety_eval.stats.gate import rate_gate
+from safety_eval.stats.gate import gate
 
 GROUPS = tuple(f"group_{i:02d}" for i in range(13))
 AT = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
@@ -28,7 +28,7 @@ rules:
 def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **about: Any) -> Estimate:
     """A rate estimate from answers 0, 1 or NaN (unmeasured), each its own cluster."""
     y = np.asarray(answers, float)
-    gate = rate_gate(y, np.arange(len(y)), np.ones(len(y)))
+    limits = gate(y, np.ones(len(y)), (0.0, 1.0), float(len(y)), True)
     known = y[~np.isnan(y)]
     lost = int(np.isnan(y).sum())
     fields = dict(
@@ -44,14 +44,18 @@ def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **ab
         events=int(known.sum()),
         expected=len(y),
         missing={"timeout": lost} if lost else {},
-        clusters=gate.clusters,
-        effective_clusters=gate.effective_clusters,
-        lowest=gate.lowest,
-        highest=gate.highest,
-        gate_low=gate.low,
-        gate_high=gate.high,
-        gateable=gate.effective_clusters >= 10 and len(known) > 0,
-        reason="" if gate.effective_clusters >= 10 else "descriptive only: few clusters",
+        listed=len(y),
+        clusters=len(y),
+        answers=float(len(y)),
+        effective_prompts=float(len(y)),
+        effective_clusters=float(len(y)),
+        lowest=limits.lowest,
+        highest=limits.highest,
+        gate_low=limits.low,
+        gate_high=limits.high,
+        enough=len(y) >= 10,
+        gateable=len(y) >= 10 and len(known) > 0,
+        reason="" if len(y) >= 10 else "descriptive only: few prompts",
     )
     return Estimate(**{**fields, **about})
 

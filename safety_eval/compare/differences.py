@@ -20,6 +20,7 @@ from safety_eval.measure import listed
 from safety_eval.measure.metrics import DISPLAY, Column, headline_weights, of_list
 from safety_eval.stats.gate import Shared, effective_answers, gate
 from safety_eval.stats.groups import holm
+from safety_eval.stats.limits import Seen, SeenDifference, SeenMean, SeenShare
 from safety_eval.stats.paired import equivalent, mcnemar, non_inferior
 
 Floats = NDArray[np.float64]
@@ -239,21 +240,55 @@ def _not_gateable(d: Difference, pairs: Pairs) -> str:
 
 
 def read(found: Sequence[Difference], margins: Mapping[str, float]) -> list[Difference]:
-    """The family together: Holm-adjusted p-values, decisions by margin, and each row in words.
+    """Every row with its place in its family: adjusted p-values, the decision by the margin, and one reading.
 
+    A family is one question: one metric by one scorer in total, by headline, or over the groups of one axis. The total
+    holds the same answers as the groups, so that putting them together would pay twice for one hypothesis.
     Descriptive rows (fewer than 10 prompts on their list) are shown and not judged: they are no part of a family.
 
     Args:
         margins: largest difference that is tolerated, by metric ('' = every metric), in the metric's unit.
     """
-    tested = [i for i, d in enumerate(found) if d.p is not None and not descriptive(d)]
-    adjusted = dict(zip(tested, map(float, holm([found[i].p or 0.0 for i in tested])), strict=True))
+    limits = [margins.get(d.metric, margins.get("")) for d in found]
+    changed = _by_family(found, [d.p for d in found])
+    worse = _by_family(found, [_p_worse(d, m) for d, m in zip(found, limits, strict=True)])
     rows = []
-    for i, d in enumerate(found):
-        margin = margins.get(d.metric, margins.get(""))
-        decided = _decided(replace(d, p_adjusted=adjusted.get(i)), margin)
+    for d, margin, p, p_worse in zip(found, limits, changed, worse, strict=True):
+        decided = _decided(replace(d, p_adjusted=p), margin, p_worse)
         rows.append(replace(decided, reading=reading(decided)))
     return rows
+
+
+def _by_family(found: Sequence[Difference], p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm-adjusted p-values, family by family."""
+    families: dict[tuple[str, str, str, str], list[int]] = {}
+    for i, (d, p) in enumerate(zip(found, p_values, strict=True)):
+        if p is not None and not descriptive(d):
+            families.setdefault((d.task, d.metric, d.scorer, d.axis), []).append(i)
+    adjusted: list[float | None] = [None] * len(found)
+    for members in families.values():
+        for i, p in zip(members, holm([p_values[i] or 0.0 for i in members]), strict=True):
+            adjusted[i] = float(p)
+    return adjusted
+
+
+def seen(d: Difference, answers: float, population: bool = False) -> Seen | None:
+    """The two worst cases of a paired difference that rests on so many effective answers; None = not to be gated."""
+    if d.lowest is None or d.highest is None or d.lower is None or d.upper is None:
+        return None
+    if d.worst is not None and d.best is not None:
+        return SeenDifference(d.worst, d.best, answers)
+    if population:
+        return SeenShare(d.lowest, d.highest, answers, d.span)
+    return SeenMean(d.lowest, d.highest, d.lower, d.upper, answers)
+
+
+def _p_worse(d: Difference, margin: float | None) -> float | None:
+    """p-value of 'worse by more than the margin'; None where no margin or no better end is known."""
+    this = seen(d, d.answers)
+    if margin is None or this is None or not d.gateable or d.better == "neither":
+        return None
+    return this.p_exceeds(margin) if d.better == "lower" else this.p_below(-margin)
 
 
 def descriptive(d: Difference) -> bool:
@@ -261,35 +296,66 @@ def descriptive(d: Difference) -> bool:
     return d.value is not None and not d.enough
 
 
-def _decided(d: Difference, margin: float | None) -> Difference:
+def _decided(d: Difference, margin: float | None, p_worse: float | None) -> Difference:
+    """Approved by the row's own limit (every row has to be, so that nothing is paid); worse by the family's."""
     if margin is None or d.lower is None or d.upper is None or not d.gateable:
         return d
     same = equivalent(d.lower, d.upper, margin)
     if d.better == "neither":
         return replace(d, margin=margin, equivalent=same)
     low, high = (d.lower, d.upper) if d.better == "lower" else (-d.upper, -d.lower)
-    return replace(d, margin=margin, equivalent=same, not_worse=non_inferior(low, high, margin))
+    decision = non_inferior(low, high, margin)
+    if decision == "rejected" and (p_worse is None or p_worse > ALPHA or _side(d) != _worse(d)):
+        decision = "cannot decide"
+    return replace(d, margin=margin, equivalent=same, not_worse=decision)
+
+
+def _side(d: Difference) -> str:
+    """The side of zero on which the whole displayed interval lies; '' = on both."""
+    if d.low is None or d.high is None:
+        return ""
+    return "higher" if d.low > 0 else "lower" if d.high < 0 else ""
+
+
+def _worse(d: Difference) -> str:
+    return {"lower": "higher", "higher": "lower"}.get(d.better, "")
 
 
 def reading(d: Difference) -> str:
-    """A row in a few words. 'No difference shown' is not 'shown to be no different': that needs a margin."""
+    """A row in a few words, never two that contradict each other. With a margin it is what the margin says; a change of
+    direction is named where the interval lies on one side and the family's p-value agrees."""
     if d.value is None:
         return f"no data: {d.reason}"
-    by_margin = {
+    if d.new_only == 0 and d.old_only == 0 and abs(d.value) <= 1e-12:
+        return "; ".join(["identical on every pair", *_by_margin(d)])
+    if descriptive(d):
+        return "descriptive only"
+    way = _side(d)
+    certain = way and d.p_adjusted is not None and d.p_adjusted <= ALPHA
+    word = {"neither": way}.get(d.better, "better" if way == d.better else "worse")
+    if d.margin is not None and (d.not_worse or d.equivalent):
+        told = _by_margin(d)
+        if not certain or d.not_worse == "rejected" or d.equivalent == "approved":
+            return "; ".join(told)
+        if d.not_worse == "approved" and word == "worse":
+            return "worse, by less than the margin"
+        return "; ".join([word, *told])
+    if d.p is None:
+        return "shown, not tested"
+    if certain:
+        return word
+    return f"{word} alone, not among its family" if way else "no difference shown"
+
+
+def _by_margin(d: Difference) -> list[str]:
+    if d.equivalent == "approved":
+        return ["equivalent within the margin"]
+    words = {
         "approved": "not worse by the margin",
         "rejected": "worse by more than the margin",
         "cannot decide": "undecided by the margin",
     }
-    tail = f"; {by_margin[d.not_worse]}" if d.not_worse else ""
-    if d.equivalent == "approved":
-        tail = "; equivalent within the margin"
-    if d.new_only == 0 and d.old_only == 0 and abs(d.value) <= 1e-12:
-        return "identical on every pair" + tail
-    if descriptive(d):
-        return "descriptive only"
-    if d.p is None:
-        return "shown, not tested" + tail
-    if d.p_adjusted is None or d.p_adjusted > ALPHA:
-        return "no difference shown" + tail
-    way = "higher" if d.value > 0 else "lower"
-    return {"neither": way}.get(d.better, "better" if way == d.better else "worse") + tail
+    decided = d.not_worse or ("cannot decide" if d.equivalent == "cannot decide" else "")
+    if not decided and d.equivalent == "rejected":
+        return ["changed by more than the margin"]
+    return [words[decided]] if decided else []

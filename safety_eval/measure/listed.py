@@ -1,4 +1,4 @@
-"""What of its task's list a run has asked: the weight that makes a drawn part speak for the list, and what it cannot."""
+"""What of its task's list a run has asked, and the weights by which a drawn part speaks for the list."""
 
 from __future__ import annotations
 

@@ -23,6 +23,8 @@ from safety_eval.stats.gate import Shared, effective_answers, gate
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 ANSWERED_SUFFIX = ".answered"
+NOT_ASKED = "not_asked"
+"""Reason of an answer that nobody asked for: the run was stopped early, or is not finished."""
 DISPLAY = 0.025
 """Error of each side of a displayed interval."""
 
@@ -64,8 +66,16 @@ def estimates(
     found = [e for column in columns(task, measured, version, drawn) for e in _of_column(column)]
     found += [e for column in status_columns(task, measured, version, drawn) for e in _of_column(column)]
     if task.derive is not None:
-        found += [replace(e, data_version=version) for e in task.derive(measured, version)]
+        found += [_on_list(replace(e, data_version=version), drawn) for e in task.derive(measured, version)]
     return found
+
+
+def _on_list(e: Estimate, drawn: Drawn | None) -> Estimate:
+    """A derived number with the size of its group on the list: a limit makes no group too small to be required."""
+    if drawn is None:
+        return e
+    prompts = max(e.listed, drawn.listed.get("", {}).get(f"{e.axis}/{e.group}", 0))
+    return replace(e, listed=prompts, enough=e.enough or prompts >= listed.LEAST)
 
 
 def columns(
@@ -209,6 +219,8 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     worst = gate(np.where(column.sound[member], y, np.nan), w, metric.bounds, size, metric.kind == "rate")
     missing = Counter(column.reasons[int(i)] for i in np.flatnonzero(member & np.isnan(column.y)))
     value, low, high, method = _display(column, member & ~np.isnan(column.y), weights)
+    if value is not None and missing.get(NOT_ASKED):
+        method += "; not all was asked: where a verdict ended the run, the value leans towards it"
     on_list = listed.sizes(column.drawn, metric).get(f"{axis}/{group}", len(np.unique(column.prompts[member])))
     on_list = max(on_list, len(np.unique(column.prompts[member])))
     enough = on_list >= listed.LEAST

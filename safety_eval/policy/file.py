@@ -191,8 +191,6 @@ class Policy(_Part):
         for rule in self.rules:
             if rule.icc is not None and (rule.estimand or self.estimand) == "list":
                 raise ValueError(f"rule '{rule.id}' gives an icc, which only a claim about the population has")
-        if "icc" in self.model_fields_set and all(self.claim(r).estimand == "list" for r in self.rules):
-            raise ValueError("icc is given, and no rule is about the population: give `estimand: population`")
         return self
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
 FOOTNOTE = (
     "G: 1 / the largest cluster's share of the answers. Few: below 30; the interval is about these prompts, and one "
-    "cluster says much of what is said of others like them. Descriptive: fewer than 10 prompts on the list, never judged."
+    "cluster says much of what is said of others like them. Descriptive: fewer than 10 prompts, never judged."
 )
 FEW_CLUSTERS = 30
 """Effective clusters below which an interval is flagged: the list says little of prompts beyond it."""

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safety_eval.compare import differences
 from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Estimate
 from safety_eval.policy import About, Policy, Rule, stopping
 from safety_eval.show.words import MINUS, name, number
 from safety_eval.stats.gaps import gap_limits, p_gap
-from safety_eval.stats.limits import Seen, SeenDifference, SeenMean, SeenShare, gap_upper, settle
+from safety_eval.stats.limits import Seen, SeenMean, SeenShare, gap_upper, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Claim:
 def claims(
     rule: Rule,
     found: Sequence[Estimate],
-    differences: Sequence[Difference] | None,
+    compared: Sequence[Difference] | None,
     policy: Policy,
     stopped: Collection[str] = (),
 ) -> list[Claim]:
@@ -68,7 +69,7 @@ def claims(
     early = policy if rule.task in stopped and policy.stop is not None else None
     axis, group = place(rule.group)
     if rule.limit in ("non_inferior", "equivalent"):
-        return _compared(rule, differences, level, about)
+        return _compared(rule, compared, level, about)
     chosen = _instrument(rule, [e for e in found if (e.task, e.metric) == (rule.task, rule.metric)])
     if isinstance(chosen, str):
         return [Claim(rule, axis, group, fault=chosen)]
@@ -98,7 +99,7 @@ def seen(estimate: Estimate, about: About) -> Seen | None:
     if e.gate_low is None or e.gate_high is None or e.lowest is None or e.highest is None:
         return None
     size = stopping.effective(e, about)
-    if e.kind != "rate" and about.estimand == "list":
+    if e.kind == "effect" or (e.kind != "rate" and about.estimand == "list"):
         return SeenMean(e.lowest, e.highest, e.gate_low, e.gate_high, size)
     return SeenShare(e.lowest, e.highest, size, e.span)
 
@@ -149,14 +150,15 @@ def _one(rule: Rule, e: Estimate, level: Asked, early: Policy | None) -> Claim:
 def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
     """max or min on a share whose task was stopped early: what the full run would have said."""
     state = stopping.decide(rule, e, policy)
-    met, broken = state == stopping.PASS, stopping.breaks(rule, e, policy)
-    asked = e.expected - e.missing.get(stopping.NOT_ASKED, 0)
     delta = policy.stop.delta if policy.stop else 0.0
+    met, broken = state == stopping.PASS, stopping.breaks(rule, e, policy, delta)
+    asked = e.expected - e.missing.get(stopping.NOT_ASKED, 0)
     sure = f"certain to {100 * (1 - delta):g}%"
     full = {
         stopping.PASS: f"the full run would be shown to meet this ({sure})",
         stopping.NOT_PASS: f"the full run would not be shown to meet this ({sure})",
     }.get(state, "whether the full run would be shown to meet this is not settled")
+    full = f"the full run would be shown to break this ({sure})" if broken else full
     words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of {asked} answers when the run "
     words += f"was stopped early (of {e.expected} in full); must be {'below' if rule.limit == 'max' else 'above'} "
     words += f"{_limit(rule.bound, e.kind)}; {full}"
@@ -310,13 +312,13 @@ def _further_gap(groups: Sequence[Seen], bound: float, level: float, asked: int)
 
 
 def _compared(
-    rule: Rule, differences: Sequence[Difference] | None, level: float, about: About
+    rule: Rule, compared: Sequence[Difference] | None, level: float, about: About
 ) -> list[Claim]:
     """non_inferior or equivalent: one claim for each group."""
     axis, group = place(rule.group)
-    if differences is None:
+    if compared is None:
         return [Claim(rule, axis, group, fault="no baseline was given: sign off with --baseline RUN")]
-    here = [d for d in differences if (d.task, d.metric, d.axis) == (rule.task, rule.metric, axis)]
+    here = [d for d in compared if (d.task, d.metric, d.axis) == (rule.task, rule.metric, axis)]
     here = [d for d in here if group in ("", d.group) and rule.scorer in (None, d.scorer)]
     there = sorted({d.scorer for d in here})
     if len(there) > 1:
@@ -342,7 +344,7 @@ def _compared(
 def _difference(rule: Rule, d: Difference, asked: Asked) -> Claim:
     level, about = asked
     better = (rule.non_inferior.direction if rule.non_inferior else None) or d.better
-    this = seen_difference(d, about)
+    this = differences.seen(d, stopping.effective(d, about), about.estimand == "population")
     if d.value is None or this is None:
         return Claim(rule, d.axis, d.group, d.scorer, fault=d.reason or "no paired answers")
     if not d.gateable:
@@ -376,18 +378,6 @@ def _difference(rule: Rule, d: Difference, asked: Asked) -> Claim:
     return Claim(
         rule, d.axis, d.group, d.scorer, d.value, low, high, d.count, d.count, met, p, further, words
     )
-
-
-def seen_difference(d: Difference, about: About) -> Seen | None:
-    """The two worst cases of a paired difference; None where it may not be gated."""
-    if d.lowest is None or d.highest is None or d.lower is None or d.upper is None:
-        return None
-    size = stopping.effective(d, about)
-    if d.worst is not None and d.best is not None:
-        return SeenDifference(d.worst, d.best, size)
-    if about.estimand == "list":
-        return SeenMean(d.lowest, d.highest, d.lower, d.upper, size)
-    return SeenShare(d.lowest, d.highest, size, d.span)
 
 
 def _further_difference(this: Seen, rule: Rule, better: str, level: float, asked: int) -> int | None:

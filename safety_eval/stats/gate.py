@@ -109,11 +109,11 @@ def _gathered(y: Floats, counts: Floats, bounds: tuple[float, float]) -> tuple[F
     y = np.clip(y, *bounds)
     values, place = np.unique(y, return_inverse=True)
     if values.size <= _DISTINCT:
-        return values, np.bincount(place, weights=counts)
+        return values, np.asarray(np.bincount(place, weights=counts), float)
     grid = np.linspace(bounds[0], bounds[1], _DISTINCT)
     at = np.clip((y - bounds[0]) / (bounds[1] - bounds[0]) * (_DISTINCT - 1), 0, _DISTINCT - 1)
     below = np.minimum(at.astype(np.int64), _DISTINCT - 2)
     upper = at - below
     total = np.bincount(below, counts * (1 - upper), _DISTINCT) + np.bincount(below + 1, counts * upper, _DISTINCT)
     present = total > 0
-    return grid[present], total[present]
+    return grid[present], np.asarray(total[present], float)
