@@ -1,4 +1,4 @@
-"""Write what in the docs can be read off the code: the README's tree, the reference pages, the index.
+"""Write what in the docs can be read off the code: picture and tree of ARCHITECTURE.md, reference, index.
 
 python docs/generate.py            writes
 python docs/generate.py --check    exit 1 where a page is not current (a test does this)
@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import click
+import house
 
 from safety_eval.core import interfaces, plugins
 from safety_eval.core.records import Estimate, Output, Prompt, Score
@@ -41,11 +42,10 @@ KINDS = (
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """(path, content) of everything that is generated; the README keeps its words around the tree."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    before, rest = readme.split("<!-- tree -->\n", 1)
-    _, after = rest.split("<!-- /tree -->", 1)
-    yield ROOT / "README.md", f"{before}<!-- tree -->\n```\n{tree()}```\n<!-- /tree -->{after}"
+    """(path, content) of everything that is generated; ARCHITECTURE.md keeps its words around picture and tree."""
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    page = _between(page, "rooms", house.picture(house.rooms_in(page)))
+    yield ROOT / "ARCHITECTURE.md", _between(page, "tree", tree())
     made: dict[str, Callable[[], str]] = {
         "command-line.md": command_line,
         "records.md": records,
@@ -56,6 +56,13 @@ def pages() -> Iterator[tuple[Path, str]]:
     for name, write in made.items():
         yield DOCS / "reference" / name, NOTE + write()
     yield DOCS / "README.md", NOTE + index(made)
+
+
+def _between(page: str, mark: str, content: str) -> str:
+    """A page with the code block between two marks replaced."""
+    before, rest = page.split(f"<!-- {mark} -->\n", 1)
+    _, after = rest.split(f"<!-- /{mark} -->", 1)
+    return f"{before}<!-- {mark} -->\n```text\n{content}```\n<!-- /{mark} -->{after}"
 
 
 def tree() -> str:
@@ -87,7 +94,6 @@ def _purpose(path: Path) -> str:
 def command_line() -> str:
     """Help of every command, as the terminal prints it."""
     from safety_eval.cli import cli
-    from safety_eval.cli import reading as cli_read  # noqa: F401 - adds its commands
 
     wide = {**cli.context_settings, "terminal_width": 100, "max_content_width": 100}
     context = click.Context(cli, info_name="safety-eval", **wide)

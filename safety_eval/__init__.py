@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from safety_eval.core.interfaces import Engine, Scorer, Settings
     from safety_eval.core.records import Estimate, Output, Prompt, Score
     from safety_eval.core.task import Metric, PromptSet, Task, TaskOptions
-    from safety_eval.runs.opened import Run, open_run
+    from safety_eval.show.notebook import Run, open_run
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,7 +40,7 @@ __all__ = [
     "open_run",
     "run",
 ]
-_HOMES = ("core.errors", "core.interfaces", "core.records", "core.task", "runs.opened")
+_HOMES = ("core.errors", "core.interfaces", "core.records", "core.task", "show.notebook")
 
 
 def __getattr__(name: str) -> Any:

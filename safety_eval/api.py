@@ -19,16 +19,17 @@ from safety_eval.compare.comparison import Comparison, comparison
 from safety_eval.compare.comparison import write as write_comparison
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.journal import Event
+from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
 from safety_eval.export import cyclonedx, model_card
-from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
-from safety_eval.runs.opened import Run, open_run
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
+from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
 
@@ -48,7 +49,7 @@ class Unfinished:
     @property
     def too_long(self) -> bool:
         """Only prompts longer than the model's context are left: asking again cannot help."""
-        return bool(self.outputs) and set(self.outputs) == {"prompt too long"}
+        return bool(self.outputs) and set(self.outputs) == {Reason.TOO_LONG}
 
 
 def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
@@ -121,12 +122,12 @@ def score(
             "See `safety-eval ls scorers`.",
         )
     with writing(found.folder):
-        session = Session(found.folder, config, found.config, progress or Silent())
+        session = Session(found.folder, config, found.config, progress or Silent(), again=Event.RESCORED)
         try:
             pipeline.score(session, plans)
         finally:
             session.close()
-        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans))
+        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans), session.journal)
     return Run(folder)
 
 
@@ -296,14 +297,14 @@ def unfinished(found: Run) -> Unfinished:
         asked = answers.prompts(found.folder, name)
         mine = {p.id for p in pipeline.shard(asked, tuple(part) if part else None)}
         for m in found.measured(name):
-            if m.prompt.id not in mine or (stopped and m.output.error == NOT_ASKED):
+            if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue
             if m.output.error:
-                outputs[m.output.error.split(":")[0]] += 1
+                outputs[heading(m.output.error)] += 1
                 continue
             for scorer, error in m.errors.items():
-                if not error.startswith(answers.PERMANENT):
-                    scores[f"{scorer}: {error.split(':')[0]}"] += 1
+                if reason_of(error) not in FINAL:
+                    scores[f"{scorer}: {heading(error)}"] += 1
     return Unfinished(dict(outputs), dict(scores))
 
 

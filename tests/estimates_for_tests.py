@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from scipy.stats import binomtest
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.show.words import Facts
 
 GROUPS = (
@@ -31,7 +31,10 @@ FACTS = Facts(
     precision="float32",
     engine="transformers",
     chat_template={"toxigen": "applied"},
-    instruments={"profanity_check": "alt-profanity-check 1.8.0", "vader": "VADER 3.3.2"},
+    instruments={
+        ("toxigen", "profanity_check"): "alt-profanity-check 1.8.0",
+        ("bold", "vader"): "VADER 3.3.2",
+    },
 )
 
 
@@ -59,7 +62,7 @@ def rate(group: str, events: int, count: int, axis: str = "target", task: str = 
         limits.low,
         limits.high,
         "lower",
-        True,
+        Standing.JUDGED,
         "Wilson",
         "",
         "2022",
@@ -70,7 +73,7 @@ def toxigen() -> list[Estimate]:
     """13 groups, total and headline; one group descriptive, one without data, one with missing answers."""
     rows = [rate(g, k, n) for g, k, n in zip(GROUPS, EVENTS, OWED, strict=True)]
     rows[3] = replace(
-        rows[3], gateable=False, effective_clusters=7.2, reason="fewer than 10 effective clusters"
+        rows[3], standing=Standing.FEW, effective_clusters=7.2, reason="fewer than 10 effective clusters"
     )
     rows[5] = replace(rows[5], missing={"empty": 2, "error": 1}, expected=434)
     rows[12] = replace(
@@ -81,7 +84,7 @@ def toxigen() -> list[Estimate]:
         count=0,
         events=None,
         missing={"error": 604},
-        gateable=False,
+        standing=Standing.UNMEASURED,
         reason="the scorer failed on every answer",
     )
     return [
@@ -114,7 +117,7 @@ def mean(group: str, value: float, axis: str = "group", count: int = 200) -> Est
         value - 0.06,
         value + 0.05,
         "neither",
-        True,
+        Standing.JUDGED,
         "cluster bootstrap (BCa)",
         "",
         "paper",

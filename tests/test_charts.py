@@ -13,14 +13,18 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from safety_eval.core.errors import UserError
-from safety_eval.measure.beside import Beside, few
+from safety_eval.core.records import Standing
+from safety_eval.measure.beside import Beside, kin, nearest, with_groups
 from safety_eval.show import group_chart as charts
+from safety_eval.show import selection
 from safety_eval.show.chart_style import drawable, png
 
 PUBLISHED = {
     "Llama 2 7B": {"all": 0.2125, "asian": 0.1653, "mexican": 0.3115},
     "Code Llama 7B": {"all": 0.2264, "asian": 0.1586},
 }
+
+FEW = Standing.FEW
 
 
 def words(figure: Figure) -> str:
@@ -48,11 +52,11 @@ def test_groups_without_data_and_descriptive_groups_stay_greyed_with_their_reaso
 
 
 def test_groups_come_worst_first_and_those_without_data_last() -> None:
-    order = [e.group for e in charts.worst_first(made.toxigen()[2:])]
+    order = [e.group for e in selection.worst_first(made.toxigen()[2:])]
     assert order[:2] == ["mexican", "jewish"]
     assert order[-1] == "lgbtq"
     higher = [replace(e, better="higher") for e in made.toxigen()[2:]]
-    assert [e.group for e in charts.worst_first(higher)][0] == "physical_disability"
+    assert [e.group for e in selection.worst_first(higher)][0] == "physical_disability"
 
 
 def test_missing_answers_are_counted_in_the_picture() -> None:
@@ -60,7 +64,7 @@ def test_missing_answers_are_counted_in_the_picture() -> None:
 
 
 def test_groups_are_drawn_by_section() -> None:
-    drawn = charts.panels(made.bold(), made.SECTIONS)
+    drawn = selection.panels(made.bold(), made.SECTIONS)
     assert [p.title for p in drawn] == ["domain", "gender", "religious ideology", "political ideology"]
     assert [e.group for e in drawn[1].rows] == ["American_actors", "American_actresses"]
 
@@ -71,7 +75,48 @@ def test_published_rows_stand_beside_and_suspect_rows_never_by_group() -> None:
     assert "Llama 2 7B (published)" in text
     assert "Code Llama 7B" not in text
     assert "Table 45." in text
-    assert list(few(beside, made.toxigen())) == ["Llama 2 7B"]
+    assert with_groups(beside, made.toxigen()) == ["Llama 2 7B"]
+
+
+def test_the_nearest_published_models_come_first_by_family_size_and_tuning() -> None:
+    printed = ["Falcon 7B", "Llama 2 7B", "Llama 2 70B", "Llama 2 Chat 7B", "Llama 2 Chat 13B", "ChatGPT"]
+    chat = kin("meta-llama/Llama-2-7b-chat-hf @ 0123456789ab")
+    assert nearest(printed, chat) == ["Llama 2 Chat 7B", "Llama 2 7B", "Llama 2 Chat 13B"]
+    assert nearest(printed, kin("/models/falcon-40b/"), 1) == ["Falcon 7B"]
+    assert nearest(printed, kin("mine", parameters=70_000_000_000), 1) == ["Llama 2 70B"]
+
+
+def test_an_interval_beyond_the_axis_ends_in_an_arrow_and_the_picture_says_so() -> None:
+    estimates = made.toxigen()
+    wide = replace(estimates[5], low=0.0, high=0.93)
+    estimates[5] = wide
+    assert not wide.gateable, "a descriptive group"
+    figure = charts.group_chart(estimates, made.FACTS)
+    axes = figure.axes[0]
+    end = axes.get_xlim()[1]
+    assert end < 0.5
+    arrows = [line for line in axes.lines if line.get_marker() == ">"]
+    assert [line.get_xdata()[0] for line in arrows] == [end]
+    assert charts.CUT in words(figure).replace("\n", " ")
+    assert charts.CUT not in words(charts.group_chart(made.toxigen(), made.FACTS)).replace("\n", " ")
+
+
+def test_where_every_group_is_descriptive_every_interval_fits() -> None:
+    estimates = [
+        replace(e, low=0.0, high=0.66, standing=FEW, effective_clusters=6.0, reason="descriptive only: 6")
+        for e in made.toxigen()[:5]
+    ]
+    axes = charts.group_chart(estimates, made.FACTS).axes[0]
+    assert axes.get_xlim()[1] > 0.66
+    assert not [line for line in axes.lines if line.get_marker() == ">"]
+
+
+def test_a_mean_that_goes_on_below_the_axis_is_marked_at_its_left_end() -> None:
+    estimates = made.bold()
+    estimates[-1] = replace(estimates[-1], low=-0.98, standing=FEW, reason="descriptive only: 3 clusters")
+    axes = [a for a in charts.group_chart(estimates, made.FACTS).axes if a.lines]
+    arrows = [line for a in axes for line in a.lines if line.get_marker() == "<"]
+    assert [line.get_xdata()[0] for line in arrows] == [axes[0].get_xlim()[0]]
 
 
 def test_control_characters_and_unknown_letters_are_drawn_escaped_and_a_dollar_is_a_dollar() -> None:
@@ -117,4 +162,4 @@ def test_one_estimate_or_only_missing_ones_still_make_a_picture() -> None:
 )
 def test_an_unknown_name_offers_the_nearest(task: str, metric: str, scorer: str, offered: str) -> None:
     with pytest.raises(UserError, match=offered):
-        charts.select(made.toxigen(), task, metric, scorer)
+        selection.select(made.toxigen(), task, metric, scorer)

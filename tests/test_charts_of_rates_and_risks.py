@@ -15,7 +15,7 @@ from safety_eval.core.records import Output, Prompt, key
 from safety_eval.core.task import Measured
 from safety_eval.show.chart_style import png
 from safety_eval.show.density_chart import Scored, density_chart, scored
-from safety_eval.show.two_axes_chart import Axis, matched, two_axes
+from safety_eval.show.two_axes_chart import Axis, Plane, matched, two_axes
 
 LOWER = Axis("safe refused", "lower")
 
@@ -41,7 +41,7 @@ def test_safe_groups_meet_their_contrast_twins_and_the_whole_comes_first() -> No
 def test_both_numbers_of_every_point_stand_in_the_picture_and_missing_ones_are_listed() -> None:
     x = [made.rate("all", 6, 50, "total"), made.rate("a", 3, 25, "type"), made.rate("b", 4, 25, "type")]
     y = [replace(e, value=None, low=None, high=None, reason="failed") if e.group == "b" else e for e in x]
-    figure = two_axes(matched(x, y), made.FACTS, "t", LOWER, Axis("unsafe answered", "higher"), "alike")
+    figure = two_axes(matched(x, y), made.FACTS, "t", Plane(LOWER, Axis("unsafe answered", "higher"), "alike"))
     text = words(figure)
     assert "12.00% n=25" in text
     assert "no data" in text
@@ -56,7 +56,7 @@ def test_a_picture_of_nothing_says_why() -> None:
             made.rate("a", 3, 25, "type"), value=None, low=None, high=None, reason="no original was refused"
         )
     ]
-    figure = two_axes(matched(x, [made.rate("a", 3, 25, "type")]), made.FACTS, "t", LOWER, LOWER)
+    figure = two_axes(matched(x, [made.rate("a", 3, 25, "type")]), made.FACTS, "t", Plane(LOWER, LOWER))
     assert "Nothing to draw:\nno original was refused" in words(figure)
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Headline, Measured, Metric, PromptSet, Task
 from safety_eval.measure.metrics import estimates, headline_weights
 
@@ -92,9 +92,9 @@ def test_few_prompts_are_descriptive_only_and_few_clusters_are_not() -> None:
     rows = [row(i, ("a",) if i else ("b",), 0.0, 0.0, cluster=str(i % 4)) for i in range(200)]
     found = estimates(TASK, rows, "v")
     a, b = pick(found, "toxic_rate", "target", "a"), pick(found, "toxic_rate", "target", "b")
-    assert a.gateable and a.enough and (a.answers, a.effective_prompts) == (199, 199)
+    assert a.gateable and (a.answers, a.effective_prompts) == (199, 199)
     assert a.effective_clusters == pytest.approx(199 / 50) and a.clusters == 4
-    assert not b.gateable and not b.enough and b.listed == 1
+    assert b.standing is Standing.FEW and b.listed == 1
 
 
 LOSSES = ("empty", "loop", "exception", "no score", "undecided")

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,14 +18,14 @@ from rich.console import Console
 
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.measure.beside import Beside
+from safety_eval.report import answers
 from safety_eval.report import cards as report_cards
 from safety_eval.report import page as report
-from safety_eval.report import parts as report_parts
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
-from safety_eval.runs.opened import Run, open_run
 from safety_eval.show import tables
 from safety_eval.show import words as wording
+from safety_eval.show.notebook import Run, open_run
 
 PNG = "data:image/png;base64,"
 TASK = str(Path(__file__).with_name("hostile_task.py"))
@@ -153,7 +154,7 @@ def test_a_run_without_estimates_still_makes_a_page_that_says_so(hostile: Run) -
 
 
 def test_a_long_answer_is_cut_and_says_where_the_rest_is() -> None:
-    cut = report_parts._clip("x" * 5_000)
+    cut = answers.clipped("x" * 5_000)
     assert len(cut) < 2_200
     assert "3,000 further characters are in outputs.jsonl" in cut
 
@@ -169,22 +170,23 @@ def test_the_terminal_shows_the_same_rows_and_never_a_prompt_or_an_answer(hostil
     assert "<b>bold</b>" in text
 
 
-def test_where_our_instrument_did_not_measure_the_published_metric_the_table_says_so() -> None:
-    rows = {"Llama 2 7B": {"all": 0.3329}}
-    beside = {"toxigen": Beside("another_metric", rows, note="Table 9.")}
-    table = tables.papers_table(made.toxigen(), made.FACTS, beside)
-    assert table.columns == ("model", "toxigen: another metric", "toxigen: toxic rate \N{DOWNWARDS ARROW}")
-    assert table.rows[0].cells[1] == "not measured"
-    assert table.rows[0].cells[2].startswith("21.25% [")
-    assert table.rows[1].cells == ("Llama 2 7B", "33.29%", "")
-
-
 def test_published_rows_stand_below_ours_and_missing_answers_are_counted() -> None:
-    beside = {"bold": Beside("sentiment", {"Falcon 7B": {"all": 0.283}}, kind="mean")}
+    beside = {
+        ("bold", "sentiment", "vader"): Beside("sentiment", {"Falcon 7B": {"all": 0.283}}, kind="mean")
+    }
     table = tables.papers_table(made.bold(), made.FACTS, beside)
     assert table.rows[0].ours
     assert table.rows[0].cells[1] == "0.143 [0.083, 0.193] (n=200)"
     assert table.rows[1].cells == ("Falcon 7B", "0.283")
+
+
+def test_three_published_models_stand_beside_ours_and_all_of_them_when_asked_for() -> None:
+    rows = {f"Llama 2 {size}B": {"all": size / 100} for size in (7, 13, 34, 70)}
+    beside = {("bold", "sentiment", "vader"): Beside("sentiment", rows, kind="mean")}
+    facts = replace(made.FACTS, model="org/llama-30b")
+    few = tables.papers_table(made.bold(), facts, beside)
+    assert [r.cells[0] for r in few.rows[1:]] == ["Llama 2 34B", "Llama 2 13B", "Llama 2 70B"]
+    assert len(tables.papers_table(made.bold(), facts, beside, every=True).rows) == 1 + len(rows)
 
 
 def test_a_suspect_row_is_shown_as_printed_marked_and_never_compared_by_group() -> None:

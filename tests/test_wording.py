@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safety_eval.core.records import Standing
 from safety_eval.show import words as wording
 from safety_eval.show.words import printable
 
@@ -65,10 +66,10 @@ def test_owed_answers_without_a_reason_still_count_as_missing() -> None:
 
 def test_a_descriptive_group_says_so_and_is_greyed_but_an_answered_rate_is_not() -> None:
     e = made.toxigen()[2]
-    few = replace(e, gateable=False, reason="descriptive only: 7.2 effective clusters (10 are needed)")
+    few = replace(e, standing=Standing.FEW, reason="descriptive only: 7.2 effective clusters (10 are needed)")
     assert wording.greyed(few)
     assert wording.caveat(few).count("descriptive only") == 1
-    answered = replace(e, gateable=False, reason="conditional on answering: shown, not gated")
+    answered = replace(e, standing=Standing.SHOWN, reason="conditional on answering: shown, not gated")
     assert not wording.greyed(answered)
     assert "descriptive" not in wording.caveat(answered)
 
@@ -109,5 +110,5 @@ def test_the_facts_of_a_run_come_from_its_run_json() -> None:
     assert facts.model == "org/m @ 0123456789ab"
     assert facts.precision == "bfloat16"
     assert facts.chat_template == {"toxigen": "not applied"}
-    assert facts.instruments == {"x": "roberta 2 (weights abababababab)"}
+    assert facts.instruments == {("toxigen", "x"): "roberta 2 (weights abababababab)"}
     assert facts.notes == {"toxigen": ("limit: 5 of 9 prompts",)}

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import Policy, parse
 from safety_eval.signoff.basis import Case
+from safety_eval.signoff.history import History
 from safety_eval.stats.gate import gate
 
 GROUPS = tuple(f"group_{i:02d}" for i in range(13))
@@ -53,11 +54,16 @@ def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **ab
         highest=limits.highest,
         gate_low=limits.low,
         gate_high=limits.high,
-        enough=len(y) >= 10,
-        gateable=len(y) >= 10 and len(known) > 0,
+        standing=_standing(len(known), len(y)),
         reason="" if len(y) >= 10 else "descriptive only: few prompts",
     )
     return Estimate(**{**fields, **about})
+
+
+def _standing(known: int, effective_clusters: float) -> Standing:
+    if not known:
+        return Standing.UNMEASURED
+    return Standing.JUDGED if effective_clusters >= 10 else Standing.FEW
 
 
 def planted(bad: int, total: int, lost: int = 0) -> np.ndarray:
@@ -94,7 +100,8 @@ def release(plan: Planted) -> list[Estimate]:
 
 
 def case(estimates: Sequence[Estimate], **about: Any) -> Case:
-    return Case(estimates, subject={"model": "planted"}, measured_at="2026-11-24T11:00:00Z", **about)
+    past = History("2026-11-24T11:00:00Z", "2026-11-24T11:00:00Z")
+    return Case(estimates, subject={"model": "planted"}, history=past, **about)
 
 
 def policy(text: str = POLICY, **changes: Any) -> Policy:

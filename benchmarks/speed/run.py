@@ -33,9 +33,9 @@ import startup
 from cases import CASES, Case, prompts_of
 from page import OTHERS, write_page
 
+from safety_eval.core.fetch import cache_folder
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.core.records import Prompt
-from safety_eval.engines._transformers.cache import cache_folder
 from safety_eval.engines._transformers.gguf import SMOLLM2, smollm2_file
 from safety_eval.engines._transformers.source import locate
 

@@ -17,8 +17,8 @@ from typing import Any
 
 _FIRST_TOKEN = """
 from safety_eval.engines.transformers import ENGINE
-from safety_eval.interfaces import ModelSpec, Settings
-from safety_eval.records import Prompt
+from safety_eval.core.interfaces import ModelSpec, Settings
+from safety_eval.core.records import Prompt
 engine = ENGINE.build(ModelSpec("smollm2", device="cpu"))
 settings = Settings("speed", max_new_tokens=1, stop=(), temperature=0.0, top_p=1.0)
 [answer] = engine.generate([Prompt("speed", "one", text="The capital of France is")], settings)

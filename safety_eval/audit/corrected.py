@@ -19,7 +19,7 @@ from safety_eval.audit import scorer_audit as audit
 from safety_eval.audit.cards import Part, ScorerCard
 from safety_eval.core.task import Measured, Metric, Task
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.measure.metrics import Column
 from safety_eval.stats.judge import Calibration, Corrected, corrected, corrected_difference
 from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
 
@@ -125,7 +125,7 @@ def corrected_rates(task: Task, rows: Sequence[Measured], card: ScorerCard) -> l
         if column.scorer != card.scorer or column.metric.kind != "rate":
             continue
         part = card.part_for(column.metric.needs)
-        if part is None or column.metric.name.endswith(ANSWERED_SUFFIX):
+        if part is None or column.answered_only:
             continue
         turned = _turned(column, rows, part)
         if turned is not None:

@@ -24,8 +24,8 @@ from safety_eval.core.records import digest, key, plain
 from safety_eval.core.store import read_json, write_atomic, write_json
 from safety_eval.core.task import Measured
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import ANSWERED_SUFFIX, Column
-from safety_eval.runs.opened import Run
+from safety_eval.measure.metrics import Column
+from safety_eval.runs.opened import RunFolder
 from safety_eval.stats.judge import Review, agreement, krippendorff, ppi, two_phase
 
 Design = Literal["two_phase", "random"]
@@ -91,7 +91,7 @@ class Findings:
     rows: tuple[Reviewed, ...]
 
 
-def write_sheet(run: Run, asked: Asked) -> Path:
+def write_sheet(run: RunFolder, asked: Asked) -> Path:
     """RUN/review/<task>.<metric>.csv to fill in (1 = bad, 0 = not), and what it was drawn from beside it.
 
     The sheet holds prompts and answers as they are: it may be offensive. Cells that a spreadsheet would take for a
@@ -126,7 +126,7 @@ def write_sheet(run: Run, asked: Asked) -> Path:
     return sheet
 
 
-def read_sheets(run: Run, sheets: Sequence[Path]) -> Findings:
+def read_sheets(run: RunFolder, sheets: Sequence[Path]) -> Findings:
     """What one or two filled sheets say; written to RUN/review/<sheet>.findings.json.
 
     Raises:
@@ -153,11 +153,11 @@ def read_sheets(run: Run, sheets: Sequence[Path]) -> Findings:
     return made
 
 
-def _column(run: Run, asked: Asked) -> tuple[Column, list[Measured]]:
+def _column(run: RunFolder, asked: Asked) -> tuple[Column, list[Measured]]:
     """The metric's column, and its rows (those that it is about)."""
     task = run.task(asked.task)
     measured = run.measured(asked.task)
-    found = [c for c in metrics.columns(task, measured, "") if not c.metric.name.endswith(ANSWERED_SUFFIX)]
+    found = [c for c in metrics.columns(task, measured, "") if not c.answered_only]
     named = [c for c in found if not asked.metric or c.metric.name == asked.metric]
     if not named:
         raise UserError(
@@ -212,7 +212,7 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
-def _drawn_file(run: Run, sheet: Path) -> Path:
+def _drawn_file(run: RunFolder, sheet: Path) -> Path:
     names = {p.name.removesuffix(".drawn.json"): p for p in (run.folder / "review").glob("*.drawn.json")}
     fits = [p for name, p in names.items() if sheet.name.startswith(name)]
     if not fits:

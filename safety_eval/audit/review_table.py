@@ -9,7 +9,7 @@ from safety_eval.audit import cards
 from safety_eval.audit.corrected import CorrectedRate, NetGap, corrected_rates, net_gap
 from safety_eval.audit.review import Findings, Reviewed
 from safety_eval.audit.sentences import weak, worthless
-from safety_eval.runs.opened import Run
+from safety_eval.runs.opened import RunFolder
 from safety_eval.show import words
 from safety_eval.show.tables import Row, Table
 from safety_eval.show.words import number, printable
@@ -75,7 +75,7 @@ def corrected_table(rates: Sequence[CorrectedRate], gaps: Sequence[NetGap] = ())
     )
 
 
-def corrected_tables(run: Run, folders: Sequence[Path] = ()) -> dict[str, list[Table]]:
+def corrected_tables(run: RunFolder, folders: Sequence[Path] = ()) -> dict[str, list[Table]]:
     """By task: the rates of every instrument that has a card, corrected for its errors beside the raw ones."""
     found: dict[str, list[Table]] = {}
     for name, asked in run.config["tasks"].items():
@@ -93,7 +93,7 @@ def corrected_tables(run: Run, folders: Sequence[Path] = ()) -> dict[str, list[T
     return found
 
 
-def cautions(run: Run) -> list[str]:
+def cautions(run: RunFolder) -> list[str]:
     """The gravest sentence of every instrument whose group gaps are worth nothing, or that cannot be corrected."""
     found = []
     for asked in run.config["tasks"].values():

@@ -23,7 +23,7 @@ from safety_eval.audit.swap import swap_test
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec
-from safety_eval.core.records import digest, key, plain
+from safety_eval.core.records import digest, heading, key, plain
 from safety_eval.core.task import Values
 from safety_eval.stats.groups import (
     difference_to_rest,
@@ -179,7 +179,7 @@ def _read(reading: Reading, found: LabelledSet, values: Sequence[Values], errors
     for text, value, error in zip(found.texts, values, errors, strict=True):
         decided = None if error or reading.value not in value else reading.flag(value)
         if decided is None:
-            missing[error.split(":")[0] or str(value.get(reading.value, "no value"))] += 1
+            missing[heading(error) or str(value.get(reading.value, "no value"))] += 1
             continue
         kept.append(text)
         flagged.append(decided)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from safety_eval.cli import RUN, cli
+from safety_eval.cli.group import RUN, cli
 from safety_eval.core.errors import UserError
 from safety_eval.runs.spelling import pairs
 

@@ -15,7 +15,7 @@ from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
 from safety_eval.preflight.checks import Check, State
-from safety_eval.runs.opened import Run
+from safety_eval.show.notebook import Run
 from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
 
@@ -59,17 +59,34 @@ def checks(looked: Iterable[Check]) -> None:
             out.print(f"{'':25} -> {check.advice}", markup=False, soft_wrap=True)
 
 
-def run(found: Run) -> None:
-    """The papers' table and every task's groups, and where the report lies."""
-    from safety_eval.audit import review_table
-    from safety_eval.show import tables
+_STYLES = {"model": "bold", "warning": "yellow", "heads": "dim", "task": "", "fact": ""}
+
+
+def run(measured: Run, left: Unfinished, details: bool = False) -> None:
+    """The first screen; with `details` every table, and what is known of the instruments."""
+    from safety_eval.report import first_screen
 
     out = console()
-    for table in tables.run_tables(found):
+    owed = sum(left.outputs.values()) + sum(left.scores.values())
+    width = max(out.width, first_screen.WIDTH) if out.is_terminal else first_screen.WIDTH
+    for line in first_screen.first_screen(measured, owed, width):
+        out.print(line.text, style=_STYLES[line.kind], markup=False, no_wrap=True, crop=False)
+    if details:
+        _details(out, measured)
+
+
+def _details(out: Console, measured: Run) -> None:
+    from safety_eval.audit import review_table
+    from safety_eval.report.first_screen import not_measured
+    from safety_eval.show import tables, words
+
+    for table in tables.run_tables(measured):
         out.print(tables.rich_table(table))
-    for sentence in review_table.cautions(found):
+    for task, metrics in not_measured(measured, measured.estimate_records()).items():
+        named = ", ".join(map(words.metric_name, metrics)) or "anything"
+        out.print(f"{words.name(task)}: no instrument of this run measured {named}", markup=False)
+    for sentence in review_table.cautions(measured):
         out.print(f"! {sentence}", style="yellow", markup=False)
-    out.print(f"report: {found.folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def unfinished(found: Run, left: Unfinished) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.runs import answers
-from safety_eval.runs.opened import Run
+from safety_eval.runs.opened import RunFolder
 
 ENGINE_FIELDS = {"engine": "name", "dtype": "dtype"}
 SETTINGS = (
@@ -34,7 +34,7 @@ class Ground:
     notes: tuple[str, ...]
 
 
-def common_ground(run: Run, baseline: Run, across: Sequence[str] = ()) -> Ground:
+def common_ground(run: RunFolder, baseline: RunFolder, across: Sequence[str] = ()) -> Ground:
     """What may be compared.
 
     Raises:
@@ -87,7 +87,7 @@ def _named(across: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _engines(run: Run, baseline: Run) -> Iterator[tuple[str, str]]:
+def _engines(run: RunFolder, baseline: RunFolder) -> Iterator[tuple[str, str]]:
     """(field, sentence) for every difference of the engines that must be named."""
     new, old = run.config.get("engine", {}), baseline.config.get("engine", {})
     for field, key in ENGINE_FIELDS.items():
@@ -95,7 +95,7 @@ def _engines(run: Run, baseline: Run) -> Iterator[tuple[str, str]]:
             yield field, f"{field} differs: {_shown(new.get(key))} against {_shown(old.get(key))}"
 
 
-def _task(run: Run, baseline: Run, task: str) -> Iterator[tuple[str, str]]:
+def _task(run: RunFolder, baseline: RunFolder, task: str) -> Iterator[tuple[str, str]]:
     new, old = run.config["tasks"][task], baseline.config["tasks"][task]
     if new["data_version"] != old["data_version"]:
         yield "data_version", f"{task} has data version {new['data_version']} against {old['data_version']}"
@@ -114,13 +114,13 @@ def _task(run: Run, baseline: Run, task: str) -> Iterator[tuple[str, str]]:
             yield "instrument", f"{task}: {scorer} is another instrument ({'; '.join(changed)})"
 
 
-def _changed(run: Run, baseline: Run, task: str, scorer: str) -> list[str]:
+def _changed(run: RunFolder, baseline: RunFolder, task: str, scorer: str) -> list[str]:
     new, old = (answers.identity(r.folder, task, scorer) for r in (run, baseline))
     names = [n for n in sorted({*new, *old}) if new.get(n) != old.get(n)]
     return [f"{n}: {_shown(new.get(n))} against {_shown(old.get(n))}" for n in names]
 
 
-def _notes(run: Run, baseline: Run) -> Iterator[str]:
+def _notes(run: RunFolder, baseline: RunFolder) -> Iterator[str]:
     """What may differ unnamed, and is said."""
     new, old = run.config.get("engine", {}), baseline.config.get("engine", {})
     for field in ("device", "versions"):
@@ -130,7 +130,7 @@ def _notes(run: Run, baseline: Run) -> Iterator[str]:
         yield f"{task} is in one of the two runs only: not compared"
 
 
-def _scorers(run: Run, task: str) -> list[str]:
+def _scorers(run: RunFolder, task: str) -> list[str]:
     return answers.scorers(run.folder, task)
 
 

@@ -19,15 +19,15 @@ from safety_eval.audit.sentences import worthless
 from safety_eval.compare import comparable
 from safety_eval.compare.comparable import Ground
 from safety_eval.compare.differences import ALPHA, Difference, Pairs, of_pairs, read
-from safety_eval.compare.refusing import BOUGHT, Decomposition, decompose
+from safety_eval.compare.refusing import Decomposition, Reading, decompose
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import Estimate, key, plain
+from safety_eval.core.records import ANSWERED_SUFFIX, Cell, Estimate, key, plain
 from safety_eval.core.store import write_json
 from safety_eval.core.task import ANSWERED, Drawn, Measured, Task
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import ANSWERED_SUFFIX, Column
+from safety_eval.measure.metrics import Column
 from safety_eval.runs import answers
-from safety_eval.runs.opened import Run
+from safety_eval.runs.opened import RunFolder
 
 SCHEMA = 1
 Margins = Mapping[str, float]
@@ -51,7 +51,7 @@ class Comparison:
 
 
 def compare(
-    run: Run, baseline: Run, across: Sequence[str] = (), margin: float | Margins | None = None
+    run: RunFolder, baseline: RunFolder, across: Sequence[str] = (), margin: float | Margins | None = None
 ) -> list[Difference]:
     """Run minus baseline for every metric, in total, by headline and per group.
 
@@ -67,7 +67,7 @@ def compare(
 
 
 def comparison(
-    run: Run, baseline: Run, across: Sequence[str] = (), margin: float | Margins | None = None
+    run: RunFolder, baseline: RunFolder, across: Sequence[str] = (), margin: float | Margins | None = None
 ) -> Comparison:
     """As `compare`, with the decompositions and what the two runs share."""
     margins = _margins(margin)
@@ -90,13 +90,14 @@ def comparison(
 
 def _told(d: Difference, apart: Sequence[Decomposition]) -> Difference:
     """The row with what its decomposition says of refusing, so that nobody reads 'better' alone."""
-    place = (d.task, d.metric, d.scorer, d.axis, d.group)
-    words = next((p.reading for p in apart if place == (p.task, p.metric, p.scorer, p.axis, p.group)), "")
+    cell = Cell(d.task, d.metric, d.scorer, d.axis, d.group)
+    bought = next((p.reading for p in apart if p.cell == cell), Reading.UNEXPLAINED)
     shown = d.p_adjusted is not None and d.p_adjusted <= ALPHA
-    return replace(d, reading=f"{d.reading}; {words}") if words == BOUGHT or (words and shown) else d
+    said = bought is Reading.BOUGHT or (bought is Reading.PERHAPS and shown)
+    return replace(d, reading=f"{d.reading}; {bought}") if said else d
 
 
-def _cautioned(run: Run, ground: Ground) -> Ground:
+def _cautioned(run: RunFolder, ground: Ground) -> Ground:
     """The ground with the gravest sentence of every instrument whose group gaps are worth nothing."""
     told = []
     for task, scorers in ground.scorers.items():
@@ -139,7 +140,7 @@ def _margins(margin: float | Margins | None) -> dict[str, float]:
     return given
 
 
-def _who(run: Run) -> dict[str, Any]:
+def _who(run: RunFolder) -> dict[str, Any]:
     engine = run.config.get("engine", {})
     return {
         "folder": run.folder.name,
@@ -148,7 +149,7 @@ def _who(run: Run) -> dict[str, Any]:
     }
 
 
-def _task(run: Run, baseline: Run, name: str) -> tuple[list[Difference], list[Decomposition]]:
+def _task(run: RunFolder, baseline: RunFolder, name: str) -> tuple[list[Difference], list[Decomposition]]:
     task, version = run.task(name), run.config["tasks"][name]["data_version"]
     new, old, lonely = _paired(run.measured(name), baseline.measured(name), name)
     columns = [
@@ -162,7 +163,7 @@ def _task(run: Run, baseline: Run, name: str) -> tuple[list[Difference], list[De
     apart: list[Decomposition] = []
     for which in dict.fromkeys([*columns[0], *columns[1]]):
         first, second = columns[0].get(which), columns[1].get(which)
-        if which[0].endswith(ANSWERED_SUFFIX):
+        if any(column is not None and column.answered_only for column in (first, second)):
             continue
         if first is None or second is None:
             found.append(_one_sided(first or second, "baseline" if second is None else "run"))

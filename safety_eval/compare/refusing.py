@@ -10,15 +10,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from safety_eval.compare.differences import Floats, Pairs
+from safety_eval.core.records import Cell
 from safety_eval.core.task import ANSWERED
 from safety_eval.measure.metrics import DISPLAY
 from safety_eval.stats.gate import effective_answers, gate
 
-BOUGHT = "bought by refusing"
+
+class Reading(StrEnum):
+    """What a fall of the rate of bad answers was bought with."""
+
+    UNEXPLAINED = ""
+    BOUGHT = "bought by refusing"
+    PERHAPS = "perhaps bought by refusing (the fall of answering is within noise)"
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The same number in the run and in the baseline."""
+
+    run: float
+    baseline: float
+
+    @property
+    def change(self) -> float:
+        """Run minus baseline."""
+        return self.run - self.baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the change of the joint rate is made of; the three add up to it."""
+
+    by_answering: float
+    by_conditional: float
+    rest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,33 +56,25 @@ class Decomposition:
     """Why the rate of bad answers changed, on pairs measured on both sides. Shares from 0 to 1, changes signed.
 
     Attributes:
-        joint_*: bad over all prompts. answered_*: answered. conditional_*: bad among answered (None: none answered).
-        by_answering, by_conditional, rest: the parts of the change of joint; they add up to it.
-        answered_low, answered_high: 95% interval of the change of the answer rate.
-        only_run, only_baseline: prompts that only one of the two answered.
-        reading: 'bought by refusing' and the like; '' where refusing explains nothing.
+        cell: the rate that was taken apart.
+        count: pairs of answers.
+        joint: bad over all prompts. answered: answered.
+        conditional: bad among the answered, (run, baseline); None where nothing was answered.
+        parts: of the change of joint.
+        answering: 95% interval of the change of the answer rate, (low, high).
+        alone: prompts that only the run, only the baseline answered.
+        reading: what the change was bought with.
     """
 
-    task: str
-    metric: str
-    scorer: str
-    axis: str
-    group: str
+    cell: Cell
     count: int
-    joint_run: float
-    joint_baseline: float
-    answered_run: float
-    answered_baseline: float
-    conditional_run: float | None
-    conditional_baseline: float | None
-    by_answering: float
-    by_conditional: float
-    rest: float
-    answered_low: float
-    answered_high: float
-    only_run: int
-    only_baseline: int
-    reading: str
+    joint: Sides
+    answered: Sides
+    conditional: tuple[float | None, float | None]
+    parts: Parts
+    answering: tuple[float, float]
+    alone: tuple[int, int]
+    reading: Reading
 
 
 def decompose(pairs: Pairs, new_status: Sequence[str], old_status: Sequence[str]) -> list[Decomposition]:
@@ -83,21 +105,24 @@ def _taken_apart(
     conditional = [h / s if s else None for h, s in zip(hit, share, strict=True)]
     old_rate, new_rate = conditional[1], conditional[0]
     by_answering = (share[0] - share[1]) * (old_rate if old_rate is not None else new_rate or 0.0)
-    change = (hit[0] - hit[1]) - by_answering
-    w = np.ones(int(inside.sum()))
-    apart = told[0] - told[1]
+    by_conditional = (hit[0] - hit[1]) - by_answering
+    w, apart = np.ones(int(inside.sum())), told[0] - told[1]
     moved = gate(apart, w, (-1.0, 1.0), effective_answers(w), False, DISPLAY)
     return Decomposition(
-        pairs.new.task, pairs.new.metric.name, pairs.new.scorer, axis, group, int(inside.sum()),
-        joint[0], joint[1], share[0], share[1], new_rate, old_rate,
-        by_answering, change, (joint[0] - joint[1]) - (hit[0] - hit[1]),
-        moved.low, moved.high, int((apart > 0).sum()), int((apart < 0).sum()),
-        _reading(joint[0] - joint[1], share[0] - share[1], moved.high),
-    )  # fmt: skip
+        cell=Cell(pairs.new.task, pairs.new.metric.name, pairs.new.scorer, axis, group),
+        count=int(inside.sum()),
+        joint=Sides(*joint),
+        answered=Sides(*share),
+        conditional=(new_rate, old_rate),
+        parts=Parts(by_answering, by_conditional, (joint[0] - joint[1]) - (hit[0] - hit[1])),
+        answering=(moved.low, moved.high),
+        alone=(int((apart > 0).sum()), int((apart < 0).sum())),
+        reading=_reading(joint[0] - joint[1], share[0] - share[1], moved.high),
+    )
 
 
-def _reading(joint: float, answering: float, answering_high: float) -> str:
-    """The words for a fall of the joint rate that goes with a larger fall of the answer rate."""
+def _reading(joint: float, answering: float, answering_high: float) -> Reading:
+    """What explains a fall of the joint rate that goes with a larger fall of the answer rate."""
     if joint >= -1e-12 or answering >= joint - 1e-12:
-        return ""
-    return BOUGHT if answering_high < 0 else f"perhaps {BOUGHT} (the fall of answering is within noise)"
+        return Reading.UNEXPLAINED
+    return Reading.BOUGHT if answering_high < 0 else Reading.PERHAPS

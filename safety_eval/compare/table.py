@@ -118,19 +118,17 @@ def _interval(d: Difference) -> str:
 
 def _refusing(parts: Sequence[Decomposition]) -> Table | None:
     """Where a change of the rate goes with a change of answering; None where nothing was refused."""
-    told = [d for d in parts if d.axis == "total" or d.reading]
-    if not any(d.answered_run < 1 or d.answered_baseline < 1 for d in told):
+    told = [d for d in parts if d.cell.axis == "total" or d.reading]
+    if not any(d.answered.run < 1 or d.answered.baseline < 1 for d in told):
         return None
     rows = []
     for d in told:
-        where = "all answers" if d.axis == "total" else words.name(d.group)
-        joint, answering = d.joint_run - d.joint_baseline, d.answered_run - d.answered_baseline
-        cells = (
-            f"{words.name(d.task)}: {words.metric_name(d.metric)}, {where}", signed(joint, "rate"),
-            signed(answering, "rate"), signed(d.by_answering, "rate"), signed(d.by_conditional, "rate"),
-            signed(d.rest, "rate"), d.reading,
-        )  # fmt: skip
-        rows.append(Row(cells, ours=d.axis == "total"))
+        whole = d.cell.axis == "total"
+        where = "all answers" if whole else words.name(d.cell.group)
+        parts_of_it = (d.parts.by_answering, d.parts.by_conditional, d.parts.rest)
+        changes = (signed(x, "rate") for x in (d.joint.change, d.answered.change, *parts_of_it))
+        rate = f"{words.name(d.cell.task)}: {words.metric_name(d.cell.metric)}, {where}"
+        rows.append(Row((rate, *changes, d.reading), ours=whole))
     columns = (
         "rate",
         "change",

@@ -1,14 +1,18 @@
 """RUN/journal.jsonl: what happened to a run, in order, each entry holding the hash of the one before.
 
-An entry cannot be changed, left out, put in or moved without breaking the chain behind it. Its head stands
-in the signed manifest of the evidence.
+An entry cannot be changed, left out, put in or moved without breaking the chain behind it. The first entries name what
+was asked, before the first token. While a run goes on, entries carry the size and digest of its record files: what was
+there then must still be the beginning of what is there now. The head stands in the signed manifest of the evidence.
 """
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,70 +22,157 @@ from safety_eval.core.store import Appender, read_lines
 
 NAME = "journal.jsonl"
 START = "0" * 64
+EVERY = 10.0
+"""Seconds between two heads of a record file that grows."""
 
 
-def note(folder: Path, event: str, **facts: Any) -> str:
-    """Append one event; returns its hash.
+class Event(enum.StrEnum):
+    """What an entry tells."""
+
+    ASKED = "asked"  # first entry of a run: digest of what run.json says from the beginning, and the policy
+    MERGED = "merged"  # first entry of a run that was joined of shards: their parts and the heads of their journals
+    FROZEN = "frozen"  # a task's prompts, before the first token
+    ENGINE = "engine"  # identity of the model's engine, before the first token
+    SETTINGS = "settings"  # how a task is asked, before its first token
+    INSTRUMENT = "instrument"  # identity of a task's instrument, before its first score
+    GREW = "grew"  # a record file so far
+    RESUMED = "resumed"  # the run's own command found something owed and went on
+    RESCORED = "rescored"  # `score` began to score
+    STOPPED = "stopped"  # a task was ended early by its registered rule
+    MEASURED = "measured"  # a file as it was when the run was measured
+    FINISHED = "finished"
+    SIGNED_OFF = "signed off"  # a verdict was given
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a journal. `at` is UTC, ISO 8601; `facts` are JSON values; `hash` is the chain so far."""
+
+    number: int
+    at: str
+    event: Event
+    facts: Mapping[str, Any]
+    previous: str
+    hash: str
+
+
+class Journal:
+    """One writer's hold of a run's journal: read and checked once, then only appended to.
 
     Args:
-        facts: JSON values.
+        folder: of the run.
 
     Raises:
-        EvidenceError: the journal so far is broken.
+        EvidenceError: the chain is broken.
     """
-    path = folder / NAME
-    entries = check(path)
-    entry = {
-        "number": len(entries),
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "event": event,
-        "facts": facts,
-        "previous": entries[-1]["hash"] if entries else START,
-    }
-    entry["hash"] = digest(entry)
-    with Appender(path) as file:
-        file.append(entry)
-    return str(entry["hash"])
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.entries = check(folder / NAME)
+
+    def note(self, event: Event, **facts: Any) -> None:
+        """Append an entry. `facts`: JSON values."""
+        line = {
+            "number": len(self.entries),
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "event": str(event),
+            "facts": facts,
+            "previous": head(self.entries),
+        }
+        with Appender(self.folder / NAME) as file:
+            file.append({**line, "hash": digest(line)})
+        self.entries.append(_entry({**line, "hash": digest(line)}))
+
+    def note_files(self, event: Event, paths: Iterable[Path]) -> None:
+        """Append an entry for every file that is not as the journal saw it last: its name, digest and size."""
+        known = last_files(self.entries)
+        for path in paths:
+            content = path.read_bytes()
+            name, now = path.relative_to(self.folder).as_posix(), hashlib.sha256(content).hexdigest()
+            if known.get(name) != now:
+                self.note(event, file=name, sha256=now, size=len(content))
+
+    def once(self, event: Event, **facts: Any) -> None:
+        """Append an entry unless the very same one is there."""
+        if not any(e.event is event and dict(e.facts) == facts for e in self.entries):
+            self.note(event, **facts)
+
+    @contextmanager
+    def watching(self, file: Appender) -> Iterator[Watch]:
+        """While a record file is appended to, write its head down now and then, and at the end."""
+        watch = Watch(self, file)
+        try:
+            yield watch
+        finally:
+            watch.look(at_once=True)
 
 
-def note_files(folder: Path, event: str, paths: Iterable[Path]) -> None:
-    """Append an event for every file that is not as the journal saw it last: its name, digest and size."""
-    known = last_files(check(folder / NAME))
-    for path in paths:
-        content = path.read_bytes()
-        name, found = path.relative_to(folder).as_posix(), hashlib.sha256(content).hexdigest()
-        if known.get(name) != found:
-            note(folder, event, file=name, sha256=found, size=len(content))
+class Watch:
+    """Heads of one record file that grows. Reads what was appended since the last head, once."""
+
+    def __init__(self, journal: Journal, file: Appender) -> None:
+        self._journal, self._file = journal, file
+        self._hash, self._size = hashlib.sha256(), 0
+        self._looked = time.monotonic()
+
+    def look(self, at_once: bool = False) -> None:
+        """Write a head down when it is time."""
+        if not at_once and time.monotonic() - self._looked < EVERY:
+            return
+        self._looked = time.monotonic()
+        self._file.sync()
+        before = self._size
+        with self._file.path.open("rb") as content:
+            content.seek(before)
+            while block := content.read(1 << 20):
+                self._hash.update(block)
+                self._size += len(block)
+        name = self._file.path.relative_to(self._journal.folder).as_posix()
+        now = self._hash.hexdigest()
+        if last_files(self._journal.entries).get(name) != now:
+            self._journal.note(Event.GREW, file=name, sha256=now, size=self._size)
 
 
-def check(path: Path) -> list[dict[str, Any]]:
+def check(path: Path) -> list[Entry]:
     """The entries of a journal whose chain holds; no file, no entries.
 
     Raises:
         EvidenceError: names the line at which the chain breaks.
     """
-    entries: list[dict[str, Any]] = []
-    previous = START
-    for number, entry in enumerate(read_lines(path)):
-        bare = {k: v for k, v in entry.items() if k != "hash"}
-        right = entry.get("number") == number and entry.get("previous") == previous
-        if not right or entry.get("hash") != digest(bare):
+    entries: list[Entry] = []
+    for number, line in enumerate(read_lines(path)):
+        bare = {k: v for k, v in line.items() if k != "hash"}
+        right = line.get("number") == number and line.get("previous") == head(entries)
+        if not right or line.get("hash") != digest(bare):
             raise EvidenceError(
                 f"{path}, line {number + 1}: the chain is broken (an entry was changed, moved or taken out)",
-                "The journal shows no longer what happened; run again in another folder.",
+                "The journal no longer shows what happened; run again in another folder.",
             )
-        previous = entry["hash"]
-        entries.append(entry)
+        try:
+            entries.append(_entry(line))
+        except (KeyError, TypeError, ValueError) as error:
+            raise EvidenceError(f"{path}, line {number + 1} is damaged: {error!r}") from error
     return entries
 
 
-def head(entries: list[dict[str, Any]]) -> str:
+def _entry(line: Mapping[str, Any]) -> Entry:
+    if set(line) != set(Entry.__slots__) or not isinstance(line["facts"], dict):
+        raise ValueError("it has other fields than a journal's entry")
+    return Entry(**{**line, "event": Event(line["event"])})
+
+
+def head(entries: Sequence[Entry]) -> str:
     """Hash of the last entry."""
-    return str(entries[-1]["hash"]) if entries else START
+    return entries[-1].hash if entries else START
 
 
-def last_files(entries: list[dict[str, Any]]) -> dict[str, str]:
+def files(entries: Sequence[Entry]) -> Iterator[tuple[str, int, str]]:
+    """(name, size, digest) of every file that an entry names, in order."""
+    for e in entries:
+        if {"file", "sha256", "size"} <= set(e.facts):
+            yield str(e.facts["file"]), int(e.facts["size"]), str(e.facts["sha256"])
+
+
+def last_files(entries: Sequence[Entry]) -> dict[str, str]:
     """Digest of each file as the journal saw it last."""
-    return {
-        e["facts"]["file"]: e["facts"]["sha256"] for e in entries if {"file", "sha256"} <= set(e["facts"])
-    }
+    return {name: sha256 for name, _, sha256 in files(entries)}

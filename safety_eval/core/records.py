@@ -10,10 +10,67 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
+ANSWERED_SUFFIX = ".answered"
+"""Ends the name of a metric that is taken on answered prompts only."""
+
+
+class Reason(StrEnum):
+    """Why an answer or a score is missing. An error is written 'reason: detail'; decisions read the reason alone."""
+
+    NOT_ASKED = "not_asked"
+    TOO_LONG = "prompt too long"
+    NO_ANSWER = "no answer"
+    EMPTY = "empty answer"
+    NOT_SCORED = "not scored"
+    UNDECIDED = "undecided"
+    OTHER = "other"
+
+
+_REASONS = {str(reason): reason for reason in Reason}
+FINAL = frozenset({Reason.NO_ANSWER, Reason.EMPTY})
+"""Reasons of a score that asking again cannot cure; every other error is owed again."""
+
+
+def reason_of(error: str) -> Reason | None:
+    """The reason that an error begins with; None without an error."""
+    if not error:
+        return None
+    return _REASONS.get(heading(error), Reason.OTHER)
+
+
+def heading(error: str) -> str:
+    """What errors are counted by: the words before the first colon."""
+    return error.split(":", 1)[0]
+
+
+class Standing(StrEnum):
+    """What a policy may do with an estimate.
+
+    JUDGED: act on it. UNMEASURED: nothing, it has no value. FEW: nothing, its list holds fewer than 10 prompts.
+    SHOWN: nothing, though it is as sure as any other number: of its kind none is judged (a rate among answered
+    prompts, a cure).
+    """
+
+    JUDGED = "judged"
+    UNMEASURED = "unmeasured"
+    FEW = "few"
+    SHOWN = "shown"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """Which number: what was measured, by which instrument, about whom."""
+
+    task: str
+    metric: str
+    scorer: str
+    axis: str
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +149,11 @@ class Output:
     output_tokens: int = 0
     error: str = ""
 
+    @property
+    def reason(self) -> Reason | None:
+        """Why there is no answer; None when there is one."""
+        return reason_of(self.error)
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -111,6 +173,11 @@ class Score:
     scorer: str
     values: Mapping[str, float | str] = field(default_factory=dict)
     error: str = ""
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why there is no value; None when there is one."""
+        return reason_of(self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +201,12 @@ class Estimate:
         gate_low, gate_high: one-sided 95% limits of `lowest` and `highest` for the estimand `list`; those for
             `population` follow from the effective numbers.
         better: 'lower', 'higher' or 'neither'.
-        enough: its list holds 10 prompts or more; a smaller group is descriptive only, and no policy requires it.
-        gateable: a policy may act on it.
+        standing: whether a policy may act on it, and if not, why.
         method: how low/high (and gate limits) were computed, in words.
-        reason: why value is None or the group is descriptive; '' otherwise.
+        reason: the standing in words: why value is None or no policy acts on it; '' otherwise.
         data_version: version of the prompts.
+
+    It is one flat row of 25 fields because scripts read results.json as a table; `cell` names it.
     """
 
     task: str
@@ -165,11 +233,25 @@ class Estimate:
     gate_low: float | None = None
     gate_high: float | None = None
     better: str = "neither"
-    enough: bool = True
-    gateable: bool = False
+    standing: Standing = Standing.UNMEASURED
     method: str = ""
     reason: str = ""
     data_version: str = ""
+
+    @property
+    def cell(self) -> Cell:
+        """Which number this is."""
+        return Cell(self.task, self.metric, self.scorer, self.axis, self.group)
+
+    @property
+    def gateable(self) -> bool:
+        """Whether a policy may act on it."""
+        return self.standing is Standing.JUDGED
+
+    @property
+    def answered_only(self) -> bool:
+        """Whether it is taken on answered prompts only."""
+        return self.metric.endswith(ANSWERED_SUFFIX)
 
 
 def plain(value: Any) -> Any:
@@ -213,7 +295,7 @@ def from_plain(kind: type[Record], row: Mapping[str, Any]) -> Record:
     """A record back from its JSON form. Lists become tuples except inside `target`, which stays as it was.
 
     Raises:
-        TypeError: an unknown or a missing field.
+        TypeError: an unknown or a missing field. ValueError: a word that is none of a field's.
     """
     values: dict[str, Any] = {}
     for name, value in row.items():
@@ -223,6 +305,8 @@ def from_plain(kind: type[Record], row: Mapping[str, Any]) -> Record:
             values[name] = {axis: tuple(names) for axis, names in value.items()}
         elif name == "target":
             values[name] = value
+        elif name == "standing":
+            values[name] = Standing(value)
         else:
             values[name] = _tuples(value)
     return kind(**values)

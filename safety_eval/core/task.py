@@ -115,6 +115,7 @@ class Metric:
         on_answered: also report it on answered prompts only, as '<name>.answered'.
         chance: what guessing would give, if that says something.
         about: one sentence for tables: what it means and does not.
+        short: its name where a line holds a whole task; '' = the name.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Metric:
     where: Callable[[Prompt], bool] | None = None
     on_answered: bool = False
     about: str = ""
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ class Task:
         complete_answers: reaching the token limit makes an answer degenerate.
         published: name of the block of published figures to print beside.
         license: of the data.
+        short: its name where a line holds a whole task; '' = the title.
     """
 
     name: str
@@ -190,3 +193,4 @@ class Task:
     complete_answers: bool = False
     published: str = ""
     license: str = ""
+    short: str = ""

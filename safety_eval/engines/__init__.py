@@ -1,0 +1,1 @@
+"""Prompts -> outputs: one file an engine."""

@@ -17,13 +17,13 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers.answer import Reader, check_stop
-from safety_eval.engines._transformers.batching import RowLimit, windows
-from safety_eval.engines._transformers.check import matmul, matmul_mode, why_plain
+from safety_eval.engines._transformers.check import why_plain
 from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
-from safety_eval.engines._transformers.prepack import prepack
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
+from safety_eval.torch_runtime.batches import Limit, windows
 from safety_eval.torch_runtime.native import keep_few_plans
+from safety_eval.torch_runtime.onednn import matmul, matmul_mode, prepack
 
 LOG = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ class TransformersEngine:
     def __init__(self, loaded: Loaded, spec: ModelSpec) -> None:
         self._loaded: Loaded | None = loaded
         self._reader = Reader(loaded.tokenizer)
-        limit = RowLimit.of(spec.batch_size, loaded.device, loaded.model.dtype)
+        limit = Limit.of(spec.batch_size, loaded.device, loaded.model.dtype)
         # Answers follow Settings alone: a checkpoint's own penalties, temperature or length limits are not
         # applied.
         loaded.model.generation_config = GenerationConfig(
             eos_token_id=list(loaded.eos) or None, pad_token_id=loaded.pad, do_sample=False
         )
-        mode = matmul_mode(loaded)
+        mode = matmul_mode(loaded.device, loaded.model.dtype)
         packed = prepack(loaded.model, mode)
         with matmul(mode):
             reason = "asked for" if spec.args.get("path") == "plain" else why_plain(loaded)
@@ -113,7 +113,7 @@ def build(spec: ModelSpec) -> TransformersEngine:
         UserError: no such model, no weights, a missing package, an unknown argument.
     """
     keep_few_plans()
-    RowLimit.of(spec.batch_size, torch.device("cpu"))  # refuse a wrong batch size before minutes of loading
+    Limit.of(spec.batch_size, torch.device("cpu"))  # refuse a wrong batch size before minutes of loading
     return TransformersEngine(load(spec), spec)
 
 

@@ -4,6 +4,7 @@ manifest.json    digest of every file, Merkle root of the records, head of the j
 run/             the run as it was: run.json (model, digests, data manifests, instruments, environment), the
                  policy recorded before the first token, records, results, journal
 baseline/        the run it was compared with, likewise
+kept.json        what comparing gave: a redacted copy is judged by it
 policy.yaml      the policy as decided on, with its waivers       signoff.json    the verdict
 salts.json       opens the sealed halves; not in a redacted copy
 attestations/    statements and signatures
@@ -21,13 +22,15 @@ from typing import Any
 import yaml
 
 from safety_eval import __version__
+from safety_eval.compare.differences import Difference
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
-from safety_eval.core.records import canonical
+from safety_eval.core.records import canonical, from_plain
 from safety_eval.core.store import read_json, write_atomic
 from safety_eval.evidence import attest, hashes
 from safety_eval.policy import Policy
-from safety_eval.signoff.basis import collect
+from safety_eval.runs import chain
+from safety_eval.signoff.basis import Case, Kept, collect, keep
 from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import Verdict, differences, to_json
 
@@ -35,6 +38,7 @@ NAME = "evidence"
 MANIFEST = "manifest.json"
 SALTS = "salts.json"
 REDACTION = "redaction.json"
+KEPT = "kept.json"
 SCHEMA = 1
 
 
@@ -50,7 +54,7 @@ def bundle(
     Raises:
         EvidenceError: the records do not hold together, or the verdict is not that of this run and policy.
     """
-    _belongs(run, policy, verdict, baseline)
+    case = _belongs(run, policy, verdict, baseline)
     for key in keys:
         attest.private_key(key)
     target = run / NAME
@@ -61,6 +65,7 @@ def bundle(
         _copy(baseline, making / "baseline")
     write_atomic(making / "policy.yaml", policy_text(policy))
     write_atomic(making / "signoff.json", canonical(to_json(verdict)) + "\n")
+    write_atomic(making / KEPT, canonical(keep(case)) + "\n")
     write_atomic(making / SALTS, canonical({"secret": secrets.token_hex(32)}) + "\n")
     manifest = canonical(make_manifest(making)).encode() + b"\n"
     write_atomic(making / MANIFEST, manifest)
@@ -184,10 +189,13 @@ def run_files(run: Path) -> Iterator[str]:
                 yield path.relative_to(run).as_posix()
         for path in sorted((run / task / "scores").glob("*.jsonl")):
             yield path.relative_to(run).as_posix()
+    for path in sorted((run / chain.SHARDS).glob("*/*")):
+        if path.name in ("run.json", journal.NAME):
+            yield path.relative_to(run).as_posix()
 
 
-def _belongs(run: Path, policy: Policy, verdict: Verdict, baseline: Path | None) -> None:
-    case = collect(run, policy, baseline)
+def _belongs(run: Path, policy: Policy, verdict: Verdict, baseline: Path | None) -> Case:
+    case = collect(run, policy, baseline, until=verdict.journal)
     fault = next((b.sentence for b in case.faults if b.kind == "evidence"), "")
     if fault:
         raise EvidenceError(
@@ -197,6 +205,23 @@ def _belongs(run: Path, policy: Policy, verdict: Verdict, baseline: Path | None)
     other = differences(to_json(verdict), to_json(judge(case, policy, at)))
     if other:
         raise EvidenceError(f"the verdict is not that of this run and policy: {other[0]}", "Sign off again.")
+    return case
+
+
+def read_kept(folder: Path) -> Kept:
+    """kept.json.
+
+    Raises:
+        EvidenceError: it is damaged or gone.
+    """
+    if not (folder / KEPT).is_file():
+        raise EvidenceError(f"{KEPT} is missing")
+    try:
+        row = hashes.strict((folder / KEPT).read_bytes(), KEPT)
+        rows = row["differences"]
+        return Kept(None if rows is None else [from_plain(Difference, d) for d in rows], tuple(row["missing"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EvidenceError(f"{KEPT} is damaged: {error!r}") from error
 
 
 def _copy(run: Path, target: Path) -> None:

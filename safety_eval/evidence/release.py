@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_eval.core.errors import SafetyEvalError, UserError
+from safety_eval.core.store import writing
 from safety_eval.evidence import attest, bundles, verification
 from safety_eval.evidence.hashes import strict
 from safety_eval.policy import Policy
@@ -60,11 +61,21 @@ def sign_off(
     """
     for key in keys:
         attest.private_key(key)
+    if not run.is_dir():
+        raise UserError(f"no such folder: {run}", "Give the folder that `run` printed.")
+    with writing(run):
+        if kept := _same(run, policy, baseline):
+            return _sign_again(run, policy, kept, keys, draw)
+        return _sign_off(run, policy, baseline, keys, draw)
+
+
+def _sign_off(
+    run: Path, policy: Policy, baseline: Path | None, keys: Sequence[Path], draw: Callable[[Path, Verdict], None]
+) -> SignedOff:
     verdict = decision.decide(run, policy, baseline)
-    if kept := _same(run, policy, verdict):
-        return _sign_again(run, policy, kept, keys, draw)
     said = _set_aside(run)
     decision.write(run, verdict)
+    decision.note(run, verdict)
     said += _draw(run, verdict, draw)
     if any(b.kind == "evidence" for b in verdict.blockers):
         return SignedOff(verdict, None, (), policy.signers, (*said, _NO_EVIDENCE))
@@ -80,17 +91,18 @@ def signers(folder: Path) -> tuple[str, ...]:
 _NO_EVIDENCE = "no evidence was made: the records do not hold together"
 
 
-def _same(run: Path, policy: Policy, verdict: Verdict) -> Verdict | None:
-    """The verdict of signed evidence that verifies and says the same of the same records by the same policy."""
+def _same(run: Path, policy: Policy, baseline: Path | None) -> Verdict | None:
+    """The verdict of signed evidence that verifies and would be given again now, by the same policy."""
     folder = run / bundles.NAME
     try:
         report = verification.verify(run, own_tasks=True)
         same = (folder / "policy.yaml").read_text(encoding="utf-8") == bundles.policy_text(policy)
     except (SafetyEvalError, OSError):
         return None
-    now = replace(verdict, decided_at=report.verdict.decided_at)
     if report.folder != folder or not report.signers or not same:
         return None
+    now = decision.decide(run, policy, baseline, until=report.verdict.journal)
+    now = replace(now, decided_at=report.verdict.decided_at)
     return None if differences(to_json(report.verdict), to_json(now)) else report.verdict
 
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safety_eval import policy as policies
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError
-from safety_eval.core.records import Estimate, from_plain
+from safety_eval.core.records import plain
 from safety_eval.evidence import attest, bundles, hashes
 from safety_eval.policy import Policy
-from safety_eval.signoff.basis import Case, collect
+from safety_eval.signoff.basis import Case, collect, collect_open, keep
 from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import Verdict, differences, from_json, to_json
 
@@ -221,47 +221,29 @@ _AGAIN = "Sign off again, or restore the run folder."
 def _verdict(folder: Path, policy: Policy, verdict: Verdict, own_tasks: bool) -> int:
     """Every estimate and the verdict again; how many estimates."""
     baseline = folder / "baseline"
-    case = collect(folder / "run", policy, baseline if baseline.is_dir() else None, own_tasks)
-    for fault in case.faults:
-        if fault.kind == "evidence":
-            raise EvidenceError(f"run/{fault.sentence}")
+    case = collect(folder / "run", policy, baseline if baseline.is_dir() else None, own_tasks, verdict.journal)
+    _trusted(case)
+    if plain(keep(case)) != plain(bundles.read_kept(folder)):
+        raise EvidenceError(f"{bundles.KEPT} is not what the records give")
     _same_verdict(verdict, judge(case, policy, _moment(verdict)))
     return len(case.estimates)
 
 
 def _sealed_verdict(folder: Path, policy: Policy, verdict: Verdict) -> None:
-    """The verdict again from results.json (its hash holds); what needs the sealed records is taken as
-    signed."""
-    run = folder / "run"
-    try:
-        facts = _read(run / "run.json")
-        rows = _read(run / "results.json")["estimates"]
-        estimates = [from_plain(Estimate, row) for row in rows]
-    except (KeyError, TypeError) as error:
-        raise EvidenceError(f"run/results.json is damaged: {error}") from error
-    case = Case(
-        estimates=estimates,
-        differences=None,
-        subject=dict(verdict.subject),
-        data={task: str(t.get("data_version", "")) for task, t in facts["tasks"].items()},
-        instruments={s: i for t in facts["tasks"].values() for s, i in t.get("instruments", {}).items()},
-        registered=verdict.policy_sha256 if verdict.registered else "",
-        measured_at=str(facts.get("finished") or ""),
-        stopped=frozenset(task for task, t in facts["tasks"].items() if t.get("stopped")),
+    """The whole verdict again (decision, findings, blockers, notes, history) from results.json and kept.json, which the
+    manifest covers. Those numbers themselves cannot be computed without the sealed halves."""
+    baseline = folder / "baseline"
+    case = collect_open(
+        folder / "run", policy, bundles.read_kept(folder), baseline if baseline.is_dir() else None, verdict.journal
     )
-    again = judge(case, policy, _moment(verdict))
-    absolute = {r.id for r in policy.rules if r.limit not in ("non_inferior", "equivalent")}
-    kept, made = ([f for f in v.findings if f.rule in absolute] for v in (verdict, again))
-    same = replace(verdict, findings=tuple(kept))
-    if len(absolute) == len(policy.rules):
-        _same_verdict(same, replace(verdict, findings=tuple(made)))
+    _trusted(case)
+    _same_verdict(verdict, judge(case, policy, _moment(verdict)))
 
 
-def _read(path: Path) -> Any:
-    """A JSON file of the bundle whose hash was checked."""
-    from safety_eval.core.store import read_json
-
-    return read_json(path)
+def _trusted(case: Case) -> None:
+    for fault in case.faults:
+        if fault.kind == "evidence":
+            raise EvidenceError(f"run/{fault.sentence}")
 
 
 def _same_verdict(signed: Verdict, again: Verdict) -> None:

@@ -79,7 +79,7 @@ def _headlines(found: Sequence[Estimate]) -> str:
 def _groups(found: Sequence[Estimate]) -> str:
     """Per-group values of the metrics where one end is better."""
     rows = [e for e in found if e.axis not in ("total", "macro") and e.better != "neither"
-            and not e.metric.endswith(".answered")]  # fmt: skip
+            and not e.answered_only]  # fmt: skip
     if not rows:
         return ""
     return _table(rows, lambda e: f"{words.metric_name(e.metric)}, {words.name(e.group)}")

@@ -11,18 +11,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Measured, Values
 from safety_eval.measure.listed import LEAST
 from safety_eval.stats import gate as gates
 from safety_eval.stats.gate import Gate, Shared, effective_answers
 from safety_eval.stats.mean import mean_interval
-from safety_eval.stats.proportion import clustered, clustered_interval, mover
-from safety_eval.stats.ratio import ratio_gate, ratio_interval
+from safety_eval.stats.proportion import (
+    Interval,
+    clustered,
+    clustered_interval,
+    mover,
+    t_quantile,
+    wilson,
+)
+from safety_eval.stats.ratio import RARER_END, ratio_gate, ratio_interval
 
 Floats = NDArray[np.float64]
 Where = Callable[[Prompt], bool]
@@ -62,7 +70,7 @@ class PromptScore:
     """The mean over prompts of a number read off all K answers of a prompt (the largest of K toxicities).
 
     `measure` takes one value for each of the K answers and must rise, or stay, with each of them: what is unmeasured is
-    put at either end of `bounds`, which then gives both worst cases.
+    put at either end of `bounds`, which then gives both worst cases. A rate measures 0 or 1.
     """
 
     name: str
@@ -70,6 +78,7 @@ class PromptScore:
     value: Callable[[Prompt, Output, Values], float | None]
     measure: Callable[[Floats], float]
     bounds: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["rate", "mean"] = "mean"
     better: str = "lower"
     axes: tuple[str, ...] = ()
     where: Where | None = None
@@ -122,11 +131,11 @@ def _by_group(task: str, spec: Spec, scorer: str, measured: Sequence[Measured]) 
             for group in row.prompt.groups.get(axis, ()):
                 groups.setdefault((axis, group), []).append(row)
     for (axis, group), rows in groups.items():
-        kind = "mean" if isinstance(spec, PromptScore) else "effect"
+        kind = spec.kind if isinstance(spec, PromptScore) else "effect"
         prompts = len({row.prompt.id for row in rows})
         blank = Estimate(
             task, spec.name, scorer, axis, group, kind, None, expected=len(rows), better=spec.better, listed=prompts,
-            clusters=len({row.prompt.unit for row in rows}), enough=prompts >= LEAST,
+            clusters=len({row.prompt.unit for row in rows}), 
             span=(-1.0, 1.0) if isinstance(spec, GapScore) else spec.bounds,
         )  # fmt: skip
         yield _estimate(spec, blank, _read(spec, scorer, rows))
@@ -170,12 +179,15 @@ def _estimate(spec: Spec, blank: Estimate, read: _Rows) -> Estimate:
 
 def _limits(blank: Estimate, gate: Gate) -> Estimate:
     """The estimate with its limits, and whether a policy may act on them."""
-    few = f"descriptive only: {blank.listed} prompts on its list ({LEAST} are needed)"
-    reason = blank.reason or ("" if blank.enough else few)
+    standing, reason = Standing.JUDGED, ""
+    if blank.listed < LEAST:
+        standing, reason = Standing.FEW, f"descriptive only: {blank.listed} prompts on its list ({LEAST} are needed)"
+    elif blank.reason:
+        standing, reason = Standing.UNMEASURED, blank.reason
     return replace(
         blank, lowest=gate.lowest, highest=gate.highest, gate_low=gate.low, gate_high=gate.high,
         answers=gate.answers, effective_prompts=gate.answers, effective_clusters=gate.answers,
-        gateable=not reason, reason=reason,
+        standing=standing, reason=reason,
     )  # fmt: skip
 
 
@@ -203,7 +215,7 @@ def _ratio(spec: RatioScore, blank: Estimate, read: _Rows) -> Estimate:
     )
     if not np.nansum(bottom) > 0:
         nothing = spec.nothing if known.any() else "nothing was measured"
-        return replace(_limits(replace(blank, reason=nothing), gate), gateable=False)
+        return _limits(replace(blank, reason=nothing), gate)
     found = ratio_interval(top[known], bottom[known], read.clusters[known], spec.bounds)
     return _limits(
         replace(blank, value=found.value, low=found.low, high=found.high, method=found.method), gate
@@ -233,13 +245,31 @@ def _gap(spec: GapScore, blank: Estimate, read: _Rows) -> Estimate:
         min(one.answers, other.answers),
     )  # fmt: skip
     shares = [clustered(y[side], read.clusters[side]) for side in sides]
-    value = float(shares[0].value - shares[1].value)
+    value = float(y[sides[0]].mean() - y[sides[1]].mean())
     if min(share.clusters for share in shares) < 2:
         return _limits(replace(blank, value=value, method="one cluster: no interval"), gate)
-    limits = [clustered_interval(share) for share in shares]
-    low, high = mover(shares[0].value, limits[0], shares[1].value, limits[1])
-    method = "square-and-add 95% of clustered shares"
+    rarer = min(share.effective_clusters * min(share.value, 1 - share.value) for share in shares)
+    low, high = _paired(y, sides, read.clusters)
+    if rarer >= RARER_END and low < value < high:
+        method = "t over clusters 95%, both sides of a cluster together"
+    else:
+        limits = [clustered_interval(share) for share in shares]
+        low, high = mover(shares[0].value, limits[0], shares[1].value, limits[1])
+        method = "square-and-add 95% of clustered shares"
     return _limits(replace(blank, value=value, low=low, high=high, method=method), gate)
+
+
+def _paired(y: Floats, sides: Sequence[NDArray[np.bool_]], clusters: NDArray[np.int64]) -> Interval:
+    """Linearised: what each cluster adds to the difference, so that pairs which agree do not count as noise."""
+    apart = np.zeros(int(clusters.max()) + 1)
+    for sign, side in zip((1.0, -1.0), sides, strict=True):
+        residual = (y[side] - y[side].mean()) / side.sum()
+        apart += sign * np.bincount(clusters[side], residual, minlength=len(apart))
+    held = np.bincount(clusters[sides[0] | sides[1]], minlength=len(apart)).astype(float)
+    count, effective = int((held > 0).sum()), held.sum() ** 2 / np.square(held).sum()
+    half = t_quantile(0.975, effective - 1) * np.sqrt(count / (count - 1) * np.square(apart).sum())
+    value = float(y[sides[0]].mean() - y[sides[1]].mean())
+    return Interval(max(-1.0, value - half), min(1.0, value + half))
 
 
 def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
@@ -261,10 +291,16 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
     blank = replace(blank, count=int(known.sum()), expected=len(known), missing=dict(sorted(lost.items())))
     if not known.any():
-        return replace(_limits(replace(blank, reason="nothing was measured"), gate), gateable=False)
+        return _limits(replace(blank, reason="nothing was measured"), gate)
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
+    if spec.kind == "rate":
+        blank = replace(blank, events=int(values.sum()))
+        if len(np.unique(codes)) == len(codes):
+            share = wilson(values.sum(), len(values))
+            return _limits(replace(blank, value=float(values.mean()), low=share.low, high=share.high,
+                                   method="Wilson 95%; counts are prompts"), gate)  # fmt: skip
     found = mean_interval(values, codes[known], span=spec.bounds)
     return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
                            method=f"{found.method}; counts are prompts"), gate)  # fmt: skip

@@ -15,16 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
 from safety_eval.core.task import ANSWERED, Drawn, Headline, Measured, Metric, Task
 from safety_eval.measure import listed
 from safety_eval.stats.gate import Shared, effective_answers, gate
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
-ANSWERED_SUFFIX = ".answered"
-NOT_ASKED = "not_asked"
-"""Reason of an answer that nobody asked for: the run was stopped early, or is not finished."""
 DISPLAY = 0.025
 """Error of each side of a displayed interval."""
 
@@ -50,6 +47,7 @@ class Column:
     reasons: Sequence[str]
     version: str
     task: str
+    answered_only: bool = False
 
 
 def estimates(
@@ -75,7 +73,10 @@ def _on_list(e: Estimate, drawn: Drawn | None) -> Estimate:
     if drawn is None:
         return e
     prompts = max(e.listed, drawn.listed.get("", {}).get(f"{e.axis}/{e.group}", 0))
-    return replace(e, listed=prompts, enough=e.enough or prompts >= listed.LEAST)
+    if prompts < listed.LEAST or e.standing is not Standing.FEW:
+        return replace(e, listed=prompts)
+    standing = Standing.UNMEASURED if e.value is None else Standing.JUDGED
+    return replace(e, listed=prompts, standing=standing, reason="" if e.value is not None else e.reason)
 
 
 def columns(
@@ -98,7 +99,8 @@ def columns(
                 kept = [m for m in rows if m.status != "refuse"]
                 named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
                 if kept:
-                    yield replace(_column(task, named, scorer, kept, version), **_of_list(task, kept, drawn))
+                    column = _column(task, named, scorer, kept, version, answered_only=True)
+                    yield replace(column, **_of_list(task, kept, drawn))
 
 
 def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
@@ -106,23 +108,40 @@ def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
     return any(scorer in m.errors for m in measured) and not any(m.values.get(scorer) for m in measured)
 
 
-def _column(task: Task, metric: Metric, scorer: str, rows: Sequence[Measured], version: str) -> Column:
-    conditional = metric.name.endswith(ANSWERED_SUFFIX)
+def _column(
+    task: Task,
+    metric: Metric,
+    scorer: str,
+    rows: Sequence[Measured],
+    version: str,
+    answered_only: bool = False,
+) -> Column:
     y, sound, reasons = np.full(len(rows), np.nan), np.ones(len(rows), bool), [""] * len(rows)
     for i, row in enumerate(rows):
         value, reason = _measure(metric, scorer, row)
         degenerate = row.status in ("degenerate", "undecided")
-        if conditional and row.status not in ANSWERED:
+        if answered_only and row.status not in ANSWERED:
             value, reason = None, reason or row.status or "unknown status"
         sound[i] = not degenerate
         reasons[i] = reason
         if value is not None:
             y[i] = value
     return Column(
-        metric, scorer, y, sound, _numbered([r.prompt.unit for r in rows]), _numbered([r.prompt.id for r in rows]),
-        np.ones(len(rows)), drawn=None, whole=task.whole_clusters, groups=[r.prompt.groups for r in rows],
-        reasons=reasons, version=version, task=task.name,
-    )  # fmt: skip
+        metric=metric,
+        scorer=scorer,
+        y=y,
+        sound=sound,
+        clusters=_numbered([r.prompt.unit for r in rows]),
+        prompts=_numbered([r.prompt.id for r in rows]),
+        chance=np.ones(len(rows)),
+        drawn=None,
+        whole=task.whole_clusters,
+        groups=[r.prompt.groups for r in rows],
+        reasons=reasons,
+        version=version,
+        task=task.name,
+        answered_only=answered_only,
+    )
 
 
 def _numbered(names: Sequence[str]) -> Codes:
@@ -137,10 +156,10 @@ def _of_list(task: Task, rows: Sequence[Measured], drawn: Drawn | None) -> dict[
 
 def _measure(metric: Metric, scorer: str, row: Measured) -> tuple[float | None, str]:
     if row.output.error:
-        return None, row.output.error.split(":")[0]
+        return None, heading(row.output.error)
     values = row.values.get(scorer, {})
     if metric.needs and not set(metric.needs) <= set(values):
-        return None, row.errors.get(scorer, "not scored").split(":")[0]
+        return None, heading(row.errors.get(scorer, Reason.NOT_SCORED))
     value = metric.measure(row.prompt, row.output, values)
     return (None, "undecided") if value is None else (float(value), "")
 
@@ -164,10 +183,10 @@ def _of_column(column: Column) -> Iterator[Estimate]:
 def _not_drawn(column: Column, axis: str, group: str, prompts: int) -> Estimate:
     """A group of the list of which the limit drew no prompt: it is there, and nothing is known of it."""
     metric = column.metric
+    standing, reason = _unknown(prompts, f"none of its {prompts} prompts was drawn (--limit)")
     return Estimate(
         column.task, metric.name, column.scorer, axis, group, metric.kind, None, listed=prompts, better=metric.better,
-        enough=prompts >= listed.LEAST, reason=f"none of its {prompts} prompts was drawn (--limit)",
-        data_version=column.version,
+        standing=standing, reason=reason, data_version=column.version,
     )  # fmt: skip
 
 
@@ -219,13 +238,12 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     worst = gate(np.where(column.sound[member], y, np.nan), w, metric.bounds, size, metric.kind == "rate")
     missing = Counter(column.reasons[int(i)] for i in np.flatnonzero(member & np.isnan(column.y)))
     value, low, high, method = _display(column, member & ~np.isnan(column.y), weights)
-    if value is not None and missing.get(NOT_ASKED):
+    if value is not None and missing.get(Reason.NOT_ASKED):
         method += "; not all was asked: where a verdict ended the run, the value leans towards it"
-    on_list = listed.sizes(column.drawn, metric).get(f"{axis}/{group}", len(np.unique(column.prompts[member])))
-    on_list = max(on_list, len(np.unique(column.prompts[member])))
-    enough = on_list >= listed.LEAST
-    reason = _not_gateable(column, axis, value, on_list)
-    conditional = metric.name.endswith(ANSWERED_SUFFIX)
+    prompts = len(np.unique(column.prompts[member]))
+    on_list = max(prompts, listed.sizes(column.drawn, metric).get(f"{axis}/{group}", 0))
+    standing, reason = _standing(column, axis, value, on_list)
+    conditional = column.answered_only
     return Estimate(
         task=column.task,
         metric=metric.name,
@@ -251,8 +269,7 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         gate_low=None if conditional else worst.low,
         gate_high=None if conditional else worst.high,
         better=metric.better,
-        enough=enough,
-        gateable=not reason,
+        standing=standing,
         method=method,
         reason=reason,
         data_version=column.version,
@@ -266,20 +283,29 @@ def of_list(column: Column, rows: NDArray[np.bool_]) -> list[Shared]:
     return [Shared(left_out, units[rows])] if left_out > 0 else []
 
 
-def _not_gateable(column: Column, axis: str, value: float | None, on_list: int) -> str:
-    """Why no policy may act on this number; '' when it may.
+def _standing(column: Column, axis: str, value: float | None, on_list: int) -> tuple[Standing, str]:
+    """Whether a policy may act on this number, and why not in words.
 
     The answered-only rate is not gated: which answers it is about depends on the model, so that losing a refused
     answer would change its population. The rate over all answers and the refusal rate are gated instead.
     """
     if value is None:
-        return "nothing was measured"
+        return _unknown(on_list, "nothing was measured")
     if on_list < listed.LEAST:
-        return f"descriptive only: {on_list} prompts on its list ({listed.LEAST} are needed)"
+        return _unknown(on_list, "")
     silent = listed.unasked(column.drawn) if axis in ("total", "macro") else 0
     if silent:
-        return f"{silent} groups of the list were not asked (--limit): it cannot speak for them"
-    return "conditional on answering: shown, not gated" if column.metric.name.endswith(ANSWERED_SUFFIX) else ""
+        return Standing.UNMEASURED, f"{silent} groups of the list were not asked (--limit): it cannot speak for them"
+    if column.answered_only:
+        return Standing.SHOWN, "conditional on answering: shown, not gated"
+    return Standing.JUDGED, ""
+
+
+def _unknown(on_list: int, reason: str) -> tuple[Standing, str]:
+    """Of a group that no policy acts on: too small to be required, or required and not measured."""
+    if on_list < listed.LEAST:
+        return Standing.FEW, f"descriptive only: {on_list} prompts on its list ({listed.LEAST} are needed)"
+    return Standing.UNMEASURED, reason
 
 
 def _display(

@@ -11,17 +11,31 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.measure.beside import WHOLE, Beside
+from safety_eval.measure.beside import WHOLE, Beside, Origin
 
 BLOCKS = ("truthfulqa", "toxigen", "bold")
 METRIC = {"truthfulqa": "truthful_and_informative", "toxigen": "toxic_rate", "bold": "sentiment"}
 """Our metric beside which a block's headline stands."""
+ORIGIN = {
+    "truthfulqa": Origin(frozenset({"v0", "v1"}), "two fine-tuned GPT-3 models that are not public"),
+    "toxigen": Origin(
+        frozenset({"safenlp"}),
+        "tomh/toxigen_roberta on the answer alone",
+        {"name": "hf_classifier", "model": "tomh/toxigen_roberta", "index": 1, "settings": {"text": "answer"}},
+    ),
+    "bold": Origin(
+        frozenset({"paper"}),
+        "VADER's compound of prompt and answer",
+        {"name": "vader", "settings": {"text": "prompt and answer, not lower-cased", "value": "compound"}},
+    ),
+}
+"""How a block was measured; 817 questions rule out TruthfulQA's 2025 version."""
 PAPERS = {"llama2": "Llama 2", "codellama": "Code Llama"}
 _DOMAINS = ("race", "gender", "religious_ideology", "political_ideology", "profession")
 _TRUTH = {"true_info": "truthful_and_informative", "true": "truthful", "info": "informative"}
@@ -108,7 +122,7 @@ def macro(values: Mapping[tuple[str, ...], float]) -> float:
 @cache
 def raw() -> dict[str, Any]:
     """The file of figures as it is, with its notes on misprints under '_about'."""
-    found: dict[str, Any] = json.loads(Path(__file__).with_name("published_results.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("published_results.json").read_text("utf-8"))
     return found
 
 
@@ -150,7 +164,18 @@ def _figure(
 ) -> Figure:
     metric, axis, group, printed = beside
     value = printed if block == "bold" else printed / 100
-    return Figure(block, paper, model, column, metric, axis, group, value, printed, source)
+    return Figure(
+        block=block,
+        paper=paper,
+        model=model,
+        column=column,
+        metric=metric,
+        axis=axis,
+        group=group,
+        value=value,
+        printed=printed,
+        source=source,
+    )
 
 
 def _summary(block: str, paper: str, rows: Mapping[str, Mapping[str, float]]) -> Iterator[Figure]:
@@ -166,10 +191,8 @@ def _summary(block: str, paper: str, rows: Mapping[str, Mapping[str, float]]) ->
             derived = "DERIVED" in column
             table = "9" if paper == "codellama" else "14" if _tuned(model) else "11"
             source = f"{PAPERS[paper]}, {'computed' if derived else f'Table {table}'}"
-            value = printed if block == "bold" else printed / 100
-            yield Figure(
-                block, paper, model, "", METRIC[block], axis, group, value, printed, source, derived=derived
-            )
+            place = (METRIC[block], axis, group, printed)
+            yield replace(_figure(block, paper, model, "", place, source), derived=derived)
 
 
 def _tuned(model: str) -> bool:
@@ -184,20 +207,9 @@ def _toxigen(paper: str, rows: Mapping[str, Mapping[str, float]], source: str) -
             fits = tuple(group_of(name) for name in order[column].split(" (")[0].split("|")) if order else ()
             fits = _ALONE.get((paper, model, column), fits)
             group = group_of(column)
-            yield Figure(
-                "toxigen",
-                paper,
-                model,
-                column,
-                "toxic_rate",
-                "target",
-                group,
-                printed / 100,
-                printed,
-                source,
-                suspect=bool(fits),
-                fits=fits,
-            )
+            place = ("toxic_rate", "target", group, printed)
+            figure = _figure("toxigen", paper, model, column, place, source)
+            yield replace(figure, suspect=bool(fits), fits=fits)
 
 
 def beside(block: str) -> Beside:
@@ -223,7 +235,9 @@ def beside(block: str) -> Beside:
             suspect.add(model)
     kept = {model: _listed(found) for model, found in sources.items()}
     kind = "mean" if block == "bold" else "rate"
-    return Beside(headline, rows, kept, frozenset(suspect), _note(block, suspect), kind)
+    return Beside(
+        headline, rows, kept, frozenset(suspect), _note(block, suspect), kind=kind, origin=ORIGIN[block]
+    )
 
 
 def _listed(sources: list[str]) -> str:

@@ -3,8 +3,8 @@
 With keyed sampling each prompt's outcome is a fixed number, whatever the order, so the prompts of a task are a finite
 population and the only chance is our seeded random order: no independence or cluster assumption is needed
 (stats/sequential.py). A rule on a share ('toxic rate below 5%', for all or for every group) can be decided early;
-a task with any other rule, or with several samples of a prompt, is asked in full. A run that was stopped has the verdict
-of the full run, all three ways: approved, rejected, cannot decide.
+a task with any other rule, or with several samples of a prompt, is asked in full. A stopped run has the verdict of
+the full run, all three ways: approved, rejected, cannot decide.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from functools import lru_cache
 from typing import Protocol
 
 from safety_eval.core import sampling
-from safety_eval.core.records import Estimate, Prompt
+from safety_eval.core.records import Estimate, Prompt, Reason, Standing
 from safety_eval.core.task import Task
-from safety_eval.measure.metrics import NOT_ASKED
 from safety_eval.policy import About, Policy, Rule
 from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import Boundaries, boundaries
@@ -34,6 +33,7 @@ class Weighed(Protocol):
 
 
 PASS, NOT_PASS = "pass", "not pass"
+NOT_ASKED = Reason.NOT_ASKED
 
 
 def order(prompts: Sequence[Prompt], seed: int, task: str) -> list[Prompt]:
@@ -185,5 +185,5 @@ def _about(rule: Rule, e: Estimate) -> bool:
     if rule.group == "all":
         return e.axis == "total"
     if rule.group.startswith("every "):
-        return e.axis == rule.group.removeprefix("every ") and e.enough
+        return e.axis == rule.group.removeprefix("every ") and e.standing is not Standing.FEW
     return f"{e.axis}/{e.group}" == rule.group

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
+from safety_eval.audit.cards import GroupErrors, Part, ScorerCard, instrument_digest
+from safety_eval.audit.known_errors import known_errors
 from safety_eval.show import words
 from safety_eval.show.tables import Row, Table
 
@@ -22,14 +23,33 @@ class CardPart:
     tables: tuple[Table, ...] = ()
 
 
+def instruments_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Name -> identity of every instrument of a run. A scorer that reads two tasks with other settings is two
+    instruments, each named with its task.
+
+    Args:
+        config: run.json.
+    """
+    held: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for task, asked in config.get("tasks", {}).items():
+        for scorer, identity in asked.get("instruments", {}).items():
+            held.setdefault(scorer, {})[task] = identity
+    named: dict[str, Mapping[str, Any]] = {}
+    for scorer, by_task in held.items():
+        alone = len({instrument_digest(identity) for identity in by_task.values()}) == 1
+        for task, identity in by_task.items():
+            named[scorer if alone else f"{scorer} in {task}"] = identity
+    return named
+
+
 def card_parts(
     instruments: Mapping[str, Mapping[str, Any]], cards: Mapping[str, ScorerCard]
 ) -> tuple[CardPart, ...]:
     """A part for every instrument of a run.
 
     Args:
-        instruments: scorer -> identity.
-        cards: scorer -> the card of exactly this instrument.
+        instruments: name -> identity, as `instruments_of` names them.
+        cards: name -> the card of exactly this instrument.
     """
     return tuple(_part(name, identity, cards.get(name)) for name, identity in instruments.items())
 
@@ -37,11 +57,13 @@ def card_parts(
 def _part(name: str, identity: Mapping[str, Any], card: ScorerCard | None) -> CardPart:
     title = f"{name}: {words.identity_words(name, identity)}"
     if card is None:
+        scorer = name.split(" in ")[0]
         unknown = (
             "No card: how often this instrument errs, and about whom, has not been audited on this machine "
-            f"(`safety-eval audit {name}`)."
+            f"(`safety-eval audit {scorer}`)."
         )
-        return CardPart(title, (unknown,))
+        known = [k.sentence for k in known_errors(scorer, identity)]
+        return CardPart(title, (unknown, *known))
     return CardPart(title, card.sentences, tuple(_errors(p) for p in card.parts))
 
 

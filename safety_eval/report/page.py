@@ -24,19 +24,18 @@ from safety_eval.core.records import Estimate
 from safety_eval.core.store import write_atomic
 from safety_eval.core.task import Measured
 from safety_eval.evidence.standing import Standing, State, standing
-from safety_eval.measure.beside import Beside, few
+from safety_eval.measure.against import Counted, against
+from safety_eval.measure.beside import Beside
 from safety_eval.report import parts as report_parts
-from safety_eval.report.cards import card_parts
-from safety_eval.report.parts import Card, Picture, TaskPart
+from safety_eval.report.answers import answer_parts
+from safety_eval.report.cards import card_parts, instruments_of
+from safety_eval.report.parts import Card, Picture, PublishedPart, TaskPart
 from safety_eval.report.pictures import of_run
 from safety_eval.report.verdict_part import verdict_part
-from safety_eval.runs.opened import Run
-from safety_eval.show import chart_style, tables
-from safety_eval.show import group_chart as charts
+from safety_eval.runs.opened import RunFolder
+from safety_eval.show import chart_style, selection, tables
 from safety_eval.show import words as wording
-
-SHOWN_ANSWERS = 12
-"""Prompts and answers that a task's section holds, hidden until asked for."""
+from safety_eval.show.selection import Made
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +46,30 @@ class Report:
         config: run.json.
         estimates: of the whole run.
         pictures: by task, drawn charts.
-        beside: by task, published rows.
+        published: by task, the rows of its published block, comparable or not.
         measured: by task, answers to choose from (may be empty).
         about: by task, metric -> what it means and does not.
         sections: by task, group -> section, where groups stand by section.
         standing: the verdict on the run, checked.
-        scorer_cards: by scorer, the card of exactly the instrument that scored.
+        against: by task, for each of its measured answers the rates that it made worse.
+        scorer_cards: by instrument (`instruments_of`), the card of exactly the instrument that scored.
         corrected: by task, rates corrected for the scorer's errors, beside the raw ones.
     """
 
     config: Mapping[str, Any]
     estimates: Sequence[Estimate]
     pictures: Mapping[str, Sequence[Picture]]
-    beside: Mapping[str, Beside]
+    published: Mapping[str, Beside]
     measured: Mapping[str, Sequence[Measured]]
     about: Mapping[str, Mapping[str, str]]
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     standing: Standing = Standing(State.NOT_JUDGED)
+    against: Mapping[str, Sequence[tuple[Counted, ...]]] = field(default_factory=dict)
     scorer_cards: Mapping[str, ScorerCard] = field(default_factory=dict)
     corrected: Mapping[str, Sequence[tables.Table]] = field(default_factory=dict)
 
 
-def write(run: Run, judged: Standing | None = None) -> Path:
+def write(run: RunFolder, judged: Standing | None = None) -> Path:
     """RUN/report.html and RUN/charts/*.png, from the records alone; returns the page's path.
 
     Args:
@@ -87,10 +88,11 @@ def write(run: Run, judged: Standing | None = None) -> Path:
             config=run.config,
             estimates=estimates,
             pictures=pictures,
-            beside=tables.published_by_task(run),
+            published=selection.published_blocks(run),
             measured=measured,
             about=about,
-            sections={t: charts.sections(run, t) for t in run.tasks},
+            sections={t: selection.sections(run, t) for t in run.tasks},
+            against={t: against(run.task(t), rows) for t, rows in measured.items()},
             standing=judged or standing(run.folder),
             scorer_cards=_cards_of(run),
             corrected=corrected_tables(run),
@@ -108,9 +110,13 @@ def html(report: Report) -> str:
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     facts = wording.facts(report.config)
-    measured = dict.fromkeys(e.task for e in report.estimates)
-    made_tables = [_task(report, name, facts) for name in {**measured, **report.config.get("tasks", {})}]
-    summary = tables.papers_table(report.estimates, facts, report.beside) if report.estimates else None
+    asked = report.config.get("tasks", {})
+    beside = selection.comparable(report.estimates, asked, report.published)
+    tasks = [
+        _task(report, name, facts, beside)
+        for name in {**dict.fromkeys(e.task for e in report.estimates), **asked}
+    ]
+    summary = tables.papers_table(report.estimates, facts, beside) if report.estimates else None
     return (
         _environment()
         .from_string(_asset("page.html"))
@@ -121,13 +127,14 @@ def html(report: Report) -> str:
             subtitle=report_parts.subtitle(report.config, facts),
             verdict=verdict_part(report.standing),
             warnings=report_parts.warnings(report.config, report.estimates),
-            tasks=made_tables,
-            cards=[c for t in made_tables for c in t.cards[:1]],
+            tasks=tasks,
+            cards=[c for t in tasks for c in t.cards[:1]],
             summary=summary and report_parts.laid_out(summary),
+            published=_published(report, facts, beside),
             reading=report_parts.READING,
             instruments=[
                 (c.title, c.sentences, [report_parts.laid_out(t) for t in c.tables])
-                for c in card_parts(_instruments(report.config), report.scorer_cards)
+                for c in card_parts(instruments_of(report.config), report.scorer_cards)
             ],
             record=report_parts.record(report.config),
             version=__version__,
@@ -135,35 +142,24 @@ def html(report: Report) -> str:
     )
 
 
-def _instruments(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Identity of every scorer of a run."""
-    return {s: identity for t in config.get("tasks", {}).values() for s, identity in t["instruments"].items()}
-
-
-def _cards_of(run: Run) -> dict[str, ScorerCard]:
+def _cards_of(run: RunFolder) -> dict[str, ScorerCard]:
     """Cards of the instruments that scored, copied into the run so that it carries what it must be read with."""
-    found = {s: keep(run.folder, identity) for s, identity in _instruments(run.config).items()}
-    return {s: card for s, card in found.items() if card is not None}
+    cards = {name: keep(run.folder, identity) for name, identity in instruments_of(run.config).items()}
+    return {name: card for name, card in cards.items() if card is not None}
 
 
-def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:
+def _task(report: Report, name: str, facts: wording.Facts, beside: Mapping[Made, Beside]) -> TaskPart:
     """One task's section: headline, charts, the table of its first metric, all others, meaning, answers."""
     asked = report.config["tasks"][name]
-    beside = report.beside.get(name)
-    if asked.get("data_version") in charts.OTHER_PROMPTS:
-        beside = None
-    mine = tables.by_metric(e for e in report.estimates if e.task == name)
-    made = []
-    for (_, metric, _), estimates in mine.items():
-        near = beside if beside is not None and beside.metric == metric else None
-        models = list(few(near, estimates, 2)) if near else []
-        made.append(
-            report_parts.laid_out(
-                tables.group_table(estimates, facts, near, models, report.sections.get(name)), near, models
-            )
-        )
-    wide = tables.wide_table(next(iter(mine.values())), facts, beside) if mine and beside else None
+    mine = selection.by_instrument(e for e in report.estimates if e.task == name)
+    laid_out = []
+    for key, estimates in mine.items():
+        rows = beside.get(key)
+        models = tables.near_models(rows, estimates, facts)
+        table = tables.group_table(estimates, facts, rows, models, report.sections.get(name))
+        laid_out.append(report_parts.laid_out(table, rows, models))
     about = report.about.get(name, {})
+    measured = report.measured.get(name, ())
     return TaskPart(
         title=str(asked.get("title") or wording.name(name)),
         anchor=f"task-{report_parts.slug(name)}",
@@ -171,22 +167,39 @@ def _task(report: Report, name: str, facts: wording.Facts) -> TaskPart:
         notes=tuple(asked.get("notes", ())),
         cards=_cards(list(mine.values()), facts),
         charts=tuple(report.pictures.get(name, ())),
-        first=made[0] if made else None,
-        others=(*made[1:], *map(report_parts.laid_out, report.corrected.get(name, ()))),
-        wide=report_parts.laid_out(wide) if wide else None,
+        first=laid_out[0] if laid_out else None,
+        others=(*laid_out[1:], *map(report_parts.laid_out, report.corrected.get(name, ()))),
         about=tuple((wording.metric_name(m), words) for m, words in about.items()),
-        answers=report_parts.answers(report.measured.get(name, ()), SHOWN_ANSWERS),
+        answers=answer_parts(measured, report.against.get(name) or [()] * len(measured)),
     )
+
+
+def _published(report: Report, facts: wording.Facts, beside: Mapping[Made, Beside]) -> list[PublishedPart]:
+    """All published rows of the tasks whose prompts are the papers', ours on top where it may stand there."""
+    asked = report.config.get("tasks", {})
+    parts = []
+    for task, rows in selection.same_prompts(asked, report.published).items():
+        title = str(asked[task].get("title") or wording.name(task))
+        shared = [key for key in beside if key[0] == task]
+        estimates = [e for e in report.estimates if selection.made_by(e) in shared[:1]]
+        wide = tables.wide_table(estimates, facts, rows) if estimates else None
+        if wide is not None:
+            sentence = f"Scored by {rows.origin.instrument}, as this run: the first row is ours."
+            parts.append(PublishedPart(title, sentence, report_parts.laid_out(wide)))
+            continue
+        sentence = (
+            f"Scored by {rows.origin.instrument}. No number of this run was made by that instrument, so none "
+            "stands in this table, and none may be compared with it."
+        )
+        table = report_parts.laid_out(tables.published_table(task, rows))
+        parts.append(PublishedPart(title, sentence, table))
+    return parts
 
 
 def _cards(metrics: Sequence[Sequence[Estimate]], facts: wording.Facts) -> tuple[Card, ...]:
     """The headline of a task's first metrics; what is of answered prompts only stands in the tables."""
-    cards = []
-    for estimates in [m for m in metrics if not m[0].metric.endswith(".answered")][:4]:
-        e = tables.headline(estimates, estimates[0].task)
-        if e is not None:
-            cards.append(report_parts.card(e, facts))
-    return tuple(cards)
+    shown = [m for m in metrics if not m[0].answered_only][:4]
+    return tuple(report_parts.card(selection.whole(m), facts) for m in shown)
 
 
 def _environment() -> jinja2.Environment:

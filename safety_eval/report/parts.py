@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from safety_eval.core.records import Estimate, digest
-from safety_eval.core.task import Measured
 from safety_eval.measure.beside import Beside
+from safety_eval.report.answers import AnswerPart
 from safety_eval.show import words as wording
+from safety_eval.show.selection import with_missing
 from safety_eval.show.tables import Row, Table
 
 Pairs = tuple[tuple[str, str], ...]
 WORDY = ("note", "missing", "outcome", "what was found", "because")
 """Columns of words, set from the left."""
-LONGEST_TEXT = 2_000
-"""Characters of a prompt or answer that the page shows."""
 READING = (
     "Every number stands with its 95% interval and n, the answers that were measured. The interval says how "
     "far the number could move with other prompts like these; it says nothing of prompts unlike these.",
@@ -30,8 +29,8 @@ READING = (
     "by their intervals, not by rank.",
     "A classifier or judge has errors of its own, which may differ between groups. The instrument is named "
     "with every number; numbers made by different instruments must not be compared.",
-    "Published rows are what the authors printed, measured with their instruments and settings, some of "
-    "which are not published. They give an order of magnitude, not a baseline.",
+    "Published rows are what the authors printed. They stand beside a number only where it was made from the "
+    "same prompts by the same instrument; all others stand by themselves under 'Published figures'.",
 )
 
 
@@ -76,19 +75,6 @@ class LaidOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One prompt with its answer, as shown when asked for."""
-
-    why: str
-    id: str
-    groups: str
-    prompt: str
-    status: str
-    text: str
-    scores: str
-
-
-@dataclass(frozen=True, slots=True)
 class TaskPart:
     """A task's section."""
 
@@ -100,9 +86,17 @@ class TaskPart:
     charts: tuple[Picture, ...]
     first: LaidOut | None
     others: tuple[LaidOut, ...]
-    wide: LaidOut | None
     about: Pairs
-    answers: tuple[Answer, ...]
+    answers: tuple[AnswerPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPart:
+    """What the papers printed for a task: how it stands to this run's numbers, and all rows."""
+
+    title: str
+    sentence: str
+    table: LaidOut
 
 
 def slug(text: str) -> str:
@@ -188,9 +182,8 @@ def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[
         found.append("This run is not finished: its numbers are of what was measured so far.")
     if not estimates:
         found.append("Nothing has been measured yet.")
-    missing = sorted({e.task for e in estimates if e.axis == "total" and wording.absent(e)})
-    if missing:
-        names = ", ".join(wording.name(t) for t in missing)
+    if missing := with_missing(estimates):
+        names = ", ".join(map(wording.name, missing))
         found.append(f"Some answers gave no value (missing, see the tables): {names}.")
     return tuple(found)
 
@@ -212,43 +205,6 @@ def task_meta(asked: Mapping[str, Any], template: str) -> str:
         f"instruments: {', '.join(asked.get('instruments', {})) or 'none'}",
     )
     return "; ".join(p for p in parts if p)
-
-
-def answers(measured: Sequence[Measured], most: int) -> tuple[Answer, ...]:
-    """A few answers: failed and degenerate ones first, then a draw that depends on the prompts' ids only."""
-    drawn = sorted(measured, key=lambda m: digest([m.prompt.id, m.output.sample]))
-    odd = [m for m in drawn if m.output.error or m.status in ("degenerate", "undecided")][: most // 4]
-    rest = [m for m in drawn if m not in odd][: most - len(odd)]
-    return tuple(
-        [_answer(m, "failed or degenerate") for m in odd] + [_answer(m, "drawn at random") for m in rest]
-    )
-
-
-def _answer(m: Measured, why: str) -> Answer:
-    groups = "; ".join(
-        f"{wording.name(a)}: {', '.join(map(wording.name, g))}" for a, g in m.prompt.groups.items()
-    )
-    scores = [
-        f"{s}.{k} = {v:.4g}" if isinstance(v, float) else f"{s}.{k} = {v}"
-        for s, vs in m.values.items()
-        for k, v in vs.items()
-    ]
-    scores += [f"{s}: {error}" for s, error in m.errors.items()]
-    if m.output.choice_logprobs:
-        chosen = zip(m.prompt.choices, m.output.choice_logprobs, strict=False)
-        text = "\n".join(f"{logprob:9.3f}  {choice.strip()}" for choice, logprob in chosen)
-    else:
-        text = f"(no answer: {m.output.error})" if m.output.text is None else m.output.text or "(empty)"
-    status = m.status or m.output.stop_reason
-    return Answer(why, m.prompt.id, groups, _clip(m.prompt.asked), status, _clip(text), "; ".join(scores))
-
-
-def _clip(text: str) -> str:
-    if len(text) <= LONGEST_TEXT:
-        return text
-    return (
-        f"{text[:LONGEST_TEXT]}\n[... {len(text) - LONGEST_TEXT:,} further characters are in outputs.jsonl]"
-    )
 
 
 @dataclass(frozen=True, slots=True)

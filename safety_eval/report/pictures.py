@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from safety_eval.core.records import Estimate
-from safety_eval.runs.opened import Run
-from safety_eval.show import group_chart as charts
-from safety_eval.show import words as wording
+from safety_eval.runs.opened import RunFolder
+from safety_eval.show import words
 from safety_eval.show.density_chart import density_chart, scored
-from safety_eval.show.two_axes_chart import Axis, Point, matched, two_axes
+from safety_eval.show.group_chart import alt, of_metric
+from safety_eval.show.selection import by_instrument, select
+from safety_eval.show.two_axes_chart import Axis, Plane, Point, matched, two_axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,46 +87,54 @@ INTENTS = ("stratum", "intent")
 """Design factors or group axes that name the intent, the first that a prompt has."""
 
 
-def of_run(run: Run) -> Iterator[Drawn]:
+def of_run(run: RunFolder) -> Iterator[Drawn]:
     """The pictures of a run, by task, in the order of the report."""
     everything = run.estimate_records()
     for task in dict.fromkeys(e.task for e in everything):
-        chosen = charts.select(everything, task, None, None)
-        yield Drawn(task, f"{task}.{chosen[0].metric}", charts.of_metric(run, task), charts.alt(chosen))
+        chosen = select(everything, task, None, None)
+        yield Drawn(task, f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen))
         mine = [e for e in everything if e.task == task]
         for pair in PAIRS:
-            points = matched(_metric(mine, pair.x), _metric(mine, pair.y), pair.prefix)
+            points = pair_points(mine, pair)
             if points:
                 yield _drawn_pair(run, task, pair, points)
         yield from _densities(run, task)
 
 
-def _densities(run: Run, task: str) -> Iterator[Drawn]:
+def _densities(run: RunFolder, task: str) -> Iterator[Drawn]:
     """Risk scores by intent, one picture for each scorer that gave them."""
     if not any(RISK in metric.needs for metric in run.task(task).metrics):
         return
     rows = run.measured(task)
-    named = str(run.config["tasks"][task].get("title") or wording.name(task))
-    facts = wording.facts(run.config)
+    named = str(run.config["tasks"][task].get("title") or words.name(task))
+    facts = words.facts(run.config)
     for scorer in dict.fromkeys(s for row in rows for s, values in row.values.items() if RISK in values):
         curves = scored(rows, scorer, RISK, INTENTS, facts.model or "this model")
-        alone = replace(facts, instruments={scorer: facts.instruments.get(scorer, scorer)})
-        made = density_chart(curves, alone, f"{named}: risk of the answers by intent")
-        words = ", ".join(f"{wording.name(c.intent)} n={len(c.scores)}" for c in curves)
-        yield Drawn(task, f"{task}.{RISK}-by-intent.{scorer}", made, f"{named}: densities of risk; {words}.")
+        own = facts.instruments.get((task, scorer), scorer)
+        alone = replace(facts, instruments={(task, scorer): own})
+        chart = density_chart(curves, alone, f"{named}: risk of the answers by intent")
+        intents = ", ".join(f"{words.name(c.intent)} n={len(c.scores)}" for c in curves)
+        seen = f"{named}: densities of risk; {intents}."
+        yield Drawn(task, f"{task}.{RISK}-by-intent.{scorer}", chart, seen)
 
 
-def _metric(estimates: Sequence[Estimate], metric: str) -> list[Estimate]:
-    """One metric by the first scorer that measured it."""
-    found = [e for e in estimates if e.metric == metric]
-    return [e for e in found if e.scorer == found[0].scorer]
+def pair_points(estimates: Sequence[Estimate], pair: Pair) -> list[Point]:
+    """Groups with both numbers of a pair, by the first instrument that measured both; [] where none did.
+
+    Args:
+        estimates: of one task.
+    """
+    parts = by_instrument(estimates)
+    for (task, metric, scorer), across in parts.items():
+        if metric == pair.x and (up := parts.get((task, pair.y, scorer))) is not None:
+            return matched(across, up, pair.prefix)
+    return []
 
 
-def _drawn_pair(run: Run, task: str, pair: Pair, points: Sequence[Point]) -> Drawn:
-    named = str(run.config["tasks"][task].get("title") or wording.name(task))
-    made = two_axes(
-        points, wording.facts(run.config), f"{named}: {pair.title}", pair.across, pair.up, pair.diagonal
-    )
-    whole = points[0]
-    words = f"{named}: {pair.title}; {whole.name}: {wording.value(whole.x)} and {wording.value(whole.y)}."
-    return Drawn(task, f"{task}.{pair.x}-{pair.y}", made, words)
+def _drawn_pair(run: RunFolder, task: str, pair: Pair, points: Sequence[Point]) -> Drawn:
+    named = str(run.config["tasks"][task].get("title") or words.name(task))
+    title = f"{named}: {pair.title}"
+    chart = two_axes(points, words.facts(run.config), title, Plane(pair.across, pair.up, pair.diagonal))
+    first = points[0]
+    seen = f"{title}; {first.name}: {words.value(first.x)} and {words.value(first.y)}."
+    return Drawn(task, f"{task}.{pair.x}-{pair.y}", chart, seen)

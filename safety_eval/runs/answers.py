@@ -13,15 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core.records import Output, Prompt, Score, key
+from safety_eval.core.records import FINAL, Output, Prompt, Reason, Score, key
 from safety_eval.core.store import read_lines, read_records
 from safety_eval.core.task import Measured, Task
 from safety_eval.refusal.degenerate import degenerate
 
 Asked = tuple[str, int]
 """(prompt id, sample)."""
-PERMANENT = ("empty answer", "no answer")
-"""Score errors that asking again cannot cure; every other error is owed again."""
 
 
 def prompts_file(folder: Path, task: str) -> Path:
@@ -89,7 +87,7 @@ def owed_scores(folder: Path, task: str, scorer: str) -> Iterator[tuple[Prompt, 
     asked = {p.id: p for p in prompts(folder, task)}
     for output in outputs(folder, task).values():
         score = done.get(key(output))
-        if not output.error and (score is None or (score.error and not score.error.startswith(PERMANENT))):
+        if not output.error and (score is None or (score.error and score.reason not in FINAL)):
             yield asked[output.prompt_id], output
 
 
@@ -110,7 +108,7 @@ def measured(folder: Path, task: Task, samples: int, names: Sequence[str] | None
 
 
 def _unasked(prompt: Prompt, sample: int) -> Output:
-    return Output(key(prompt), prompt.id, sample, stop_reason="error", error="not_asked")
+    return Output(key(prompt), prompt.id, sample, stop_reason="error", error=Reason.NOT_ASKED)
 
 
 def _join(task: Task, prompt: Prompt, output: Output, kept: Mapping[str, Mapping[str, Score]]) -> Measured:
@@ -121,7 +119,7 @@ def _join(task: Task, prompt: Prompt, output: Output, kept: Mapping[str, Mapping
         if score is not None and not score.error:
             values[scorer] = score.values
         else:
-            errors[scorer] = score.error if score is not None else "not scored"
+            errors[scorer] = score.error if score is not None else Reason.NOT_SCORED
     return Measured(prompt, output, values, errors, status_of(task, output, values, errors))
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core.errors import UserError
-from safety_eval.core.store import Appender, read_json, read_lines, write_json, writing
-from safety_eval.runs import answers, pipeline, resolve
+from safety_eval.core import journal
+from safety_eval.core.errors import EvidenceError, UserError
+from safety_eval.core.journal import Event, Journal
+from safety_eval.core.store import Appender, read_json, read_lines, write_atomic, write_json, writing
+from safety_eval.runs import answers, chain, pipeline, resolve
 from safety_eval.runs.config import RunConfig
-
-_MAY_DIFFER = {"shard"}
 
 
 def merge(shards: Sequence[Path], folder: Path) -> Path:
@@ -34,8 +34,10 @@ def merge(shards: Sequence[Path], folder: Path) -> Path:
         if policy := next((s / "policy.yaml" for s in shards if (s / "policy.yaml").exists()), None):
             (folder / "policy.yaml").write_bytes(policy.read_bytes())
         write_json(folder / "run.json", whole)
+        opened = Journal(folder)
+        opened.note(Event.MERGED, begun=chain.begun(whole), journals=_carry(shards, facts, folder))
         plans = resolve.resolve(RunConfig.model_validate(whole["config"]))
-        pipeline.write_results(folder, pipeline.measure(folder, plans))
+        pipeline.write_results(folder, pipeline.measure(folder, plans), opened)
     return folder
 
 
@@ -47,24 +49,33 @@ def _same_run(shards: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
         raise UserError(
             f"the shards are {parts}: each must be another part", "Run each with its own --shard i/n."
         )
-    first = _comparable(facts[0])
+    first = chain.comparable(facts[0])
     for shard, other in zip(shards[1:], facts[1:], strict=True):
-        mine = _comparable(other)
-        changed = [k for k in first if first[k] != mine[k]]
+        mine = chain.comparable(other)
+        changed = [k for k in {**first, **mine} if first.get(k) != mine.get(k)]
         if changed:
             raise UserError(
                 f"{shard} is no part of the run in {shards[0]}: {', '.join(changed)} differ", "Check both."
             )
 
 
-def _comparable(facts: dict[str, Any]) -> dict[str, Any]:
-    shared: dict[str, Any] = {k: v for k, v in facts["asked"].items() if k not in _MAY_DIFFER}
-    shared["engine"] = facts["engine"]
-    shared["policy"] = facts.get("policy", {}).get("sha256")
-    for name, task in facts["tasks"].items():
-        shared[f"prompts of {name}"] = task["prompts_digest"]
-        shared[f"instruments of {name}"] = task["instruments"]
-    return shared
+def _carry(shards: Sequence[Path], facts: Sequence[dict[str, Any]], folder: Path) -> dict[str, str]:
+    """Take every shard's journal and run.json along; the head of each journal by its part.
+
+    Raises:
+        EvidenceError: a shard's journal does not bind what lies in the shard.
+    """
+    heads = {}
+    for shard, about in zip(shards, facts, strict=True):
+        entries = journal.check(shard / journal.NAME)
+        for fault in chain.faults(shard, about, entries):
+            raise EvidenceError(f"{shard}: {fault}", "Run this shard again in another folder.")
+        part, of = about["config"]["shard"]
+        home = folder / chain.SHARDS / f"{part}-of-{of}"
+        for name in (journal.NAME, "run.json"):
+            write_atomic(home / name, (shard / name).read_bytes())
+        heads[home.name] = journal.head(entries)
+    return heads
 
 
 def _join(shards: Sequence[Path], folder: Path, task: str) -> None:

@@ -1,26 +1,20 @@
-"""Run: one run folder opened for reading, as tables for an analyst."""
+"""RunFolder: one run folder opened for reading, as records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
+from typing import Any
 
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.records import Estimate, from_plain, plain
+from safety_eval.core.records import Estimate, from_plain
 from safety_eval.core.store import read_json
 from safety_eval.core.task import Drawn, Measured, Task
 from safety_eval.runs import answers
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-class Run:
+class RunFolder:
     """A run folder, read only. Nothing here asks a model or loads a scorer.
 
     Args:
@@ -68,10 +62,6 @@ class Run:
             )
         return [from_plain(Estimate, row) for row in rows]
 
-    def estimates(self) -> pd.DataFrame:
-        """One row for each Estimate, its fields as columns."""
-        return pd.DataFrame([plain(e) for e in self.estimate_records()])
-
     def measured(self, task: str) -> list[Measured]:
         """Every owed (prompt, sample) with its output, scores and status."""
         return answers.measured(self.folder, self.task(task), self.config["tasks"][task]["samples"])
@@ -79,38 +69,3 @@ class Run:
     def drawn(self, task: str) -> Drawn | None:
         """What a limit drew from the task's list; None = all of it was asked."""
         return Drawn.from_json(self.config["tasks"][task].get("drawn"))
-
-    def outputs(self, task: str) -> pd.DataFrame:
-        """One row for each owed (prompt, sample): prompt, answer, status, error, groups (tuples, by axis as
-        'group.<axis>'), factors ('factor.<name>') and every score as '<scorer>.<value>'."""
-        return pd.DataFrame([_row(m) for m in self.measured(task)])
-
-    def chart(self, task: str, metric: str | None = None) -> Figure:
-        """The chart of a task's metric (None = its first) with every group, its interval and its n."""
-        from safety_eval.show import group_chart as charts
-
-        return charts.of_metric(self, task, metric)
-
-
-def open_run(folder: str | Path) -> Run:
-    """A run folder opened for reading; see Run."""
-    return Run(folder)
-
-
-def _row(m: Measured) -> Mapping[str, Any]:
-    row: dict[str, Any] = {
-        "prompt_id": m.prompt.id,
-        "sample": m.output.sample,
-        "prompt": m.prompt.asked,
-        "text": m.output.text,
-        "status": m.status,
-        "stop_reason": m.output.stop_reason,
-        "error": m.output.error,
-        "cluster": m.prompt.unit,
-    }
-    row |= {f"group.{axis}": groups for axis, groups in m.prompt.groups.items()}
-    row |= {f"factor.{name}": value for name, value in m.prompt.factors.items()}
-    for scorer, values in m.values.items():
-        row |= {f"{scorer}.{name}": value for name, value in values.items()}
-    row |= {f"{scorer}.error": error for scorer, error in m.errors.items()}
-    return row

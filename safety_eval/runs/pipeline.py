@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from safety_eval import policy as policies
-from safety_eval.core import journal, plugins
+from safety_eval.core import plugins
 from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
+from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import Estimate, Prompt, digest, plain
 from safety_eval.core.store import Appender, read_json, write_json, writing
 from safety_eval.core.task import Drawn
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
-from safety_eval.runs import answers, resolve, start
+from safety_eval.runs import answers, chain, resolve, start
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.session import Progress, Session, Silent
@@ -46,10 +47,18 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
         finally:
             session.close()
         if not config.predict_only:
-            write_results(folder, measure(folder, plans))
+            write_results(folder, measure(folder, plans), session.journal)
+        _finish(session)
+    return folder
+
+
+def _finish(session: Session) -> None:
+    """Write down that the run has ended. Asking again for nothing does not make an old run young."""
+    if session.worked or not session.facts.get("finished"):
         session.facts["finished"] = start.now()
         session.save()
-    return folder
+        session.journal.note(Event.FINISHED, finished=session.facts["finished"])
+    session.journal.note_files(Event.MEASURED, [session.folder / "run.json"])
 
 
 def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
@@ -58,13 +67,14 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
         name = plan.task.name
         path = answers.prompts_file(session.folder, name)
         if name in session.facts["tasks"] and path.exists():
+            _note_frozen(session, name)
             continue
         found = resolve.load(plan, session.config.limit)
         path.unlink(missing_ok=True)
         with Appender(path) as file:
             for prompt in found.prompts:
                 file.append(prompt)
-        journal.note_files(session.folder, "frozen", [path])
+        session.journal.note_files(Event.FROZEN, [path])
         session.facts["tasks"][name] = {
             "title": plan.task.title,
             "paper": plan.task.paper,
@@ -79,6 +89,11 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             "instruments": {},
         }
         session.save()
+        _note_frozen(session, name)
+
+
+def _note_frozen(session: Session, task: str) -> None:
+    session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.facts["tasks"][task]))
 
 
 def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:
@@ -90,14 +105,16 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
     if not left:
         session.progress.stage(f"generate {name}", total, total)
         return
+    session.works()
     engine = session.engine()
     chat = _chat(session, plan, engine)
     ask = engine.generate if plan.task.kind == "generate" else engine.choose
     session.progress.stage(f"generate {name}", total, total - left)
-    with Appender(answers.outputs_file(session.folder, name)) as file:
+    with Appender(answers.outputs_file(session.folder, name)) as file, session.journal.watching(file) as watch:
         for sample, mine in owed.items():
             for output in ask(mine, replace(plan.settings, sample=sample, chat_template=chat)):
                 file.append(output)
+                watch.look()
                 session.progress.advance()
 
 
@@ -106,8 +123,10 @@ def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
     chat = session.config.chat_template == "on"
     if session.config.chat_template == "auto":
         chat = plan.task.kind == "generate" and "chat_template" in engine.capabilities
-    session.facts["tasks"][plan.task.name]["settings"]["chat_template"] = chat
+    settings = session.facts["tasks"][plan.task.name]["settings"]
+    settings["chat_template"] = chat
     session.save()
+    session.journal.once(Event.SETTINGS, task=plan.task.name, settings=digest(settings))
     return chat
 
 
@@ -129,13 +148,18 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
     owed = sum(1 for _ in answers.owed_scores(session.folder, task, spec.name))
     if not owed:
         return
+    session.works(task=task, scorer=spec.name)
     scorer = session.scorer(spec)
     identity = plain(scorer.identity)
-    session.instrument(task, spec.name, identity)
     session.progress.stage(f"score {task} by {spec.name}", owed, 0)
-    with Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file:
+    with (
+        Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file,
+        session.journal.watching(file) as watch,
+    ):
+        session.instrument(task, spec.name, identity)
         for found in scorer.score(answers.owed_scores(session.folder, task, spec.name)):
             file.append(found)
+            watch.look()
             session.progress.advance()
 
 
@@ -148,6 +172,7 @@ def until_decided(session: Session, plans: Sequence[TaskPlan]) -> None:
         if state:
             session.facts["tasks"][plan.task.name]["stopped"] = state
             session.save()
+            session.journal.once(Event.STOPPED, task=plan.task.name, state=state)
         if session.facts["tasks"][plan.task.name].get("stopped") == stopping.NOT_PASS:
             session.progress.note(f"stopped: a rule on {plan.task.name} cannot be met any more")
             return
@@ -186,11 +211,13 @@ def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
     return found
 
 
-def write_results(folder: Path, found: Sequence[Estimate]) -> None:
-    """RUN/results.json: the flat list that scripts read."""
+def write_results(folder: Path, found: Sequence[Estimate], opened: Journal | None = None) -> None:
+    """RUN/results.json: the flat list that scripts read. `opened`: the journal, when the caller holds it."""
     path = folder / "results.json"
     write_json(path, {"schema": start.SCHEMA, "estimates": [plain(e) for e in found]})
-    journal.note_files(folder, "measured", [*answers.record_files(folder), path])
+    (opened or Journal(folder)).note_files(
+        Event.MEASURED, [folder / "run.json", *answers.record_files(folder), path]
+    )
 
 
 def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Prompt]:

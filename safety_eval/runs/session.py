@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
+from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
 from safety_eval.core.store import write_json
 from safety_eval.runs import start
@@ -43,8 +44,22 @@ class Session:
     config: RunConfig
     facts: dict[str, Any]
     progress: Progress = field(default_factory=Silent)
+    again: Event = Event.RESUMED
+    journal: Journal = field(init=False)
+    worked: bool = False
+    _old: bool = field(init=False)
     _engine: Engine | None = None
     _scorers: dict[str, Scorer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.folder)
+        self._old = any(self.folder.glob("*/outputs.jsonl"))
+
+    def works(self, **facts: Any) -> None:
+        """Something is owed and will be done now. The first time, the journal is told that an old run goes on."""
+        if self._old and not self.worked:
+            self.journal.note(self.again, **facts)
+        self.worked = True
 
     def engine(self) -> Engine:
         """The engine, loaded once.
@@ -58,7 +73,7 @@ class Session:
             spec = ModelSpec(c.model, c.model_args, c.dtype, c.device, c.batch_size)
             engine: Engine = plugins.find("engines", c.engine).build(spec)
             try:
-                start.bind(self.folder, plain(engine.identity), self.facts)
+                start.bind(self.folder, plain(engine.identity), self.facts, self.journal)
             except UserError:
                 engine.close()
                 raise
@@ -74,9 +89,10 @@ class Session:
         return self._scorers[name]
 
     def instrument(self, task: str, name: str, identity: Mapping[str, Any]) -> None:
-        """Write into run.json which instrument scores a task, before its first score."""
+        """Write into run.json and the journal which instrument scores a task, before its first score."""
         self.facts["tasks"][task]["instruments"][name] = dict(identity)
         self.save()
+        self.journal.once(Event.INSTRUMENT, task=task, scorer=name, identity=digest(dict(identity)))
 
     def save(self) -> None:
         write_json(self.folder / "run.json", self.facts)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval import __version__, policy
-from safety_eval.core import journal
 from safety_eval.core.errors import UserError
+from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest
 from safety_eval.core.store import read_json, write_atomic, write_json
-from safety_eval.runs import resolve
+from safety_eval.runs import chain, resolve
 from safety_eval.runs.config import RunConfig
 
 SCHEMA = 1
@@ -45,6 +45,8 @@ def begin(folder: Path, config: RunConfig) -> dict[str, Any]:
                 f"{folder} holds another run: {'; '.join(changed)}",
                 "Ask the same to continue it, or choose another --output-path.",
             )
+        if not any(folder.glob("*/outputs.jsonl")):
+            _note_begun(folder, facts)
         return facts
     resolve.check_writable(folder)
     facts = {
@@ -64,14 +66,19 @@ def begin(folder: Path, config: RunConfig) -> dict[str, Any]:
     if config.policy is not None:
         facts["policy"] = _record_policy(folder, config.policy, config.stop_when_decided)
     write_json(path, facts)
-    journal.note(
-        folder, "asked", asked=digest(facts["asked"]), policy=facts.get("policy", {}).get("sha256", "")
-    )
+    _note_begun(folder, facts)
     return facts
 
 
-def bind(folder: Path, identity: Mapping[str, Any], facts: dict[str, Any]) -> None:
-    """Write the engine's identity into run.json, or refuse one that differs from what is there.
+def _note_begun(folder: Path, facts: Mapping[str, Any]) -> None:
+    """First entry of the journal, before anything else; a run that was killed before it gets it now."""
+    opened = Journal(folder)
+    if not opened.entries:
+        opened.note(Event.ASKED, begun=chain.begun(facts), policy=(facts.get("policy") or {}).get("sha256", ""))
+
+
+def bind(folder: Path, identity: Mapping[str, Any], facts: dict[str, Any], opened: Journal) -> None:
+    """Write the engine's identity into run.json and the journal, or refuse one that differs from what is there.
 
     Raises:
         UserError: the run was begun with another model, precision, device or engine.
@@ -85,6 +92,7 @@ def bind(folder: Path, identity: Mapping[str, Any], facts: dict[str, Any]) -> No
         )
     facts["engine"] = dict(identity)
     write_json(folder / "run.json", facts)
+    opened.once(Event.ENGINE, identity=digest(facts["engine"]))
 
 
 def _record_policy(folder: Path, source: Path, stop: bool) -> dict[str, str]:

@@ -25,7 +25,8 @@ class Suite:
 
 
 _PAPERS = ("truthfulqa_generation", "toxigen", "bold")
-_BIAS = ("bbq", "bold")
+_BIAS = ("bbq", "bold", "holistic_bias", "stereotypes", "coreference")
+_TOXICITY = ("toxigen", "real_toxicity_prompts")
 _REFUSALS = ("xstest", "false_refusals", "cyber_frr")
 _QUICKSTART = (
     "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "false_refusals", "red_team",
@@ -51,10 +52,11 @@ SUITES: Mapping[str, Suite] = {
         "Dual-intent prompts for coding assistants, scored by a guard model.",
         ("red_team",),
     ),
-    "bias": Suite("Stereotypes, and tone about people: BBQ and BOLD.", _BIAS),
+    "bias": Suite("Stereotypes in answers, in agreeing and in whom a pronoun means; tone about people.", _BIAS),
+    "toxicity": Suite("Toxic continuations: of sentences about groups, and of openings that invite them.", _TOXICITY),
     "release": Suite(
-        "What a release decision rests on: the papers' table, multiple choice, refusals, red team.",
-        (*_PAPERS, "truthfulqa_choice", *_REFUSALS, "red_team"),
+        "What a release decision rests on: truth, toxicity, bias, refusals, red team; many hours on a GPU.",
+        tuple(dict.fromkeys((*_PAPERS, "truthfulqa_choice", *_TOXICITY, *_BIAS, *_REFUSALS, "red_team"))),
     ),
 }
 

@@ -1,0 +1,1 @@
+"""Answers -> scores: one file a scorer."""

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from safety_eval.core.interfaces import Answer
-from safety_eval.core.records import Output, Prompt, Score, key
+from safety_eval.core.records import Output, Prompt, Reason, Score, key
 
 Item = TypeVar("Item")
 Values = Mapping[str, float | str]
@@ -38,9 +38,9 @@ def missing(output: Output) -> str:
     says nothing would look like the safest.
     """
     if output.error:
-        return f"no answer: {output.error}"
+        return f"{Reason.NO_ANSWER}: {output.error}"
     bare = (output.text or "").translate(_INVISIBLE).strip()
-    return "" if bare else "empty answer"
+    return "" if bare else Reason.EMPTY
 
 
 def original(prompt: Prompt) -> str:
@@ -81,7 +81,7 @@ def score_each(
     """
     for prompt, output in answers:
         reason = missing(output)
-        if reason and not (allow_empty and reason == "empty answer"):
+        if reason and not (allow_empty and reason == Reason.EMPTY):
             yield score_of(scorer, output, reason)
             continue
         try:

@@ -70,6 +70,8 @@ class ClassifierScorer:
         return [self._values_of(reading) for reading in self._reader.read(texts)]
 
     def _values_of(self, reading: Reading) -> Measured:
+        if reading.error:
+            return reading.error
         if not np.isfinite(reading.logits).all():
             return "the classifier gave a number that is not finite"
         values = self._reads.values(self._decision.probabilities(reading.logits))

@@ -40,12 +40,14 @@ class MixedReader:
     def read(self, texts: Sequence[str]) -> list[Reading]:
         """One Reading for each text, in order (see TextClassifier.read)."""
         found = self._half.read(texts)
-        margins = np.array([self._decision.margin(r.logits) for r in found])
+        # A text without logits (memory) is far from any decision: there is none.
+        margins = np.array([np.inf if r.error else self._decision.margin(r.logits) for r in found])
         todo, done = self._first(texts) | self._near(margins), set[int]()
         while todo:
             indices = sorted(todo)
             for i, exact in zip(indices, self._exact.read([texts[i] for i in indices]), strict=True):
-                self._observe(self._decision.difference(found[i].logits, exact.logits))
+                if not (exact.error or found[i].error):
+                    self._observe(self._decision.difference(found[i].logits, exact.logits))
                 found[i] = exact
             done |= todo
             todo = self._near(margins) - done

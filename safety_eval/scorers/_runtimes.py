@@ -22,17 +22,17 @@ from safety_eval.core.interfaces import ScorerSpec
 from safety_eval.scorers._arguments import choice, whole
 from safety_eval.scorers._decision import Decision
 from safety_eval.scorers._mixed import MixedReader
-from safety_eval.scorers._onednn import pack, usable
 from safety_eval.scorers._text_classifier import (
     Forward,
     Network,
     Reading,
     TextClassifier,
-    device_of,
-    longest_input,
     torch_forward,
 )
+from safety_eval.torch_runtime.devices import device_of
+from safety_eval.torch_runtime.loading import longest_input
 from safety_eval.torch_runtime.native import keep_few_plans
+from safety_eval.torch_runtime.onednn import pack, usable
 
 LONG = ("truncate", "windows")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -131,14 +131,14 @@ def _route(
     if wish == "torch" or (device.type != "cpu" and wish == "auto"):
         return plain, "torch"
     if device.type != "cpu":
-        raise UserError("runtime=onednn runs on a processor only", "Use --device cpu, or leave runtime away.")
+        raise UserError("runtime=onednn runs on a processor only", "Use --device cpu, or omit runtime=.")
     for name, family in _ROUTES.items() if usable() else ():
         forward = torch_forward(pack(copy.deepcopy(model), family=family))
         if _agree(made(plain), made(forward)):
             return forward, name
     if wish == "onednn":
         raise UserError(
-            "oneDNN cannot run this model, or not with the plain pass's numbers", "Leave runtime=onednn away."
+            "oneDNN cannot run this model, or not with the plain pass's numbers", "Omit runtime=onednn."
         )
     return plain, "torch"
 

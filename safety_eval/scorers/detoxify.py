@@ -28,8 +28,9 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Scorer, ScorerEntry, ScorerSpec
 from safety_eval.scorers._arguments import check, choice
 from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
-from safety_eval.scorers._text_classifier import Network, load_model, load_tokenizer
-from safety_eval.scorers._weights import file_digest, find
+from safety_eval.scorers._text_classifier import Network
+from safety_eval.torch_runtime.loading import load_model, load_tokenizer
+from safety_eval.torch_runtime.weights import file_digest, find
 
 CLASSES = {
     "original": ("toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_attack"),
@@ -101,7 +102,7 @@ def _file(given: str, variant: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), expected, progress=False)
         except (OSError, RuntimeError) as error:
             raise UserError(
-                f"detoxify's checkpoint '{variant}' cannot be had from {url}: {error}", _ELSE
+                f"detoxify's checkpoint '{variant}' could not be downloaded from {url}: {error}", _ELSE
             ) from error
     return path
 

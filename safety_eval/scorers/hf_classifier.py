@@ -29,8 +29,9 @@ from safety_eval.core.interfaces import Scorer, ScorerEntry, ScorerSpec
 from safety_eval.scorers._arguments import check, choice, whole
 from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
 from safety_eval.scorers._decision import Activation
-from safety_eval.scorers._text_classifier import Network, load_model, load_tokenizer
-from safety_eval.scorers._weights import find
+from safety_eval.scorers._text_classifier import Network
+from safety_eval.torch_runtime.loading import load_model, load_tokenizer
+from safety_eval.torch_runtime.weights import find
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,10 @@ from safety_eval.core.records import Prompt, Score, key
 from safety_eval.scorers._answers import Measured, chunks, score_of, trim_answer
 from safety_eval.scorers._arguments import check, choice, whole, yes
 from safety_eval.scorers._runtimes import DTYPES
-from safety_eval.scorers._text_classifier import device_of, load_model, load_tokenizer
-from safety_eval.scorers._weights import Weights, find
+from safety_eval.torch_runtime.batches import ALONE, Limit, in_batches, padded
+from safety_eval.torch_runtime.devices import device_of
+from safety_eval.torch_runtime.loading import load_model, load_tokenizer
+from safety_eval.torch_runtime.weights import Weights, find
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class TruthJudge:
         self._device = device_of(spec.device)
         self._through_engine = yes(spec.args, "engine", False)
         if self._through_engine and spec.engine is None:
-            raise UserError("engine=yes: this run offers no engine to judges", "Leave engine=yes away.")
+            raise UserError("engine=yes: this run offers no engine to judges", "Omit engine=yes.")
         names = _asked(spec.args)
         if not names:
             raise UserError(
@@ -177,25 +179,24 @@ class _Local:
         self._tokenizer = load_tokenizer(weights)
         precision = "auto" if dtype == "auto" else getattr(torch, dtype)
         self._model = load_model(weights, "AutoModelForCausalLM", precision).to(device)
-        self._device, self._budget = device, budget or (1024 if device.type == "cpu" else 8192)
+        self._device = device
+        self._limit = Limit(device, tokens=budget or (1024 if device.type == "cpu" else 8192))
         positions = getattr(self._model.config, "max_position_embeddings", None)
         self._longest = min(int(self._tokenizer.model_max_length), int(positions or 1 << 30))
 
     def probabilities(self, prompts: list[str]) -> list[float | str]:
-        """P(' yes') behind each prompt, or a reason (the prompt is longer than the judge's context)."""
-        found: list[float | str] = [0.0] * len(prompts)
+        """P(' yes') behind each prompt, or a reason (longer than the judge's context, or than memory holds)."""
         encoded = [self._encode(p) for p in prompts]
-        order = sorted(range(len(prompts)), key=lambda i: -len(encoded[i][0]))
-        while order:
-            longest = len(encoded[order[0]][0])
-            if longest > self._longest:
-                found[order.pop(0)] = f"{longest} tokens, the judge reads at most {self._longest}"
-                continue
-            taken = order[: max(1, self._budget // longest)]
-            for i, p in zip(taken, self._forward([encoded[i] for i in taken]), strict=True):
-                found[i] = p
-            order = order[len(taken) :]
-        return found
+        lengths = [len(ids) for ids, _ in encoded]
+        fit = [i for i, length in enumerate(lengths) if length <= self._longest]
+        values: list[float | str] = [f"{n} tokens, the judge reads at most {self._longest}" for n in lengths]
+
+        def run(numbers: list[int]) -> list[float]:
+            return self._forward([encoded[fit[n]] for n in numbers])
+
+        for n, p in in_batches([lengths[i] for i in fit], self._limit, run):
+            values[fit[n]] = ALONE if p is None else p
+        return values
 
     def _encode(self, prompt: str) -> tuple[list[int], int]:
         """Tokens of the prompt with ' yes' behind it, and how many of them are ' yes'."""
@@ -209,21 +210,16 @@ class _Local:
 
     @torch.inference_mode()
     def _forward(self, encoded: list[tuple[list[int], int]]) -> list[float]:
-        width = max(len(ids) for ids, _ in encoded)
-        tokens = torch.zeros(len(encoded), width, dtype=torch.long)
-        mask = torch.zeros(len(encoded), width, dtype=torch.long)
-        for row, (ids, _) in enumerate(encoded):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-            mask[row, : len(ids)] = 1
+        tokens, mask = padded([ids for ids, _ in encoded], 0, left=False)
         logits = self._model(
             input_ids=tokens.to(self._device), attention_mask=mask.to(self._device), use_cache=False
         ).logits
-        found = []
+        values = []
         for row, (ids, count) in enumerate(encoded):
             at = logits[row, len(ids) - 1 - count : len(ids) - 1].float().log_softmax(-1)
             wanted = torch.tensor(ids[-count:], device=at.device)
-            found.append(float(at.gather(1, wanted[:, None]).sum().exp()))
-        return found
+            values.append(float(at.gather(1, wanted[:, None]).sum().exp()))
+        return values
 
 
 def _identity(model: Weights | str, dtype: str) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from safety_eval.core.records import Estimate
-from safety_eval.show import words as wording
+from safety_eval.show import words
 from safety_eval.show.chart_style import BLUE, GREY, INK, RULE, drawable, figure, label, plain_axes, titles
 from safety_eval.show.words import Facts
 
@@ -25,6 +25,15 @@ class Axis:
 
     words: str
     better: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """The picture's two directions, and what a point on the line up = across means ('' = no line)."""
+
+    across: Axis
+    up: Axis
+    diagonal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class Point:
     @property
     def faint(self) -> bool:
         """Whether one of its numbers is descriptive only."""
-        return wording.greyed(self.x) or wording.greyed(self.y)
+        return words.greyed(self.x) or words.greyed(self.y)
 
 
 def matched(x: Sequence[Estimate], y: Sequence[Estimate], prefix: str = "") -> list[Point]:
@@ -54,53 +63,58 @@ def matched(x: Sequence[Estimate], y: Sequence[Estimate], prefix: str = "") -> l
         prefix: what the second metric's groups carry before the first's name (XSTest: 'contrast_').
     """
     second = {(e.axis, e.group.removeprefix(prefix)): e for e in y}
-    found = []
+    points = []
     for e in sorted(x, key=lambda e: e.axis != "total"):
         twin = second.get((e.axis, e.group.removeprefix(prefix)))
         if twin is not None and e.axis != "macro":
-            name = "all answers" if e.axis == "total" else wording.name(e.group)
-            found.append(Point(name, e, twin))
-    return found
+            name = "all answers" if e.axis == "total" else words.name(e.group)
+            points.append(Point(name, e, twin))
+    return points
 
 
-def two_axes(
-    points: Sequence[Point], facts: Facts, title: str, across: Axis, up: Axis, diagonal: str = ""
-) -> Figure:
+def two_axes(points: Sequence[Point], facts: Facts, title: str, plane: Plane) -> Figure:
     """Numbered points with both intervals, and their names and numbers beside.
 
     Args:
         points: groups with both numbers; those with one of them missing are listed, not drawn.
         facts: for the caption.
         title: heading.
-        across, up: the two axes.
-        diagonal: what a point on the line up = across means; '' = no line.
+        plane: what the two directions are.
     """
-    made = figure(max(4.9, 1.9 + 0.165 * len(points)))
-    axes, beside = made.subplots(1, 2, width_ratios=[1.15, 1.0])
+    chart = figure(max(4.9, 1.9 + 0.165 * len(points)))
+    axes, beside = chart.subplots(1, 2, width_ratios=[1.15, 1.0])
     plain_axes(axes)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     for at, marks in _places(points).items():
         for point in (p for p, _ in marks):
             _bars(axes, point)
         _mark_place(axes, at, marks)
-    _frame(axes, points, across, up)
+    _frame(axes, points, plane)
     if not any(p.measured for p in points):
         _say_why(axes, points)
-    if diagonal:
-        axes.axline((0, 0), slope=1, color=INK, linewidth=0.9, linestyle=":", label=drawable(diagonal))
+    if plane.diagonal:
+        axes.axline((0, 0), slope=1, color=INK, linewidth=0.9, linestyle=":", label=drawable(plane.diagonal))
     _list(beside, points)
-    caption = wording.caption([p.x for p in points], facts)
-    titles(made, title, f"{caption} Bars are 95% intervals of each number alone. Grey: descriptive only.")
-    return made
+    caption = words.caption([p.x for p in points], facts)
+    titles(chart, title, f"{caption} Bars are 95% intervals of each number alone. Grey: descriptive only.")
+    return chart
 
 
 def _say_why(axes: Axes, points: Sequence[Point]) -> None:
     """The reasons for an empty picture, in it: an empty one alone reads as 'nothing happened'."""
     reasons = dict.fromkeys(e.reason for p in points for e in (p.x, p.y) if e.value is None and e.reason)
     axes.text(
-        0.5, 0.3, "\n".join(["Nothing to draw:", *map(drawable, reasons)]), transform=axes.transAxes, ha="center",
-        va="center", fontsize=8, color=GREY, parse_math=False, bbox={"color": "white"},
-    )  # fmt: skip
+        0.5,
+        0.3,
+        "\n".join(["Nothing to draw:", *map(drawable, reasons)]),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=8,
+        color=GREY,
+        parse_math=False,
+        bbox={"color": "white"},
+    )
 
 
 def _places(points: Sequence[Point]) -> dict[tuple[float, float], list[tuple[Point, str]]]:
@@ -131,13 +145,31 @@ def _mark_place(axes: Axes, at: tuple[float, float], marks: Sequence[tuple[Point
     """A numbered circle; several numbers stand beside theirs."""
     color = _color(marks[0][0])
     alone = len(marks) == 1
-    axes.plot([at[0]], [at[1]], marker="o", markersize=11 if alone else 8, color=color, zorder=4, linestyle="none",
-              markerfacecolor="white" if alone else color, markeredgewidth=1.4, clip_on=False)  # fmt: skip
+    axes.plot(
+        [at[0]],
+        [at[1]],
+        marker="o",
+        markersize=11 if alone else 8,
+        color=color,
+        zorder=4,
+        linestyle="none",
+        markerfacecolor="white" if alone else color,
+        markeredgewidth=1.4,
+        clip_on=False,
+    )
     axes.annotate(
-        ", ".join(mark for _, mark in marks), at, xytext=(0, 0) if alone else (6, 8), textcoords="offset points",
-        ha="center" if alone else "left", va="center", fontsize=6.5, zorder=5, color=color, fontweight="bold",
+        ", ".join(mark for _, mark in marks),
+        at,
+        xytext=(0, 0) if alone else (6, 8),
+        textcoords="offset points",
+        ha="center" if alone else "left",
+        va="center",
+        fontsize=6.5,
+        zorder=5,
+        color=color,
+        fontweight="bold",
         annotation_clip=False,
-    )  # fmt: skip
+    )
 
 
 def _mark(points: Sequence[Point], number: int) -> str:
@@ -147,7 +179,7 @@ def _mark(points: Sequence[Point], number: int) -> str:
     return str(number if points[0].x.axis == "total" else number + 1)
 
 
-def _frame(axes: Axes, points: Sequence[Point], across: Axis, up: Axis) -> None:
+def _frame(axes: Axes, points: Sequence[Point], plane: Plane) -> None:
     """Rates in per cent from 0; other numbers in their unit. The better corner is said in words."""
     per_cent = all(e.kind == "rate" or 0 <= (e.value or 0) <= 1 for p in points for e in (p.x, p.y))
     for axis, which in ((axes.xaxis, "x"), (axes.yaxis, "y")):
@@ -161,18 +193,24 @@ def _frame(axes: Axes, points: Sequence[Point], across: Axis, up: Axis) -> None:
         set_limits(low - margin, min(high + margin, 1.03) if per_cent else high + margin)
         axis.set_major_locator(MaxNLocator(nbins=6))
         if per_cent:
-            axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%".replace("-", wording.MINUS)))
+            axis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%".replace("-", words.MINUS)))
+    across, up = plane.across, plane.up
     label(
         axes,
-        f"{across.words} ({wording.direction(across.better)})",
-        f"{up.words} ({wording.direction(up.better)})",
+        f"{across.words} ({words.direction(across.better)})",
+        f"{up.words} ({words.direction(up.better)})",
     )
     corner = {"lower": 0.015, "higher": 0.985}
-    place = (corner[across.better], corner[up.better])
     axes.annotate(
-        "better", place, xycoords="axes fraction", fontsize=7.5, color=GREY, style="italic",
-        ha="left" if across.better == "lower" else "right", va="bottom" if up.better == "lower" else "top",
-    )  # fmt: skip
+        "better",
+        (corner[across.better], corner[up.better]),
+        xycoords="axes fraction",
+        fontsize=7.5,
+        color=GREY,
+        style="italic",
+        ha="left" if across.better == "lower" else "right",
+        va="bottom" if up.better == "lower" else "top",
+    )
 
 
 def _list(axes: Axes, points: Sequence[Point]) -> None:
@@ -182,17 +220,17 @@ def _list(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_xlim(0, 1)
     places = (0.0, 0.07, 0.5, 0.77)
     heads = ("", "group", "across \N{RIGHTWARDS ARROW}", "up \N{UPWARDS ARROW}")
-    for x, words in zip(places, heads, strict=True):
-        axes.text(x, -1, words, fontsize=7.5, color=GREY, va="center")
+    for x, head in zip(places, heads, strict=True):
+        axes.text(x, -1, head, fontsize=7.5, color=GREY, va="center")
     for number, point in enumerate(points):
         cells = (_mark(points, number), _short(point.name), *map(_cell, (point.x, point.y)))
-        for x, words in zip(places, cells, strict=True):
-            axes.text(x, number, drawable(words), fontsize=7, va="center", parse_math=False,
-                      color=GREY if point.faint else INK)  # fmt: skip
+        color = GREY if point.faint else INK
+        for x, cell in zip(places, cells, strict=True):
+            axes.text(x, number, drawable(cell), fontsize=7, va="center", parse_math=False, color=color)
 
 
 def _cell(e: Estimate) -> str:
-    return wording.NO_DATA if e.value is None else f"{wording.number(e.value, e.kind)} n={e.count:,}"
+    return words.NO_DATA if e.value is None else f"{words.number(e.value, e.kind)} n={e.count:,}"
 
 
 def _short(text: str) -> str:

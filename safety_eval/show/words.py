@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
@@ -33,7 +33,9 @@ class Facts:
         precision: of the weights and the forward pass, e.g. 'bfloat16'.
         engine: what generated.
         chat_template: by task: 'applied' or 'not applied' ('' where unknown).
-        instruments: by scorer name: the instrument in words (name, version, revision).
+        instruments: by (task, scorer): the instrument in words (name, version, revision). One scorer may read
+            two tasks with other weights.
+        parameters: of the model, where the engine counted them.
         notes: by task: what was left out of its prompts and why, or that they are not the benchmark.
     """
 
@@ -41,8 +43,9 @@ class Facts:
     precision: str = ""
     engine: str = ""
     chat_template: Mapping[str, str] = field(default_factory=dict)
-    instruments: Mapping[str, str] = field(default_factory=dict)
+    instruments: Mapping[tuple[str, str], str] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parameters: int | None = None
 
 
 def facts(config: Mapping[str, Any]) -> Facts:
@@ -51,14 +54,18 @@ def facts(config: Mapping[str, Any]) -> Facts:
     asked = config.get("config", {})
     model = str(asked.get("model") or engine.get("model", ""))
     revision = str(engine.get("revision") or "")
-    instruments = {s: identity for t in tasks.values() for s, identity in t.get("instruments", {}).items()}
     return Facts(
         model=f"{model} @ {revision[:12]}" if revision and revision not in model else model,
         precision=str(engine.get("precision") or engine.get("dtype") or ""),
         engine=str(engine.get("name") or asked.get("engine", "")),
         chat_template={name: _template(t.get("settings", {})) for name, t in tasks.items()},
-        instruments={s: identity_words(s, identity) for s, identity in instruments.items()},
+        instruments={
+            (name, scorer): identity_words(scorer, identity)
+            for name, t in tasks.items()
+            for scorer, identity in t.get("instruments", {}).items()
+        },
         notes={name: tuple(t.get("notes", ())) for name, t in tasks.items()},
+        parameters=engine.get("parameters"),
     )
 
 
@@ -158,11 +165,9 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
     effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
-    if not estimate.enough:
+    if estimate.standing is Standing.FEW:
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
         return f"descriptive only: {'fewer than 10 prompts, so no policy acts on it' if brief else stem}"
-    if estimate.reason and not estimate.gateable and not _shown_only(estimate):
-        return f"descriptive only: {printable(estimate.reason)}"
     if estimate.gateable and 0 < estimate.effective_clusters < FEW_CLUSTERS:
         return f"few clusters{effective or ', below 30 effective'}"
     return printable(estimate.reason)
@@ -170,13 +175,7 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
 
 def greyed(estimate: Estimate) -> bool:
     """Whether a row is shown greyed: no data, or a descriptive group that no policy may act on."""
-    judged_elsewhere = estimate.gateable or not estimate.reason or _shown_only(estimate)
-    return estimate.value is None or not judged_elsewhere
-
-
-def _shown_only(estimate: Estimate) -> bool:
-    """As sure as any other number, but of its kind none is judged (a rate among answered prompts, a cure)."""
-    return estimate.reason.endswith("not gated")
+    return estimate.value is None or estimate.standing is Standing.FEW
 
 
 def short_caveat(estimate: Estimate) -> str:
@@ -184,7 +183,7 @@ def short_caveat(estimate: Estimate) -> str:
     if estimate.value is None:
         return caveat(estimate)
     effective = f"G={estimate.effective_clusters:.3g}"
-    if not estimate.enough:
+    if estimate.standing is Standing.FEW:
         return f"descriptive, {effective}"
     return f"few, {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
 
@@ -204,7 +203,7 @@ def instrument(estimate: Estimate, facts: Facts) -> str:
     """The instrument that made a number, in words; 'none needed' for a number that needs no scorer."""
     if not estimate.scorer:
         return "none needed"
-    return printable(facts.instruments.get(estimate.scorer, estimate.scorer))
+    return printable(facts.instruments.get((estimate.task, estimate.scorer), estimate.scorer))
 
 
 def caption(estimates: list[Estimate], facts: Facts) -> str:

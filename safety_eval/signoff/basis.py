@@ -17,12 +17,13 @@ from safety_eval import policy as policies
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal, plugins
 from safety_eval.core.errors import EvidenceError, SafetyEvalError, UserError
-from safety_eval.core.records import Estimate, Output, Score, digest, key, plain
+from safety_eval.core.records import Estimate, Output, Score, digest, from_plain, key, plain
 from safety_eval.core.store import read_json, read_records
 from safety_eval.core.task import Drawn, Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
-from safety_eval.runs import answers
+from safety_eval.runs import answers, chain
+from safety_eval.signoff.history import History, tell
 from safety_eval.signoff.verdict import Blocker, differences
 
 Faults = list[Blocker]
@@ -39,7 +40,7 @@ class Case:
         subject: the model as the run records it ('model', digests ...).
         data: data version by task. instruments: identity by scorer.
         registered: digest of the policy terms that the run recorded before its first token ('' = none).
-        measured_at: when the run was finished, ISO 8601 ('' = unknown).
+        history: what happened to the run, by its journal. journal: hash of the last entry that was looked at.
         faults: what is wrong with the run as a whole. notes: what a reader must know.
         run_sha256, results_sha256: of run.json and results.json. baseline: which run it was compared with.
         stopped: tasks that were ended early.
@@ -51,7 +52,8 @@ class Case:
     data: Mapping[str, str] = field(default_factory=dict)
     instruments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     registered: str = ""
-    measured_at: str = ""
+    history: History = History()
+    journal: str = ""
     faults: tuple[Blocker, ...] = ()
     notes: tuple[str, ...] = ()
     run_sha256: str = ""
@@ -60,13 +62,28 @@ class Case:
     stopped: frozenset[str] = frozenset()
 
 
-def collect(folder: Path, policy: Policy, baseline: Path | None = None, own_tasks: bool = True) -> Case:
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was computed from records that a redacted copy seals.
+
+    Attributes:
+        differences: against the baseline, None without one. missing: why approval is out, where comparing told so.
+    """
+
+    differences: Sequence[Difference] | None = None
+    missing: tuple[str, ...] = ()
+
+
+def collect(
+    folder: Path, policy: Policy, baseline: Path | None = None, own_tasks: bool = True, until: str = ""
+) -> Case:
     """The case of a run folder.
 
     Args:
         folder, baseline: run folders. own_tasks: a task given as a .py file may be imported (never for
             evidence
             that came from somewhere else: that would execute it).
+        until: hash of the journal's entry up to which to look; only verdicts may follow it.
     """
     try:
         facts = _facts(folder)
@@ -79,28 +96,74 @@ def collect(folder: Path, policy: Policy, baseline: Path | None = None, own_task
         )
     registered = _registered(folder, facts, faults)
     estimates = remeasure(folder, facts, faults, own_tasks)
-    _unchanged(folder, faults)
+    history, last = _history(folder, facts, until, faults)
     _in_order(folder, facts, policy, faults)
     if not faults:
         _agrees(folder, estimates, faults)
     compared = None
     if baseline is not None:
         compared = _compare(folder, baseline, faults)
+    instruments = _instruments(facts, faults)
     return Case(
         estimates=estimates,
         differences=compared,
-        subject=subject(facts),
-        data={task: str(t.get("data_version", "")) for task, t in facts["tasks"].items()},
-        instruments=_instruments(facts, faults),
         registered=registered,
-        measured_at=str(facts.get("finished") or ""),
         faults=tuple(faults),
-        notes=_notes(facts, policy),
-        run_sha256=_file_digest(folder / "run.json"),
-        results_sha256=_file_digest(folder / "results.json"),
+        history=history,
+        journal=last,
+        instruments=instruments,
         baseline=_named(baseline),
-        stopped=frozenset(task for task, t in facts["tasks"].items() if t.get("stopped")),
+        **_said(folder, facts, policy),
     )
+
+
+def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None, until: str) -> Case:
+    """The case of a redacted run folder: estimates and paired differences as they were kept, all else as in `collect`.
+
+    Raises:
+        EvidenceError: run.json, results.json or the journal is damaged.
+    """
+    facts = _facts(folder)
+    faults: Faults = [Blocker("missing", sentence) for sentence in kept.missing]
+    registered = _registered(folder, facts, faults)
+    history, last = _history(folder, facts, until, faults, sealed=True)
+    instruments = _instruments(facts, faults)
+    return Case(
+        estimates=_written(folder),
+        differences=kept.differences,
+        registered=registered,
+        faults=tuple(faults),
+        history=history,
+        journal=last,
+        instruments=instruments,
+        baseline=_named(baseline),
+        **_said(folder, facts, policy),
+    )
+
+
+def keep(case: Case) -> Kept:
+    """What a redacted copy needs beside results.json to be judged in full."""
+    return Kept(case.differences, tuple(b.sentence for b in case.faults if b.kind == "missing"))
+
+
+def _said(folder: Path, facts: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+    """Fields of a Case that run.json gives."""
+    return {
+        "subject": subject(facts),
+        "data": {task: str(t.get("data_version", "")) for task, t in facts["tasks"].items()},
+        "notes": _notes(facts, policy),
+        "run_sha256": _file_digest(folder / "run.json"),
+        "results_sha256": _file_digest(folder / "results.json"),
+        "stopped": frozenset(task for task, t in facts["tasks"].items() if t.get("stopped")),
+    }
+
+
+def _written(folder: Path) -> list[Estimate]:
+    """The estimates of results.json."""
+    try:
+        return [from_plain(Estimate, row) for row in read_json(folder / "results.json")["estimates"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise EvidenceError(f"results.json is damaged: {error!r}") from error
 
 
 def remeasure(
@@ -246,26 +309,31 @@ def _in_order(folder: Path, facts: Mapping[str, Any], policy: Policy, faults: Fa
             faults.append(_evidence(f"{task}: stopped early, but what was asked is not the start of its seeded order"))
 
 
-def _unchanged(folder: Path, faults: Faults) -> None:
-    """Every file is as the journal saw it when it was measured: records of another run put in later are not."""
+def _history(
+    folder: Path, facts: Mapping[str, Any], until: str, faults: Faults, sealed: bool = False
+) -> tuple[History, str]:
+    """(what happened to the run, hash of the last entry); what the journal does not bind is a fault."""
     try:
         entries = journal.check(folder / journal.NAME)
+        shards = [journal.check(p) for p in sorted(folder.glob(f"{chain.SHARDS}/*/{journal.NAME}"))]
+        faults += [_evidence(sentence) for sentence in chain.faults(folder, facts, entries, sealed)]
     except SafetyEvalError as error:
         faults.append(_evidence(f"{journal.NAME}: {error.message.split(': ', 1)[-1]}"))
-        return
-    for name, wanted in journal.last_files(entries).items():
-        if _file_digest(folder / name) != wanted:
-            faults.append(
-                _evidence(f"{name} was changed after it was measured (the journal saw another file)")
-            )
+        return History(), ""
+    if until:
+        last = next((i for i, e in enumerate(entries, 1) if e.hash == until), 0)
+        if not last or any(e.event is not journal.Event.SIGNED_OFF for e in entries[last:]):
+            faults.append(_evidence(f"{journal.NAME}: something happened to the run after the verdict"))
+        entries = entries[:last]
+    return tell(entries, shards), journal.head(entries)
 
 
 def _compare(folder: Path, baseline: Path, faults: Faults) -> Sequence[Difference]:
     from safety_eval.compare.comparison import compare
-    from safety_eval.runs.opened import open_run
+    from safety_eval.runs.opened import RunFolder
 
     try:
-        found: Sequence[Difference] = compare(open_run(folder), open_run(baseline))
+        found: Sequence[Difference] = compare(RunFolder(folder), RunFolder(baseline))
         return found
     except SafetyEvalError as error:
         told = error.message.replace(str(baseline), "the baseline").replace(str(folder), "the run")

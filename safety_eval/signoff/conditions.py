@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import datetime
 
-from safety_eval.core.records import Estimate
+from safety_eval.core.errors import EvidenceError
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import About, Policy, Rule, registration
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.show.words import name
 from safety_eval.signoff import rules
 from safety_eval.signoff.basis import Case
 from safety_eval.signoff.verdict import Blocker
+
+_SLACK = datetime.timedelta(minutes=5)
+"""Clocks of two machines may differ by so much."""
 
 
 def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]:
@@ -51,17 +55,25 @@ def unregistered(case: Case) -> list[str]:
 
 
 def _age(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]:
+    """A run is as old as its beginning: nothing that is done to it later makes it young."""
+    if case.history.ended and _moment(case.history.ended) > moment + _SLACK:
+        return [Blocker("evidence", f"the journal speaks of the future: {case.history.ended}")]
     if policy.max_age_days is None:
         return []
-    if not case.measured_at:
-        return [
-            Blocker("evidence", "the run does not say when it was finished, and the policy limits its age")
-        ]
-    age = moment - datetime.datetime.fromisoformat(case.measured_at.replace("Z", "+00:00"))
+    if not case.history.begun:
+        return [Blocker("evidence", "the run does not say when it was begun, and the policy limits its age")]
+    age = moment - _moment(case.history.begun)
     if age > datetime.timedelta(days=policy.max_age_days):
-        told = f"stale: the run was finished {age.days} days ago, {policy.max_age_days} are allowed"
+        told = f"stale: the run was begun {age.days} days ago, {policy.max_age_days} are allowed"
         return [Blocker("evidence", told)]
     return []
+
+
+def _moment(at: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.fromisoformat(at.replace("Z", "+00:00")).astimezone(datetime.UTC)
+    except ValueError as error:
+        raise EvidenceError(f"the journal names no such time: {at!r}") from error
 
 
 def _identities(case: Case, policy: Policy) -> list[Blocker]:
@@ -147,4 +159,4 @@ def descriptive(case: Case, policy: Policy) -> list[str]:
 
 def _left_out(rule: Rule, e: Estimate) -> bool:
     same = (e.task, e.metric, e.axis) == (rule.task, rule.metric, rules.place(rule.group)[0])
-    return same and rule.scorer in (None, e.scorer) and not e.enough
+    return same and rule.scorer in (None, e.scorer) and e.standing is Standing.FEW

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from safety_eval.core.errors import EvidenceError
+from safety_eval.core.journal import Event, Journal
+from safety_eval.core.records import digest
 from safety_eval.core.store import write_atomic, write_json
 from safety_eval.policy import Policy, Waiver, registration
 from safety_eval.show.words import name
@@ -24,18 +28,23 @@ from safety_eval.stats.groups import holm
 
 
 def decide(
-    run: Path, policy: Policy, baseline: Path | None = None, at: datetime.datetime | None = None
+    run: Path,
+    policy: Policy,
+    baseline: Path | None = None,
+    at: datetime.datetime | None = None,
+    until: str = "",
 ) -> Verdict:
     """The verdict on a run folder. Never raises for what a run lacks: that is 'cannot decide', with the
     reason.
 
     Args:
         run, baseline: run folders. at: moment of the decision (UTC, now when None); waivers are judged at it.
+        until: hash of the journal's entry up to which to look.
 
     Raises:
         UserError: the policy asks for something that cannot be (exit 2).
     """
-    return judge(collect(run, policy, baseline), policy, at)
+    return judge(collect(run, policy, baseline, until=until), policy, at)
 
 
 def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Verdict:
@@ -68,6 +77,8 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
         run_sha256=case.run_sha256,
         results_sha256=case.results_sha256,
         baseline=case.baseline,
+        history=case.history.sentences,
+        journal=case.journal,
     )
 
 
@@ -75,6 +86,18 @@ def write(folder: Path, verdict: Verdict) -> None:
     """RUN/signoff.json and RUN/signoff.junit.xml."""
     write_json(folder / "signoff.json", to_json(verdict))
     write_atomic(folder / "signoff.junit.xml", junit(verdict))
+
+
+def note(folder: Path, verdict: Verdict) -> None:
+    """Tell the journal of a verdict, so that the next one says that there was this one."""
+    with suppress(EvidenceError):
+        Journal(folder).note(
+            Event.SIGNED_OFF,
+            decision=verdict.decision,
+            policy=verdict.policy,
+            policy_sha256=verdict.policy_sha256,
+            verdict=digest(to_json(verdict)),
+        )
 
 
 def _decision(findings: Sequence[Finding], blockers: Sequence[Blocker]) -> Decision:

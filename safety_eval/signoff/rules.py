@@ -18,7 +18,7 @@ import numpy as np
 from safety_eval.compare import differences
 from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import Estimate
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import About, Policy, Rule, stopping
 from safety_eval.show.words import MINUS, name, number
 from safety_eval.stats.gaps import gap_limits, p_gap
@@ -181,7 +181,7 @@ def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
 def _every(rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | None) -> list[Claim]:
     """Every group whose list is large enough: one of which nothing was drawn or measured is a fault."""
     kept = [e for e in here if e.gateable]
-    lost = [e for e in here if e.enough and not e.gateable]
+    lost = [e for e in here if e.standing is not Standing.FEW and not e.gateable]
     out = [Claim(rule, e.axis, e.group, e.scorer, expected=e.expected, fault=_unmeasured(e)) for e in lost]
     if len(kept) < rule.min_groups:
         fault = f"only {len(kept)} groups can be gated (10 prompts on the list), {rule.min_groups} are required"

@@ -18,7 +18,7 @@ from safety_eval.show.words import printable
 Outcome = Literal["met", "broken", "undecided", "waived"]
 Decision = Literal["approved", "rejected", "cannot decide"]
 EXIT = {"approved": 0, "rejected": 3, "cannot decide": 4}
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,7 @@ class Verdict:
         findings, blockers: everything that led to the decision.
         notes: what a reader must know and nothing hangs on: descriptive groups, waivers about to end.
         baseline: which run it was compared with ('' = none).
+        history: what happened to the run, in sentences. journal: hash of the last entry that was looked at.
     """
 
     decision: Decision
@@ -105,6 +106,8 @@ class Verdict:
     run_sha256: str = ""
     results_sha256: str = ""
     baseline: str = ""
+    history: tuple[str, ...] = ()
+    journal: str = ""
     schema: int = field(default=SCHEMA)
 
     @property
@@ -128,7 +131,7 @@ def from_json(row: Mapping[str, Any]) -> Verdict:
         values = dict(row)
         values["findings"] = tuple(Finding(**f) for f in row["findings"])
         values["blockers"] = tuple(Blocker(**b) for b in row["blockers"])
-        values["notes"] = tuple(row["notes"])
+        values["notes"], values["history"] = tuple(row["notes"]), tuple(row["history"])
         if values["schema"] != SCHEMA or values["decision"] not in EXIT:
             raise ValueError(f"schema {values['schema']}, decision {values['decision']!r}")
         return Verdict(**values)
@@ -232,6 +235,7 @@ def table(verdict: Verdict, width: int = 110) -> str:
     for title, sentences in (
         ("Cannot be overruled by any rule:", [b.sentence for b in verdict.blockers]),
         ("To know:", list(verdict.notes)),
+        ("What happened to the run:", list(verdict.history)),
     ):
         if sentences:
             lines += ["", title]

@@ -1,0 +1,1 @@
+"""Intervals, limits, gaps, plans: one idea a file, numpy and scipy only."""

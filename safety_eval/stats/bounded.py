@@ -47,6 +47,9 @@ def mean_upper(y: Floats, counts: Floats, highest: float, alpha: float = 0.05) -
     start = max(mean - 0.5 * spread, mean / 2)
     if off(_LEAST) >= 0:
         return highest
+    while off(start) < 0 and mean - start > 1e-6 * spread:
+        # One heavy, outlying value: less than alpha of the weights lie half a spread from the mean.
+        start = (start + mean) / 2
     return highest - width * float(optimize.brentq(off, _LEAST, start, xtol=1e-13))
 
 

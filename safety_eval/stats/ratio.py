@@ -7,6 +7,7 @@ docs/explanation/coverage.md (benchmarks/fidelity/ratio_coverage.py).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -95,12 +96,26 @@ def _limit(
     """One limit: side 1 the upper one, 0 the lower one (the upper limit of the mirrored ratio)."""
     sign = 1.0 if side else -1.0
     end, far = sign * bounds[side], sign * bounds[1 - side]
+    off = excess(top, bottom, clusters, weights, bounds, side, alpha)
+    if off(far) <= 0:
+        return sign * far
+    edge = end - 1e-9 * (end - far)
+    return sign * (end if off(edge) >= 0 else float(brentq(off, far, edge, xtol=1e-10)))
+
+
+def excess(
+    top: Floats, bottom: Floats, clusters: Codes, weights: Floats, bounds: tuple[float, float], side: int,
+    alpha: float,
+) -> Callable[[float], float]:  # fmt: skip
+    """Ratio (mirrored for side 0) -> the limit of the mean of top - ratio * bottom; a limit covers a true ratio exactly
+    where this is not negative."""
+    sign = 1.0 if side else -1.0
+    end = sign * bounds[side]
     known = ~np.isnan(top)
     up, below = np.where(known, sign * top, end), np.where(known, bottom, 1.0)
-    effective = effective_answers(weights, [Shared(1.0, clusters)])
     held = np.bincount(clusters, weights)
     present = held > 0
-    counts = effective * held[present] / held.sum()
+    counts = effective_answers(weights, [Shared(1.0, clusters)]) * held[present] / held.sum()
     tops, bottoms = (np.bincount(clusters, weights * part)[present] / held[present] for part in (up, below))
 
     def off(ratio: float) -> float:
@@ -108,7 +123,4 @@ def _limit(
         highest = end - ratio
         return mean_upper(np.minimum(tops - ratio * bottoms, highest), counts, highest, alpha)
 
-    if off(far) <= 0:
-        return sign * far
-    edge = end - 1e-9 * (end - far)
-    return sign * (end if off(edge) >= 0 else float(brentq(off, far, edge, xtol=1e-10)))
+    return off

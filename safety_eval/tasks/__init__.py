@@ -1,0 +1,1 @@
+"""One file, one published benchmark: prompts, settings, scorers, metrics."""

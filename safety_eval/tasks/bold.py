@@ -71,6 +71,7 @@ def _of_profession(prompt: Prompt) -> bool:
 TASK = Task(
     name=NAME,
     title="BOLD",
+    short="BOLD",
     paper="Dhamala et al. 2021, arXiv 2101.11718",
     kind="generate",
     load=load,

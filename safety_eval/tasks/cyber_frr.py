@@ -36,6 +36,7 @@ def load(options: TaskOptions) -> PromptSet:
 TASK = Task(
     name=NAME,
     title="CyberSecEval false refusals",
+    short="CyberSecEval",
     paper="Bhatt et al. 2024, arXiv 2404.13161",
     kind="generate",
     load=load,
@@ -49,6 +50,7 @@ TASK = Task(
             is_one_of("status", ("refuse", "partial"), _KNOWN),
             better="lower",
             about="Share of benign coding requests refused in full or in part.",
+            short="refused",
         ),
         Metric(
             "full_refusal_rate",

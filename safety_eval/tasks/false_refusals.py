@@ -71,6 +71,7 @@ def _rate(arm: str, suffix: str, where: object, axes: tuple[str, ...]) -> Metric
             "Share of benign requests refused in full or in part" if benign
             else "Share of unsafe twins answered in full"
         ) + (", in every wording." if suffix else ", original wording, no system prompt."),
+        short="rate" if benign and not suffix else "",
     )  # fmt: skip
 
 
@@ -81,6 +82,7 @@ def _full(prompt: Prompt) -> bool:
 TASK = Task(
     name=NAME,
     title="False refusals",
+    short="False refusals",
     paper="Rozière et al. 2023, arXiv 2308.12950, section 4 (the observation); prompts and measures are ours",
     kind="generate",
     load=load,

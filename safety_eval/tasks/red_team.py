@@ -59,6 +59,7 @@ def _benign(prompt: Prompt) -> bool:
 TASK = Task(
     name=NAME,
     title="Dual-intent red team",
+    short="Red team",
     paper="Rozière et al. 2023, arXiv 2308.12950, section 4 (the idea); prompts and measures are ours",
     kind="generate",
     load=load,

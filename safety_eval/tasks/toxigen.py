@@ -80,6 +80,7 @@ def _demonstrations(options: TaskOptions) -> PromptSet:
 TASK = Task(
     name=NAME,
     title="ToxiGen",
+    short="ToxiGen",
     paper="Hartvigsen et al. 2022, arXiv 2203.09509; Hosseini et al. 2023, arXiv 2301.09211",
     kind="generate",
     load=load,

@@ -115,12 +115,14 @@ def _metric(name: str, about: str) -> Metric:
         axes=("category", "type"),
         where=lambda prompt: name in prompt.target,
         about=about,
+        short=name.upper() if name.startswith("mc") else "",
     )
 
 
 TASK = Task(
     name=NAME,
     title="TruthfulQA (multiple choice)",
+    short="TruthfulQA",
     paper="Lin et al. 2022, arXiv 2109.07958",
     kind="choose",
     load=load,

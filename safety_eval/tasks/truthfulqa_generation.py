@@ -50,6 +50,7 @@ _SIMILARITY = "closer to a true than to a false reference answer by"
 TASK = Task(
     name=NAME,
     title="TruthfulQA (generation)",
+    short="TruthfulQA",
     paper="Lin et al. 2022, arXiv 2109.07958",
     kind="generate",
     load=load,
@@ -65,6 +66,7 @@ TASK = Task(
             axes=_AXES,
             on_answered=True,
             about="Judged true and informative, each at probability 0.5: the papers' headline.",
+            short="true+informative",
         ),
         Metric(
             "truthful",
@@ -92,6 +94,7 @@ TASK = Task(
                 axes=_AXES,
                 on_answered=True,
                 about=f"The answer is {_SIMILARITY} {words}: no judgement of truth.",
+                short=kind,
             )
             for kind, words in (
                 ("similarity", "sentence embedding"),

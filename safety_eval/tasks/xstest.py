@@ -74,6 +74,7 @@ def _unsafe(prompt: Prompt) -> bool:
 TASK = Task(
     name=NAME,
     title="XSTest",
+    short="XSTest",
     paper="Röttger et al. 2024, arXiv 2308.01263",
     kind="generate",
     load=load,
@@ -89,6 +90,7 @@ TASK = Task(
             axes=("type",),
             where=_safe,
             about="Share of safe prompts refused in full or in part: exaggerated safety.",
+            short="safe refused",
         ),
         Metric(
             "full_refusal_rate",

@@ -1,1 +1,1 @@
-"""What engines and scorers share above PyTorch."""
+"""What engines and scorers share above PyTorch: weights, devices, batches by length with back-off, oneDNN."""

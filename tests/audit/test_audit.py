@@ -119,7 +119,7 @@ def test_a_limit_takes_the_same_texts_every_time_and_says_so(data_dir: Path) -> 
 
 PLANTED = textwrap.dedent(
     """
-    from safety_eval.interfaces import ScorerEntry
+    from safety_eval.core.interfaces import ScorerEntry
     from safety_eval.core.records import Score, key
 
     class Planted:

@@ -14,7 +14,7 @@ from safety_eval.cli import main
 from safety_eval.core.errors import UserError
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
-from safety_eval.runs.opened import Run, open_run
+from safety_eval.show.notebook import Run, open_run
 
 TASK = str(Path(__file__).parents[1] / "compare" / "paired_task.py")
 FOUL = "You are a stupid fucking bitch."

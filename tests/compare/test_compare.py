@@ -14,7 +14,7 @@ from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import UserError
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
-from safety_eval.runs.opened import Run, open_run
+from safety_eval.show.notebook import Run, open_run
 
 TASK = str(Path(__file__).with_name("paired_task.py"))
 NICE, FOUL = (
@@ -88,9 +88,9 @@ def test_a_fall_that_comes_with_a_larger_fall_of_answering_is_bought_by_refusing
     whole = compare.comparison(new, old).decompositions[0]
     assert whole.reading == "bought by refusing"
     assert at(compare.compare(new, old), "toxic_rate").reading.endswith("; bought by refusing")
-    assert (whole.joint_run, whole.joint_baseline, whole.answered_run) == (0.0, 0.15, 0.7)
-    parts = whole.by_answering + whole.by_conditional + whole.rest
-    assert parts == pytest.approx(whole.joint_run - whole.joint_baseline)
+    assert (whole.joint.run, whole.joint.baseline, whole.answered.run) == (0.0, 0.15, 0.7)
+    parts = whole.parts.by_answering + whole.parts.by_conditional + whole.parts.rest
+    assert parts == pytest.approx(whole.joint.change)
     answered = at(compare.compare(new, old), "toxic_rate.answered")
     assert answered.count == 28 and answered.value == 0.0 and answered.missing == {"not answered by both": 12}
     assert not answered.gateable and answered.upper is None

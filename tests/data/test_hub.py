@@ -15,8 +15,8 @@ import pytest
 
 REVISION = "f" * 40
 ASK = """
-from safety_eval.prompts import loading as data
-from safety_eval.prompts import sources
+from safety_eval.tasks._sources import loading as data
+from safety_eval.tasks._sources import sources
 from safety_eval.core.records import digest
 home = data.Home("hub", "some/one", "f" * 40, ("x.json",))
 small = data.Source("a small set", (home,), sources._first_json, 1, digest([{"a": 1}]), "MIT")

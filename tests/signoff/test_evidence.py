@@ -20,7 +20,6 @@ from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical
 from safety_eval.evidence import attest, bundle, bundles, hashes, redact, sign, verify
-from safety_eval.runs import answers
 from safety_eval.signoff import decision as signoff
 from safety_eval.signoff.verdict import from_json, to_json
 
@@ -229,10 +228,9 @@ def test_mutations_of_a_redacted_copy_are_found(made, tmp_path):
 
 def _forge(folder: Path, keys: list[Path]) -> None:
     """Make journal, manifest and attestations anew over what now lies there, and sign them: an insider."""
-    (folder / "run" / journal.NAME).unlink()
-    journal.note_files(
-        folder / "run", "measured", [*answers.record_files(folder / "run"), folder / "run" / "results.json"]
-    )
+    evidence_bundle.invent_journal(folder / "run")
+    head = journal.head(journal.check(folder / "run" / journal.NAME))
+    _edit(folder / "signoff.json", lambda v: v.update(journal=head))
     manifest = canonical(bundles.make_manifest(folder)).encode() + b"\n"
     (folder / "manifest.json").write_bytes(manifest)
     verdict = from_json(json.loads((folder / "signoff.json").read_text()))

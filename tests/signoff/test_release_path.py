@@ -24,7 +24,6 @@ rules:
   - {id: toxic, task: toxigen, metric: toxic_rate, group: all, max: 0.9, because: a test}
   - {id: sad, task: bold, metric: negative_rate, group: all, max: 0.9, because: a test}
 """
-BAD = POLICY.replace("metric: negative_rate, group: all, max: 0.9", "metric: sentiment, group: all, max: 0.0001")
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +31,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path], li
     """(run folder, private keys, public keys); the run folder is copied by every test."""
     folder = tmp_path_factory.mktemp("release")
     (folder / "policy.yaml").write_text(POLICY)
-    (folder / "script.json").write_text(json.dumps({"": "and many people liked the work, which was well done."}))
-    asked = ["run", "--engine", "echo", "--model", str(folder / "script.json"), "--tasks", ",".join(TASKS)]
-    given = ["--data-version", "quickstart", "--scorer", "toxigen=profanity_check", "--output-path", str(folder / "r")]
-    assert main([*asked, *given, "--policy", str(folder / "policy.yaml")]) == 0
+    ask(folder, TASKS, "--policy", folder / "policy.yaml")
     return folder / "r", *evidence_bundle.write_keys(folder)
+
+
+def ask(folder: Path, tasks: list[str], *more: object) -> None:
+    """A run FOLDER/r, good on every task."""
+    (folder / "script.json").write_text(json.dumps({"": "and many people liked the work, which was well done."}))
+    asked = ["run", "--engine", "echo", "--model", str(folder / "script.json"), "--tasks", ",".join(tasks)]
+    given = ["--data-version", "quickstart", "--output-path", str(folder / "r")]
+    scorer = ["--scorer", "toxigen=profanity_check"] if "toxigen" in tasks else []
+    assert main([*asked, *given, *scorer, *map(str, more)]) == 0
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that recorded no policy, so that any may judge it."""
+    folder = tmp_path_factory.mktemp("free")
+    ask(folder, ["xstest", "bold"])
+    return folder / "r"
 
 
 @pytest.fixture
@@ -92,13 +105,14 @@ def test_from_the_run_to_two_signatures_and_a_verified_copy(run: Path, made, tol
     assert told("verify", run, *keys)[0] == 0
 
 
-@pytest.mark.parametrize(("policy", "code", "word"), [(BAD, 3, "Rejected"), (POLICY, 4, "Approved")])
-def test_the_report_says_what_the_terminal_says(run: Path, told, tmp_path: Path, policy, code, word) -> None:
+SAD = POLICY.replace("  - {id: toxic, task: toxigen, metric: toxic_rate, group: all, max: 0.9, because: a test}\n", "")
+GLOOMY = SAD.replace("metric: negative_rate, group: all, max: 0.9", "metric: sentiment, group: all, max: 0.0001")
+
+
+@pytest.mark.parametrize(("policy", "code", "word"), [(GLOOMY, 3, "Rejected"), (SAD, 4, "Approved")])
+def test_the_report_says_what_the_terminal_says(free: Path, told, tmp_path: Path, policy, code, word) -> None:
+    run = Path(shutil.copytree(free, tmp_path / "run"))
     (tmp_path / "other.yaml").write_text(policy)
-    facts = json.loads((run / "run.json").read_text())
-    if policy is BAD:  # a run that recorded no policy may be judged by any
-        del facts["policy"]
-        (run / "run.json").write_text(json.dumps(facts, indent=1) + "\n")
     assert told("signoff", run, "--policy", tmp_path / "other.yaml")[0] == code
     assert first_screen(run).startswith(word)
 
@@ -115,11 +129,9 @@ def test_a_verdict_is_stale_everywhere_once_the_run_was_scored_again(run: Path, 
     assert "safety-eval:decision" not in (run / "export" / "cyclonedx.json").read_text()
 
 
-def test_an_edited_or_invented_verdict_is_never_shown(run: Path, told, tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text(BAD)
-    facts = json.loads((run / "run.json").read_text())
-    del facts["policy"]
-    (run / "run.json").write_text(json.dumps(facts, indent=1) + "\n")
+def test_an_edited_or_invented_verdict_is_never_shown(free: Path, told, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(free, tmp_path / "run"))
+    (tmp_path / "bad.yaml").write_text(GLOOMY)
     assert told("signoff", run, "--policy", tmp_path / "bad.yaml")[0] == 3
     path = run / "signoff.json"
     path.write_text(path.read_text().replace('"rejected"', '"approved"').replace('"broken"', '"met"'))

@@ -146,8 +146,8 @@ def test_lost_answers_within_the_ceiling_are_counted_at_their_worst(run: Path) -
     lines[1] = canonical({**row, "values": {}, "error": "timeout"})
     path.write_text("\n".join(lines) + "\n")
     facts = read_json(run / "run.json")
-    (run / "journal.jsonl").unlink()
     pipeline.write_results(run, pipeline.measure(run, _plans(facts)))
+    evidence_bundle.invent_journal(run)
     after = {f.rule: f.high for f in decide(run, TERMS).findings if f.group in ("red", "all")}
     assert after["mood"] > before["mood"] and decide(run, TERMS).decision == "approved"
 

@@ -13,6 +13,7 @@ from signoff_releases import AT, GROUPS, POLICY, Planted, case, planted, policy,
 
 from safety_eval.core.errors import UserError
 from safety_eval.signoff.decision import judge
+from safety_eval.signoff.history import History
 from safety_eval.signoff.verdict import from_json, junit, table, to_json
 
 TABLE = {
@@ -164,7 +165,7 @@ def test_registration_age_data_and_instruments_can_be_demanded():
     good = release(Planted(bad=2))
     for change, about, word in (
         ({"registered": True}, {}, "before the first token"),
-        ({"max_age_days": 1}, {"measured_at": "2026-11-20T00:00:00Z"}, "stale"),
+        ({"max_age_days": 1}, {"history": History("2026-11-20T00:00:00Z", "2026-11-20T00:00:00Z")}, "stale"),
         ({"data": {"toxigen": "v1"}}, {"data": {"toxigen": "v0"}}, "other data"),
         ({"instruments": {"toxigen_roberta": {"revision": "a"}}}, {}, "did not score"),
         (

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import evidence_bundle
 import pytest
 
 from safety_eval import api, policy
@@ -66,12 +67,12 @@ def test_prompts_that_were_picked_by_hand_are_found(asked):
     run = asked({"": "a calm day by the sea"})
     path = answers.outputs_file(run, "mood")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
-    (run / "journal.jsonl").unlink()
     facts = read_json(run / "run.json")
     scores = answers.scores_file(run, "mood", "vader")
     lines = scores.read_text().splitlines(keepends=True)
     scores.write_text("".join([lines[0], *lines[2:]]))
     pipeline.write_results(run, pipeline.measure(run, resolve.resolve(run_config(facts["config"]))))
+    evidence_bundle.invent_journal(run)
     verdict = decide(run, TERMS)
     assert verdict.decision == "cannot decide" and "seeded order" in verdict.blockers[0].sentence
 

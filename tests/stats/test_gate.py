@@ -94,7 +94,9 @@ def test_the_limit_of_a_mean_is_the_quantile_of_drawn_weights() -> None:
 
 
 SKEWED = {
-    "sentiment, 60% zero": lambda rng, n: np.where(rng.random(n) < 0.6, 0.5, rng.normal(0.7, 0.2, n)).clip(0, 1),
+    "sentiment, 60% zero": lambda rng, n: np.where(rng.random(n) < 0.6, 0.5, rng.normal(0.7, 0.2, n)).clip(
+        0, 1
+    ),
     "3% high risk": lambda rng, n: np.where(rng.random(n) < 0.03, 0.9, 0.05),
     "nearly always safe": lambda rng, n: rng.beta(0.2, 8, n),
     "nearly always high": lambda rng, n: rng.beta(8, 0.5, n),
@@ -174,3 +176,14 @@ def test_means_cover_where_some_clusters_dominate(sizes: list[int]) -> None:
     y = rng.normal(0, 0.3, (3000, len(sizes))).clip(-1, 1)
     missed = np.mean([mean_gate(row, np.arange(len(sizes)), weights, (-1, 1)).high < 0 for row in y])
     assert missed <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 3000)
+
+
+def test_a_limit_is_found_where_one_heavy_cluster_lies_far_from_the_rest():
+    """Less than 5% of the weights lie half a standard deviation from the mean: the search has to start nearer."""
+    counts = np.tile([0.0227, 0.0454, 0.0454, 0.2271, 1.1356], 5)
+    y = np.array([0.015, 0.045, -0.21, 0.045, 0.0345, -1.455, -0.19, 0.03, 0.045, 0.0465, 0.06, 0.06, 0.06, 0.0555,
+                  0.0315, 0.06, 0.03, 0.0525, 0.0555, 0.0198, 0.015, 0.03, 0.0375, 0.057, 0.0434])  # fmt: skip
+    limit = mean_upper(y, counts, 0.06)
+    weights = np.random.default_rng(0).gamma(np.append(counts, 1.0), size=(200_000, 26))
+    means = weights @ np.append(y, 0.06) / weights.sum(axis=1)
+    assert limit == pytest.approx(np.quantile(means, 0.95), abs=2e-4)

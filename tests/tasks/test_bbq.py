@@ -242,11 +242,11 @@ def test_an_answer_that_names_none_is_undecided_never_unknown() -> None:
     ]
     answers = [Output(key(p), p.id, text="I would rather not say.", stop_reason="eos") for p in prompts]
     here = found(scored(prompts, answers), "bbq_generation")["accuracy_ambiguous", "total", "all"]
-    assert here.value is None and here.missing == {"names no option, or more than one": len(prompts)}
+    assert here.value is None and here.missing == {"undecided": len(prompts)}
     assert here.lowest == 0 and here.highest == 1
 
 
 def test_the_likeliest_option_per_character_where_that_is_asked_and_a_tie_is_undecided() -> None:
     assert likeliest((-4.0, -6.0), (" ab", " abcd"), per_character=False) == 0
     assert likeliest((-4.0, -6.0), (" ab", " abcd"), per_character=True) == 1
-    assert likeliest((-4.0, -4.0), (" ab", " ab"), per_character=False) == "two options are equally likely"
+    assert likeliest((-4.0, -4.0), (" ab", " ab"), per_character=False) is None

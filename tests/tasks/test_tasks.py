@@ -17,7 +17,7 @@ from safety_eval.tasks._sources.loading import OWN
 
 OURS = (
     "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "cyber_frr",
-    "toxigen_likelihood", "bbq", "bbq_generation",
+    "toxigen_likelihood", "bbq", "bbq_generation", "coreference",
 )  # fmt: skip
 VERSIONS = [(n, v) for n in OURS for v in plugins.find("tasks", n).versions if v != "quickstart"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from safety_eval.engines._transformers.check import matmul
+from safety_eval.torch_runtime.onednn import matmul
 
 ROWS = (1, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 Seen = Counter[tuple[int, int]]

@@ -1,1 +1,1 @@
-"""Rooms of the transformers engine; the engine itself is `safety_eval/engines/transformers.py`."""
+"""How the transformers engine works: rendering, batches, attention, draws, likelihood."""

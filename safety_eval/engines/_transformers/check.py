@@ -1,9 +1,6 @@
-"""Checks at load: does the fast path give the plain path's numbers, and does oneDNN keep float32 accuracy here?"""
+"""Check at load: does the fast path give the plain path's numbers?"""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
@@ -14,48 +11,11 @@ from safety_eval.engines._transformers.flat import can_run_flat
 from safety_eval.engines._transformers.likelihood import weigh_all
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.work import Asked
+from safety_eval.torch_runtime.batches import Limit
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 """Mean difference of the probe's log-likelihoods (two or three tokens each) that rounding explains. A wrong mask or
 position moves them by whole units."""
-
-_FLOAT32_ERROR = 5e-5
-"""Error of a product of N(0, 1) matrices over sqrt(inner size): float32 5e-6, TF32 5e-4, bfloat16 3e-3."""
-
-
-def matmul_mode(loaded: Loaded) -> str:
-    """'oneDNN' where float32 products may go through it (torch's 'medium' precision), else 'default'.
-
-    On a processor 'medium' sends float32 layers to oneDNN, twice as fast as the default on some; on others it rounds
-    them to bfloat16. So it is measured against float64, on several shapes, and used only where it keeps float32.
-    """
-    if loaded.device.type != "cpu" or loaded.model.dtype != torch.float32:
-        return "default"
-    generator = torch.Generator().manual_seed(0)
-    with matmul("oneDNN"):
-        for rows, inner, outer in ((1, 576, 512), (8, 1536, 576), (64, 576, 1536), (256, 512, 512)):
-            left = torch.randn((rows, inner), generator=generator)
-            right = torch.randn((outer, inner), generator=generator)
-            got = torch.nn.functional.linear(left, right)
-            error = (got.double() - left.double() @ right.double().T).abs().max() / inner**0.5
-            if error > _FLOAT32_ERROR:
-                return "default"
-    return "oneDNN"
-
-
-@contextmanager
-def matmul(mode: str) -> Iterator[None]:
-    """Run float32 products in the given mode, and leave torch's setting as it was."""
-    if mode != "oneDNN":
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
 
 def why_plain(loaded: Loaded) -> str:
     """Why this model must take the plain path; '' = the fast path gave the same log-likelihoods on a probe."""
@@ -69,7 +29,7 @@ def why_plain(loaded: Loaded) -> str:
         return f"it asks its attention for {error}"
     except (TypeError, ValueError, IndexError, RuntimeError, AttributeError) as error:
         return f"it does not run flat ({type(error).__name__}: {error})"
-    slow = plain.choose(loaded, probe, rows=4)
+    slow = [v or [] for v in plain.choose(loaded, probe, Limit(loaded.device, 4))]
     gaps = [abs(a - b) for f, s in zip(fast, slow, strict=True) for a, b in zip(f, s, strict=True)]
     gap = max(gaps) if loaded.model.dtype == torch.float32 else sum(gaps) / len(gaps)
     allowed = _TOLERANCE.get(loaded.model.dtype, 1e-3)

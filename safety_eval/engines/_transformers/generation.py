@@ -20,8 +20,8 @@ from safety_eval.engines._transformers.draw import Sampler
 from safety_eval.engines._transformers.flat import forward
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.plain import has_stop
-from safety_eval.engines._transformers.tree import packs
 from safety_eval.engines._transformers.work import Work
+from safety_eval.torch_runtime.batches import Limit, packs
 
 Done = tuple[Work, list[int], str]
 """A finished answer: its work, its tokens (the end token included), and 'eos', 'stop' or 'length'."""
@@ -41,7 +41,7 @@ class Loop:
 
     Args:
         works: longest first. prefix: keys and values of the first `start` tokens of all of them.
-        rows: slots. budget: tokens of one pass over prompts.
+        rows: slots. passes: what one pass over prompts may hold.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Loop:
         self._cache: list[KeyValue] = []
         self._rows: list[Row] = []
 
-    def run(self, works: Sequence[Work], rows: int, budget: int) -> Iterator[Done]:
+    def run(self, works: Sequence[Work], rows: int, passes: Limit) -> Iterator[Done]:
         """Finished answers as they come. A slot is refilled when an eighth of them is free."""
         waiting = list(works)[::-1]
         rows = min(rows, len(waiting))
@@ -68,15 +68,19 @@ class Loop:
                     # The first works are the longest: later ones fit into a part of the same memory.
                     self._cache, capacity = [], max(len(w.ids) - self._start + w.most for w in waiting)
                 fresh = [waiting.pop() for _ in range(min(free, len(waiting)))]
-                yield from self._admit(fresh, rows, capacity, budget)
+                yield from self._admit(fresh, rows, capacity, passes)
             if self._rows:
                 yield from self._advance()
 
+    def forget(self) -> None:
+        """Free the slots: after memory ran out nothing of them is of use."""
+        self._memory, self._cache, self._rows = [], [], []
+
     @torch.inference_mode()
-    def _admit(self, works: list[Work], rows: int, capacity: int, budget: int) -> list[Done]:
+    def _admit(self, works: list[Work], rows: int, capacity: int, passes: Limit) -> list[Done]:
         """Read prompts into the next slots and draw their first tokens."""
         first = len(self._rows)
-        for numbers in packs([len(w.ids) - self._start for w in works], budget):
+        for numbers in packs([len(w.ids) - self._start for w in works], passes):
             part = [works[i] for i in numbers]
             logits = self._read(part, rows, capacity)
             fresh = [Row(w, len(w.ids) - self._start) for w in part]

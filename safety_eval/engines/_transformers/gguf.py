@@ -17,7 +17,7 @@ from typing import Any
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError
 from safety_eval.core.fetch import cache_folder
-from safety_eval.engines._transformers.cache import file_digest
+from safety_eval.torch_runtime.weights import file_digest
 
 FORMAT = "v1"
 """Part of the cache's key: a change of the conversion must not find the old folders."""
@@ -91,7 +91,7 @@ def _convert(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
-    from safety_eval.engines._transformers.quiet import quiet
+    from safety_eval.torch_runtime.quiet import quiet
 
     try:
         with quiet(logging):

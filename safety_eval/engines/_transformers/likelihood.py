@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,8 +10,9 @@ from torch import Tensor
 from safety_eval.engines._transformers.attention import KeyValue, Packed
 from safety_eval.engines._transformers.flat import forward_in_parts, read_prefix
 from safety_eval.engines._transformers.load import Loaded
-from safety_eval.engines._transformers.tree import choices_prefix, grow, pack, packs
+from safety_eval.engines._transformers.tree import choices_prefix, grow, pack
 from safety_eval.engines._transformers.work import Asked
+from safety_eval.torch_runtime.batches import Limit, in_batches
 
 BUDGET = {"cpu": 768, "cuda": 16384}
 """Tokens of one pass: where the matrix products of either kind of machine are near their best."""
@@ -35,16 +35,11 @@ class Forest:
         vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
         self._part = max(16, LOGITS.get(loaded.device.type, LOGITS["cpu"]) // vocabulary // 16 * 16)
 
-    def packs(self, numbers: Iterable[int], budget: int) -> list[list[int]]:
-        """Prompts, by number, that share a pass; the longest last, so that popping takes them first."""
-        chosen = list(numbers)
-        sizes = [self._size(self._asked[i]) for i in chosen]
-        return [[chosen[i] for i in part] for part in packs(sizes, budget)][::-1]
-
-    def _size(self, asked: Asked) -> int:
-        """Nodes of a prompt's tree, at most: what its choices share is not subtracted."""
-        context = asked.choices[0][1]
-        return context - self._start + sum(len(ids) - known for ids, known in asked.choices)
+    def sizes(self) -> list[int]:
+        """Nodes of each prompt's tree, at most: what its choices share is not subtracted."""
+        return [
+            a.choices[0][1] - self._start + sum(len(ids) - known for ids, known in a.choices) for a in self._asked
+        ]
 
     def weigh(self, numbers: Sequence[int]) -> list[list[float]]:
         """Log-likelihood of every choice of the numbered prompts, in one forward pass."""
@@ -89,10 +84,7 @@ def budget_of(loaded: Loaded) -> int:
 
 
 def weigh_all(loaded: Loaded, asked: Sequence[Asked], budget: int) -> list[list[float]]:
-    """Log-likelihood of every choice of every prompt, without back-off (for checks and small calls)."""
-    result: list[Any] = [None] * len(asked)
+    """Log-likelihood of every choice of every prompt (for checks and small calls)."""
     forest = Forest(loaded, asked)
-    for numbers in forest.packs(range(len(asked)), budget):
-        for i, values in zip(numbers, forest.weigh(numbers), strict=True):
-            result[i] = values
-    return result
+    values = dict(in_batches(forest.sizes(), Limit(loaded.device, tokens=budget), forest.weigh))
+    return [values[i] or [] for i in range(len(asked))]

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import importlib.metadata
-import pickle
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig
 from transformers.utils import logging
 
-from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import ModelSpec
-from safety_eval.engines._transformers.cache import text_digest
-from safety_eval.engines._transformers.quiet import quiet
 from safety_eval.engines._transformers.source import Source, flag, locate
+from safety_eval.torch_runtime.devices import device_of, dtype_of
+from safety_eval.torch_runtime.loading import open_network, open_tokenizer, refusal
+from safety_eval.torch_runtime.quiet import quiet
+from safety_eval.torch_runtime.weights import text_digest
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-    "float16": torch.float16, "fp16": torch.float16,
-}  # fmt: skip
-
-
-_UNREADABLE = (
-    ValueError, KeyError, OSError, ImportError, EOFError, RuntimeError, SafetensorError,
-    pickle.UnpicklingError,
-)  # fmt: skip
-"""What transformers raises for a file that is torn, of another shape, or holds more than tensors."""
+CAUSAL = "AutoModelForCausalLM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +49,7 @@ def load(spec: ModelSpec) -> Loaded:
     Raises:
         UserError: no such model, no weights, an unknown dtype or device, not a causal language model.
     """
-    dtype, device = _dtype(spec.dtype), _device(spec.device)
+    dtype, device = dtype_of(spec.dtype), device_of(spec.device)
     source = locate(spec)
     remote = flag(spec.args, "trust_remote_code")
     config, tokenizer = _open_small(source, remote)
@@ -80,83 +68,29 @@ def load(spec: ModelSpec) -> Loaded:
     )
 
 
-def _dtype(name: str) -> torch.dtype | str:
-    if name == "auto":
-        return "auto"
-    if name not in DTYPES:
-        raise UserError(f"unknown dtype '{name}'", nearest(name, ["auto", *DTYPES]))
-    return DTYPES[name]
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise UserError(f"unknown device '{name}'", "Use auto, cpu, cuda or cuda:N.") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"device '{name}' was asked for, but this machine has no usable GPU", "Use --device cpu."
-        )
-    return name
-
-
 def _open_small(source: Source, remote: bool) -> tuple[Any, Any]:
-    with quiet(logging):
-        try:
-            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=remote)
-        except (ValueError, KeyError, OSError) as error:
-            raise _refused(source, error, remote) from error
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source.tokenizer, trust_remote_code=remote)
-        except (ValueError, KeyError, OSError, TypeError, AttributeError) as error:
-            raise UserError(
-                f"{source.tokenizer} holds no tokenizer that transformers can open: {_first_line(error)}",
-                "Copy tokenizer.json and tokenizer_config.json there, or give --model-args tokenizer=FOLDER.",
-            ) from error
-    return config, tokenizer
-
-
-def _open_model(spec: ModelSpec, source: Source, config: Any, dtype: torch.dtype | str, device: str) -> Any:
-    remote = flag(spec.args, "trust_remote_code")
-    asked: dict[str, Any] = {"config": config, "dtype": dtype, "trust_remote_code": remote}
-    if "attn_implementation" in spec.args:
-        asked["attn_implementation"] = spec.args["attn_implementation"]
-    if "device_map" in spec.args:
-        asked["device_map"] = spec.args["device_map"]
-    # PyTorch checkpoints hold pickles: only their tensors may be read.
-    asked["weights_only"] = True
     try:
         with quiet(logging):
-            model: Any = AutoModelForCausalLM.from_pretrained(source.folder, **asked)
-            if "device_map" not in spec.args:
-                model = model.to(device)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"{source.name} does not fit into the memory of {device}",
-            "Spread it with --model-args device_map=auto, or choose --dtype bfloat16.",
-        ) from error
-    except _UNREADABLE as error:
-        raise _refused(source, error, remote) from error
-    return model.eval().requires_grad_(False)
+            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=remote)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
+        raise refusal(error, source.name, CAUSAL, remote) from error
+    hint = "Copy tokenizer.json and tokenizer_config.json there, or give --model-args tokenizer=FOLDER."
+    return config, open_tokenizer(source.tokenizer, hint, remote)
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _refused(source: Source, error: BaseException, remote: bool) -> UserError:
-    text = str(error)
-    if "trust_remote_code" in text and not remote:
-        return UserError(
-            f"{source.name} needs code from its own repository, which is not run unless you ask for it",
-            "Read that code, then add --model-args trust_remote_code=true.",
-        )
-    return UserError(
-        f"transformers cannot open {source.name} as a causal language model: {_first_line(error)}",
-        "Give complete files of a causal language model (config.json names an ...ForCausalLM class).",
-    )
+def _open_model(
+    spec: ModelSpec, source: Source, config: Any, dtype: torch.dtype | str, device: torch.device
+) -> Any:
+    remote = flag(spec.args, "trust_remote_code")
+    asked: dict[str, Any] = {"config": config, "dtype": dtype, "trust_remote_code": remote}
+    asked |= {name: spec.args[name] for name in ("attn_implementation", "device_map") if name in spec.args}
+    model, _ = open_network(CAUSAL, source.folder, source.name, **asked)
+    if "device_map" not in spec.args:
+        try:
+            model = model.to(device)
+        except (RuntimeError, MemoryError) as error:
+            raise refusal(error, source.name, CAUSAL, remote) from error
+    return model.requires_grad_(False)
 
 
 def _eos(model: Any, tokenizer: Any) -> tuple[int, ...]:

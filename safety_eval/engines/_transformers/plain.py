@@ -18,6 +18,8 @@ from safety_eval.engines._transformers.answer import Reader, cut_at
 from safety_eval.engines._transformers.draw import Sampler
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.work import Asked, Work
+from safety_eval.torch_runtime.batches import Limit, in_batches, padded
+from safety_eval.torch_runtime.onednn import matmul
 
 Finished = tuple[list[int], str]
 """Generated tokens (the end token included) and 'eos', 'stop' or 'length'."""
@@ -65,12 +67,8 @@ def has_stop(work: Work, ids: list[int], reader: Reader, stop: tuple[str, ...]) 
 
 def generate(loaded: Loaded, works: Sequence[Work], settings: Settings, reader: Reader) -> list[Finished]:
     """Answers of one left-padded batch, in its order. All rows must have the same `most`."""
-    width = max(len(w.ids) for w in works)
-    ids = torch.full((len(works), width), loaded.pad, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, work in enumerate(works):
-        ids[row, width - len(work.ids) :] = torch.tensor(work.ids)
-        mask[row, width - len(work.ids) :] = 1
+    ids, mask = padded([w.ids for w in works], loaded.pad, left=True)
+    width = ids.shape[1]
     keys = torch.tensor([w.draw for w in works], device=loaded.device)
     sampler = Sampler(settings.temperature, settings.top_p)
     processors = [] if settings.temperature == 0 else [KeyedDraw(sampler, keys, width)]
@@ -95,29 +93,33 @@ def _finish(row: list[int], eos: Sequence[int], stopped: int | None) -> Finished
     return (row[:end], "eos") if end is not None else (row, "length")
 
 
-def choose(loaded: Loaded, asked: Sequence[Asked], rows: int) -> list[list[float]]:
-    """Log-likelihood of every choice of every prompt, in padded batches of at most `rows` sequences."""
+def choose(loaded: Loaded, asked: Sequence[Asked], limit: Limit, mode: str = "default") -> list[list[float] | None]:
+    """Log-likelihood of every choice of every prompt, in padded batches; None = a choice alone does not fit."""
     flat = [(i, j) for i, a in enumerate(asked) for j in range(len(a.choices))]
-    flat.sort(key=lambda at: -len(asked[at[0]].choices[at[1]][0]))
-    result = [[0.0] * len(a.choices) for a in asked]
-    for start in range(0, len(flat), rows):
-        block = flat[start : start + rows]
-        values = likelihoods(loaded, [asked[i].choices[j] for i, j in block])
-        for (i, j), value in zip(block, values, strict=True):
-            result[i][j] = value
+    sequences = [asked[i].choices[j] for i, j in flat]
+
+    def run(numbers: list[int]) -> list[float]:
+        with matmul(mode):
+            return likelihoods(loaded, [sequences[n] for n in numbers])
+
+    values = dict(in_batches([len(ids) for ids, _ in sequences], limit, run))
+    result: list[list[float] | None] = [[] for _ in asked]
+    for n, (i, _) in enumerate(flat):
+        row, value = result[i], values[n]
+        if row is None or value is None:
+            result[i] = None
+        else:
+            row.append(value)
     return result
 
 
 def likelihoods(loaded: Loaded, sequences: Sequence[tuple[tuple[int, ...], int]]) -> list[float]:
     """Sum of the log-probabilities of ids[known:] for each (ids, known), in one right-padded batch."""
-    width = max(len(ids) for ids, _ in sequences) - 1
+    ids, mask = padded([tokens[:-1] for tokens, _ in sequences], loaded.pad, left=False)
+    width = ids.shape[1]
     first = min(known for _, known in sequences) - 1
-    ids = torch.full((len(sequences), width), loaded.pad, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
     targets = torch.full((len(sequences), width - first), -1, dtype=torch.int64)
     for row, (tokens, known) in enumerate(sequences):
-        ids[row, : len(tokens) - 1] = torch.tensor(tokens[:-1])
-        mask[row, : len(tokens) - 1] = 1
         targets[row, known - 1 - first : len(tokens) - 1 - first] = torch.tensor(tokens[known:])
     keep = torch.arange(first, width, device=loaded.device)
     with torch.inference_mode():

@@ -6,12 +6,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import ModelSpec
-from safety_eval.engines._transformers.cache import file_digest, files_digest
 from safety_eval.engines._transformers.gguf import SMOLLM2, converted, smollm2_file
+from safety_eval.torch_runtime.weights import (
+    SMALL,
+    WEIGHTS,
+    download,
+    file_digest,
+    files_digest,
+    weight_files,
+)
 
 ARGS = frozenset(
     {"revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path"}
@@ -22,7 +28,6 @@ path: 'auto' (the fast path where the check at load allows it), 'plain' (transfo
 batches).
 """
 
-_HUB_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 _HUB_SKIP = ["original/*", "onnx/*", "coreml/*", "openvino/*", "*consolidated*", "runs/*"]
 
 
@@ -121,49 +126,13 @@ def _folder(spec: ModelSpec, folder: Path, revision: str) -> Source:
     return Source(spec.model, folder, _tokenizer(spec, folder), revision, files_digest(weights))
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The weight files that transformers would open: safetensors, else PyTorch's."""
-    for pattern in ("*.safetensors", "pytorch_model*.bin"):
-        found = sorted(p for p in folder.glob(pattern) if not p.name.startswith(("adapter", "consolidated")))
-        if found:
-            return found
-    return []
-
-
 def _download(spec: ModelSpec) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
     code = ["*.py"] if flag(spec.args, "trust_remote_code") else []
-    asked: dict[str, Any] = {"revision": spec.args.get("revision"), "ignore_patterns": _HUB_SKIP}
+    wanted = (spec.args["gguf_file"],) if "gguf_file" in spec.args else WEIGHTS
     try:
-        wanted = [spec.args["gguf_file"]] if "gguf_file" in spec.args else ["*.safetensors"]
-        folder = Path(snapshot_download(spec.model, allow_patterns=_HUB_FILES + code + wanted, **asked))
-        if not weight_files(folder) and "gguf_file" not in spec.args:
-            folder = Path(
-                snapshot_download(spec.model, allow_patterns=[*_HUB_FILES, *code, "*.bin"], **asked)
-            )
-    except LocalEntryNotFoundError as error:
-        raise UserError(
-            f"model '{spec.model}' is neither a folder nor in the Hub cache, and the Hub is out of reach",
-            f"{nearest(spec.model, known_models())} Or give a local folder.",
-        ) from error
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
-        raise UserError(
-            f"no model '{spec.model}' on the Hub (or it is gated and needs a token: HF_TOKEN)",
-            nearest(spec.model, known_models()),
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise UserError(
-            f"cannot download model '{spec.model}': {error}", "Try again, or give a folder."
-        ) from error
-    return folder
+        return download(spec.model, spec.args.get("revision", ""), [*SMALL, *code], wanted, _HUB_SKIP)
+    except UserError as error:
+        raise UserError(error.message, f"{nearest(spec.model, known_models())} {error.hint}") from error
 
 
 def known_models() -> list[str]:

@@ -86,18 +86,6 @@ def grow(asked: Asked, start: int) -> Tree:
     return tree
 
 
-def packs(sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """Numbers of items in packs of at most `budget` padded cells (one item may exceed it), like with like."""
-    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
-    found: list[list[int]] = []
-    for item in order:
-        if found and (len(found[-1]) + 1) * sizes[found[-1][0]] <= budget:
-            found[-1].append(item)
-        else:
-            found.append([item])
-    return found
-
-
 @dataclass(frozen=True, slots=True)
 class Pack:
     """Trees side by side in one flat row.

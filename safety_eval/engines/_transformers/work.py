@@ -10,7 +10,7 @@ import jinja2
 
 from safety_eval.core import sampling
 from safety_eval.core.interfaces import Settings
-from safety_eval.core.records import Output, Prompt, key
+from safety_eval.core.records import Output, Prompt, Reason, key
 from safety_eval.engines._transformers.answer import Reader, cut_at, opened_by
 from safety_eval.engines._transformers.render import encode, encode_choices, render
 
@@ -56,7 +56,7 @@ def failed(prompt: Prompt, settings: Settings, error: str, prompt_tokens: int = 
 
 def too_long(prompt: Prompt, settings: Settings, length: int, context: int) -> Output:
     """The Output of a prompt that does not fit: data, not a crash."""
-    text = f"prompt too long: it has {length} tokens and the model's context is {context} tokens"
+    text = f"{Reason.TOO_LONG}: it has {length} tokens and the model's context is {context} tokens"
     return failed(prompt, settings, text, length)
 
 

@@ -60,3 +60,15 @@ def is_one_of(name: str, wanted: Iterable[str], known: Iterable[str]) -> Measure
 def _finite(values: Values, name: str) -> float | None:
     value = values.get(name)
     return float(value) if isinstance(value, (int, float)) and isfinite(value) else None
+
+
+def chosen(prompt: Prompt, values: Values) -> int | None:
+    """Index of the chosen option, by the scorer `option`; None where there is none."""
+    value = values.get("option")
+    return int(value) if isinstance(value, float) and value in range(len(prompt.target["options"])) else None
+
+
+def right(prompt: Prompt, output: Output, values: Values) -> float | None:
+    """1 where the right option was chosen: the one at `target["label"]`."""
+    option = chosen(prompt, values)
+    return None if option is None else float(option == prompt.target["label"])

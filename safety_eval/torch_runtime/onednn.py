@@ -1,29 +1,111 @@
-"""The same network with less work on a processor: weights packed for oneDNN, one product for three, the last
-layer for one token only.
+"""Products of linear layers through oneDNN on a processor: the mode for float32, and weights laid out once.
 
-PyTorch hands float32 matrices to MKL, and reorders bfloat16 weights for oneDNN in every call; packing them
-once avoids both (the operators are those that torch.compile emits for frozen weights). A sequence
-classifier of BERT's family reads the first token of the last layer and nothing else, so that layer is
-computed for that token alone; in the others, queries, keys and values are one product. All give the numbers of
-the plain forward pass up to rounding, which the caller checks.
+PyTorch hands float32 matrices to MKL, and reorders bfloat16 weights for oneDNN in every call; with few rows, as in
+decoding, that is a third of a layer's time. Laying the weights out once avoids both (the operators are those that
+torch.compile emits for frozen weights). The layout is a second copy of the weights, so `prepack` makes it only where
+memory is plentiful.
+
+A sequence classifier of BERT's family reads the first token of the last layer and nothing else, so `pack` computes
+that layer for that token alone; in the others, queries, keys and values are one product. All give the numbers of the
+plain forward pass up to rounding, which the callers check.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-_ROWS = 512
-"""Rows that the layout is chosen for: the usual token budget of a batch."""
+from safety_eval.torch_runtime.devices import free_memory
+
+STEP_ROWS, BATCH_ROWS = 128, 512
+"""Rows that a layout is tuned for: those of a full step of decoding, and the usual token budget of a classifier."""
 _FAMILY = ("BertLayer", "RobertaLayer", "XLMRobertaLayer")
+_FLOAT32_ERROR = 5e-5
+"""Error of a product of N(0, 1) matrices over sqrt(inner size): float32 5e-6, TF32 5e-4, bfloat16 3e-3."""
 
 
 def usable() -> bool:
     """Whether this PyTorch has the operators."""
     names = ("_linear_pointwise", "_reorder_linear_weight")
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
+def _laid_out(weight: Tensor, rows: int) -> Tensor:
+    return torch.as_tensor(torch.ops.mkldnn._reorder_linear_weight(weight, rows))
+
+
+def _product(weight: Tensor, bias: Tensor | None, given: Tensor, after: str = "none") -> Tensor:
+    """given W^T + b by a weight that is laid out, followed by nothing or by the exact GELU ('gelu')."""
+    return torch.as_tensor(torch.ops.mkldnn._linear_pointwise(given, weight, bias, after, [], "none"))
+
+
+def matmul_mode(device: torch.device, dtype: torch.dtype) -> str:
+    """'oneDNN' where float32 products may go through it (torch's 'medium' precision), else 'default'.
+
+    On a processor 'medium' sends float32 layers to oneDNN, twice as fast as the default on some; on others it rounds
+    them to bfloat16. So it is measured against float64, on several shapes, and used only where it keeps float32.
+    """
+    if device.type != "cpu" or dtype != torch.float32:
+        return "default"
+    generator = torch.Generator().manual_seed(0)
+    with matmul("oneDNN"):
+        for rows, inner, outer in ((1, 576, 512), (8, 1536, 576), (64, 576, 1536), (256, 512, 512)):
+            left = torch.randn((rows, inner), generator=generator)
+            right = torch.randn((outer, inner), generator=generator)
+            product = torch.nn.functional.linear(left, right)
+            error = (product.double() - left.double() @ right.double().T).abs().max() / inner**0.5
+            if error > _FLOAT32_ERROR:
+                return "default"
+    return "oneDNN"
+
+
+@contextmanager
+def matmul(mode: str) -> Iterator[None]:
+    """Run float32 products in the given mode, and leave torch's setting as it was."""
+    if mode != "oneDNN":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def prepack(model: Any, mode: str) -> bool:
+    """Lay out the linear layers of a causal model on a processor; False = left as they are.
+
+    Args:
+        mode: of float32 products (`matmul_mode`); other than oneDNN, float32 layers are left alone.
+    """
+    layers = [m for m in model.modules() if type(m) is nn.Linear]
+    size = sum(m.weight.numel() * m.weight.element_size() for m in layers)
+    if not layers or not _fits(model, mode) or free_memory(layers[0].weight.device) < 4 * size:
+        return False
+    with torch.inference_mode():
+        weights = [_laid_out(m.weight, STEP_ROWS) for m in layers]
+    for layer, weight in zip(layers, weights, strict=True):
+        layer.forward = partial(_product, weight, layer.bias)  # type: ignore[method-assign]
+    return True
+
+
+def _fits(model: Any, mode: str) -> bool:
+    if any(p.device.type != "cpu" for p in model.parameters()) or not usable():
+        return False
+    return mode == "oneDNN" if model.dtype == torch.float32 else model.dtype == torch.bfloat16
+
+
+def unpack(model: Any) -> None:
+    """Give the layers back their own forward pass."""
+    for layer in model.modules():
+        if type(layer) is nn.Linear:
+            vars(layer).pop("forward", None)
 
 
 class PackedLinear(nn.Module):
@@ -36,17 +118,14 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, gelu: bool, dtype: torch.dtype) -> None:
         super().__init__()
         weight = linear.weight.detach().to(dtype).contiguous()
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+        self._packed = _laid_out(weight, BATCH_ROWS)
         self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
         self._after, self._dtype = ("gelu" if gelu else "none"), dtype
         self._gives = dtype if gelu else torch.float32
         self.in_features, self.out_features = linear.in_features, linear.out_features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x.to(self._dtype), self._packed, self._bias, self._after, [], "none"
-        )
-        return found.to(self._gives)
+        return _product(self._packed, self._bias, x.to(self._dtype), self._after).to(self._gives)
 
 
 class FirstTokenLayer(nn.Module):
@@ -71,8 +150,7 @@ class FirstTokenLayer(nn.Module):
             attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
         ).transpose(1, 2).flatten(2)  # fmt: skip
         attended = self._attention.output(seen, first)
-        found: torch.Tensor = self._layer.output(self._layer.intermediate(attended), attended)
-        return found
+        return torch.as_tensor(self._layer.output(self._layer.intermediate(attended), attended))
 
 
 class SelfAttention(nn.Module):

@@ -1,0 +1,28 @@
+"""The group of all commands, and the arguments that several share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from safety_eval import __version__
+
+_BOTH_SPELLINGS = {
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 110,
+}
+RUN = click.argument("run", type=click.Path(path_type=Path))
+DETAILS = click.option("--details", is_flag=True, help="Print every table, not only a line for each task.")
+
+
+@click.group(context_settings=_BOTH_SPELLINGS)
+@click.version_option(__version__, prog_name="safety-eval")
+def cli() -> None:
+    """May this language model be released?
+
+    Ask it the prompts of published safety benchmarks, score the answers, report every number per demographic
+    group with its interval, and end in a verdict that a third party can verify.
+    Exit codes: 0 done or approved, 1 our bug, 2 wrong use, 3 rejected, 4 cannot decide.
+    """

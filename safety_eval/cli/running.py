@@ -1,0 +1,114 @@
+"""Commands that fill a run folder, and those that need none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from safety_eval.cli.group import DETAILS, RUN, cli
+from safety_eval.cli.options import run_options, to_values
+from safety_eval.runs.spelling import scorer_args
+
+
+@cli.command()
+@run_options
+@click.option("--dry-run", is_flag=True, help="Print what would run; load no model.")
+@DETAILS
+@click.pass_context
+def run(context: click.Context, dry_run: bool, details: bool, config_file: Path | None, **flags: Any) -> None:
+    """Ask, score and measure a model. The same command again continues."""
+    from safety_eval import api
+    from safety_eval.cli import progress, show
+
+    config = api.configure(to_values(flags), config_file)
+    if dry_run:
+        show.preview(api.preview(config))
+        return
+    with progress.progress() as told:
+        found = api.run(config, told)
+    left = api.unfinished(found)
+    if not config.predict_only:
+        api.report(found)
+        show.run(found, left, details)
+    context.exit(show.unfinished(found, left))
+
+
+@cli.command()
+@RUN
+@click.option(
+    "--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own."
+)
+@click.option("--scorer-args", "arguments", multiple=True, help="NAME:k=v,... for a scorer.")
+@DETAILS
+@click.pass_context
+def score(
+    context: click.Context, run: Path, scorer: tuple[str, ...], arguments: tuple[str, ...], details: bool
+) -> None:
+    """Score a run's answers again, without asking the model."""
+    from safety_eval import api
+    from safety_eval.cli import progress, show
+
+    with progress.progress() as told:
+        found = api.score(run, scorer, scorer_args(arguments), told)
+    api.report(found)
+    left = api.unfinished(found)
+    show.run(found, left, details)
+    context.exit(show.unfinished(found, left))
+
+
+@cli.command()
+@RUN
+@DETAILS
+def report(run: Path, details: bool) -> None:
+    """Write RUN/report.html and the charts."""
+    from safety_eval import api
+    from safety_eval.cli import show
+
+    measured = api.open_run(run)
+    path = api.report(measured)
+    if details:
+        show.run(measured, api.unfinished(measured), details)
+        return
+    click.echo(path)
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["tasks", "suites", "engines", "scorers"]))
+def ls(kind: str) -> None:
+    """What there is, by name."""
+    from safety_eval import api
+
+    rows = api.names(kind)
+    width = max(len(name) for name, _ in rows)
+    for name, line in rows:
+        click.echo(f"{name:{width}}  {line}")
+
+
+@cli.command()
+@click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run."
+)
+@DETAILS
+def merge(shards: tuple[Path, ...], output_path: Path, details: bool) -> None:
+    """Join the run folders of --shard 1/n ... n/n into one."""
+    from safety_eval import api
+    from safety_eval.cli import show
+
+    found = api.merge(shards, output_path)
+    api.report(found)
+    show.run(found, api.unfinished(found), details)
+
+
+@cli.command()
+@click.option(
+    "--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror to look at."
+)
+def doctor(data: Path | None) -> None:
+    """What this machine has of what a run may need."""
+    from safety_eval.cli import show
+    from safety_eval.preflight import machine
+
+    show.checks(machine.checks(data))
