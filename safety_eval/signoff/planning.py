@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +137,25 @@ def _need(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> Need:
     sizes = None if prompts is None else _sizes(rule, prompts, policy.claim(rule))
     groups = len(sizes) if sizes else (rule.min_groups if rule.group.startswith("every ") else 1)
     have = min(sizes) if sizes else (0.0 if sizes == [] else None)
+    made = _planned(rule, policy, (groups, sizes, have))
+    return replace(made, words=made.words + _otherwise(rule, policy, prompts))
+
+
+def _otherwise(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> str:
+    """What the other estimand would have to go by, in words."""
+    if prompts is None:
+        return ""
+    about = policy.claim(rule)
+    other = About("population", policy.icc) if about.estimand == "list" else About("list", 0.0)
+    sizes = _sizes(rule, prompts, other)
+    where = "on these prompts"
+    if other.estimand == "population":
+        where = "for prompts like these" + (f" at icc {other.icc:g}" if other.icc < 1 else ", a cluster as one")
+    return f"; {min(sizes):,.0f} {where}" if sizes else ""
+
+
+def _planned(rule: Rule, policy: Policy, there: tuple[int, list[float] | None, float | None]) -> Need:
+    groups, sizes, have = there
     metric = _metric(rule)
     if rule.limit in ("max", "min") and (metric is None or metric.kind == "rate"):
         return _rate(rule, policy, groups, sizes, have)
