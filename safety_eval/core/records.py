@@ -206,7 +206,7 @@ class Estimate:
         reason: the standing in words: why value is None or no policy acts on it; '' otherwise.
         data_version: version of the prompts.
 
-    It is one flat row of 25 fields because scripts read results.json as a table; `cell` names it.
+    It is one flat row of 29 fields because scripts read results.json as a table; `cell` names it.
     """
 
     task: str
@@ -222,12 +222,8 @@ class Estimate:
     events: int | None = None
     expected: int = 0
     missing: Mapping[str, int] = field(default_factory=dict)
-    listed: int = 0
     clusters: int = 0
-    answers: float = 0.0
-    effective_prompts: float = 0.0
     effective_clusters: float = 0.0
-    span: tuple[float, float] = (0.0, 1.0)
     lowest: float | None = None
     highest: float | None = None
     gate_low: float | None = None
@@ -237,6 +233,10 @@ class Estimate:
     method: str = ""
     reason: str = ""
     data_version: str = ""
+    listed: int = 0
+    answers: float = 0.0
+    effective_prompts: float = 0.0
+    span: tuple[float, float] = (0.0, 1.0)
 
     @property
     def cell(self) -> Cell:

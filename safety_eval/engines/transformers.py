@@ -20,6 +20,7 @@ from safety_eval.engines._transformers.answer import Reader, check_stop
 from safety_eval.engines._transformers.check import why_plain
 from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
+from safety_eval.engines._transformers.source import requires
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
 from safety_eval.torch_runtime.batches import Limit, windows
 from safety_eval.torch_runtime.native import keep_few_plans
@@ -117,4 +118,4 @@ def build(spec: ModelSpec) -> TransformersEngine:
     return TransformersEngine(load(spec), spec)
 
 
-ENGINE = EngineEntry(build, CAPABILITIES)
+ENGINE = EngineEntry(build, CAPABILITIES, requires=requires)

@@ -18,7 +18,10 @@ from safety_eval.core.store import Appender, read_json, write_json, writing
 from safety_eval.core.task import Drawn
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
+from safety_eval.preflight.checks import State
+from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, chain, resolve, start
+from safety_eval.runs.before import wanted
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.session import Progress, Session, Silent
@@ -32,6 +35,11 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
     """
     folder = config.folder()
     plans = resolve.resolve(config)
+    checks = look(wanted(config, plans))
+    refuse(checks, config.predict_only)
+    for check in checks:
+        if check.state is not State.READY and progress is not None:
+            progress.note(f"{check.name}: {check.detail}")
     with writing(folder):
         session = Session(folder, config, start.begin(folder, config), progress or Silent())
         try:
@@ -148,7 +156,8 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
     owed = sum(1 for _ in answers.owed_scores(session.folder, task, spec.name))
     if not owed:
         return
-    session.works(task=task, scorer=spec.name)
+    name = answers.instrument(spec.name)
+    session.works(task=task, scorer=name)
     scorer = session.scorer(spec)
     identity = plain(scorer.identity)
     session.progress.stage(f"score {task} by {spec.name}", owed, 0)
@@ -156,7 +165,7 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
         Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file,
         session.journal.watching(file) as watch,
     ):
-        session.instrument(task, spec.name, identity)
+        session.instrument(task, name, identity)
         for found in scorer.score(answers.owed_scores(session.folder, task, spec.name)):
             file.append(found)
             watch.look()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.faults import told
 from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
 from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.runs import probe
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.draw import draw
 
@@ -51,7 +53,9 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
 
 def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     """The prompts of a task; where there is a limit, a random draw of them (runs/draw.py)."""
-    found = plan.task.load(plan.options)
+    with told(plan.task.load, f"load of task '{plan.task.name}'"):
+        loaded = plan.task.load(plan.options)
+    found = probe.prompts(plan.task, loaded)
     if not found.prompts:
         raise UserError(f"task '{plan.task.name}' found no prompts", "Check --data and --data-version.")
     seen: set[str] = set()
@@ -77,6 +81,7 @@ def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:
 
 
 def _plan(config: RunConfig, task: Task) -> TaskPlan:
+    probe.settings(task)
     version = config.data_version.get(task.name)
     if version is None and config.data_version.get("") in task.versions:
         version = config.data_version[""]
@@ -87,10 +92,6 @@ def _plan(config: RunConfig, task: Task) -> TaskPlan:
     options = TaskOptions(config.data, version, config.prompts.get(task.name))
     settings = dict(task.settings)
     settings |= {k: v for k, v in config.generation.model_dump().items() if v is not None}
-    allowed = {f.name for f in fields(Settings)}
-    assert set(settings) <= allowed, (
-        f"task {task.name} has settings that no engine knows: {set(settings) - allowed}"
-    )
     ready = Settings(
         **{**settings, "task": task.name, "seed": config.seed, "system_prompt": config.system_prompt}
     )
@@ -104,20 +105,28 @@ def _instruments(config: RunConfig, task: Task) -> tuple[ScorerChoice, ...]:
         wanted = [ScorerChoice(n.strip()) for n in config.scorers[task.name].split("+")]
         chosen = [*wanted, *(c for c in chosen[1:] if c.name not in {w.name for w in wanted})]
     ready = []
-    offered: set[str] = set()
+    offered: list[frozenset[str]] = []
+    needs = {need for metric in task.metrics for need in metric.needs} | {"status"}
     for choice in chosen:
-        entry: ScorerEntry = plugins.find("scorers", choice.name)
         args = {**choice.args, **config.scorer_args.get(choice.name, {})}
-        offers = entry.offers(args)
-        needs = {need for metric in task.metrics for need in metric.needs} | {"status"}
+        try:
+            entry: ScorerEntry = plugins.find("scorers", choice.name)
+        except plugins.MissingPackageError:
+            ready.append(ScorerChoice(choice.name, args))
+            continue  # preflight names it, with everything else that is missing
+        with told(entry.offers, f"offers of scorer '{choice.name}'"):
+            offers = frozenset(entry.offers(args))
+        offered.append(offers)
+        if not offers & needs:
+            probe.needs(task, offered)
         if task.metrics and not offers & needs:
             raise UserError(
                 f"scorer '{choice.name}' gives {', '.join(sorted(offers))}; task '{task.name}' measures "
                 f"{', '.join(sorted(needs))}",
                 "See `safety-eval ls scorers` for what each gives.",
             )
-        offered |= offers
         ready.append(ScorerChoice(choice.name, args))
+    probe.needs(task, offered)
     return tuple(ready)
 
 

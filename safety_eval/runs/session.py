@@ -12,11 +12,12 @@ from typing import Any, Protocol
 
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
-from safety_eval.core.interfaces import Engine, ModelSpec, Scorer, ScorerSpec
+from safety_eval.core.interfaces import Engine, Scorer, ScorerSpec
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
 from safety_eval.core.store import write_json
 from safety_eval.runs import start
+from safety_eval.runs.before import model_spec
 from safety_eval.runs.config import RunConfig
 
 
@@ -68,10 +69,8 @@ class Session:
             UserError: it cannot be loaded, or it is not the model that the run was begun with.
         """
         if self._engine is None:
-            c = self.config
-            self.progress.note(f"loading {c.model}")
-            spec = ModelSpec(c.model, c.model_args, c.dtype, c.device, c.batch_size)
-            engine: Engine = plugins.find("engines", c.engine).build(spec)
+            self.progress.note(f"loading {self.config.model}")
+            engine: Engine = plugins.find("engines", self.config.engine).build(model_spec(self.config))
             try:
                 start.bind(self.folder, plain(engine.identity), self.facts, self.journal)
             except UserError:
