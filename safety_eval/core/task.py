@@ -58,13 +58,6 @@ class Drawn:
     strata: tuple[Stratum, ...]
     listed: Mapping[str, Mapping[str, int]]
 
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any] | None) -> Drawn | None:
-        """As run.json holds it; None = the whole list was asked."""
-        if not row:
-            return None
-        return cls(row["axis"], tuple(Stratum(**s) for s in row["strata"]), row["listed"])
-
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:

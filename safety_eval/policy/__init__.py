@@ -3,6 +3,7 @@
 from safety_eval.policy.file import (
     About,
     Ceilings,
+    Conditions,
     Equivalent,
     NonInferior,
     Policy,
@@ -21,6 +22,7 @@ from safety_eval.policy.file import (
 __all__ = [
     "About",
     "Ceilings",
+    "Conditions",
     "Equivalent",
     "NonInferior",
     "Policy",

@@ -157,6 +157,9 @@ def _otherwise(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> 
 def _planned(rule: Rule, policy: Policy, there: tuple[int, list[float] | None, float | None]) -> Need:
     groups, sizes, have = there
     metric = _metric(rule)
+    if metric is None and _derived(rule):
+        words = "a derived score: its spread is only known from a run"
+        return Need(rule.id, rule.task, groups, None, have, None, words)
     if rule.limit in ("max", "min") and (metric is None or metric.kind == "rate"):
         return _rate(rule, policy, groups, sizes, have)
     if rule.limit in ("non_inferior", "equivalent") and (metric is None or metric.kind == "rate"):
@@ -207,6 +210,12 @@ def _expected(rule: Rule) -> float:
 def _metric(rule: Rule) -> Metric | None:
     task: Task = plugins.find("tasks", rule.task)
     return next((m for m in task.metrics if m.name == rule.metric), None)
+
+
+def _derived(rule: Rule) -> bool:
+    """Whether the rule is about a score of the task's `derive`: no share, though it may lie between 0 and 1."""
+    task: Task = plugins.find("tasks", rule.task)
+    return task.derive is not None and rule.metric not in ("refusal_rate", "degenerate_rate")
 
 
 def _sizes(rule: Rule, prompts: Sequence[Prompt], about: About) -> list[float]:
