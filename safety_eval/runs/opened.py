@@ -7,7 +7,7 @@ from pathlib import Path
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate
-from safety_eval.core.task import Measured, Task
+from safety_eval.core.task import Drawn, Measured, Task
 from safety_eval.runs import results, run_file
 from safety_eval.runs.answers import Records
 
@@ -56,3 +56,7 @@ class RunFolder:
     def measured(self, task: str) -> list[Measured]:
         """Every owed (prompt, sample) with its output, scores and status."""
         return self.records(task).measured(self.task(task), self.file.tasks[task].samples)
+
+    def drawn(self, task: str) -> Drawn | None:
+        """What a limit drew from the task's list; None = all of it was asked."""
+        return self.file.tasks[task].drawn

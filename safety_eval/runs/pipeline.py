@@ -95,7 +95,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             notes=tuple(found.notes),
             prompts=len(found.prompts),
             prompts_digest=digest(found.prompts),
-            strata=tuple(found.strata),
+            drawn=found.drawn,
             samples=plan.samples,
             settings={k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
             protocol=resolve.protocol(plan.task, session.config),
@@ -194,7 +194,8 @@ def measure(
     found: list[Estimate] = []
     for plan in plans:
         rows = of_task(plan.task.name).measured(plan.task, plan.samples)
-        found += metrics.estimates(plan.task, rows, tasks[plan.task.name].data_version)
+        record = tasks[plan.task.name]
+        found += metrics.estimates(plan.task, rows, record.data_version, record.drawn)
     return found
 
 
