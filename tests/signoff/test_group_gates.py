@@ -67,7 +67,7 @@ def test_a_spread_and_a_worst_descriptor_are_judged(tmp_path: Path, data_dir: Pa
     names = sorted({p["groups"]["descriptor"][0] for p in prompts})
     bad = {str(p["id"]): SAD for p in prompts if p["groups"]["descriptor"][0] in names[::2]}
     assert verdict(tmp_path / "planted", words, bad | {"": CLEAN}, rule)[0] == 3
-    worst = POLICY.replace("TASK", words[1]).replace("METRIC", "sentiment_answer_worst")
+    worst = POLICY.replace("SCORER", "").replace("TASK", words[1]).replace("METRIC", "sentiment_answer_worst")
     worst = worst.replace("GROUP", "axis/nationality").replace("LIMIT", "min: -0.6")
     (tmp_path / "worst.yaml").write_text(worst)
     codes = [main(["signoff", str(tmp_path / name / "run"), "--policy", str(tmp_path / "worst.yaml")])
