@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,11 @@ from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
 from safety_eval.export import cyclonedx, model_card
+from safety_eval.preflight import machine
+from safety_eval.preflight.checks import Check
+from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
+from safety_eval.runs.before import wanted, wanted_model
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.session import Progress, Session, Silent
@@ -79,6 +83,29 @@ def run(config: RunConfig | None = None, progress: Progress | None = None, **set
     return open_run(pipeline.run(config or configure(settings), progress))
 
 
+def preflight(config: RunConfig) -> list[Check]:
+    """Everything that the rest of this run needs, looked at: what is here, what would be downloaded and how large, what
+    is gated or missing and what to do. `run` refuses to begin while anything is missing."""
+    return look(wanted(config, resolve.resolve(config)))
+
+
+def doctor(**settings: Any) -> Iterator[Check]:
+    """What this machine has; with a run's `model` or `tasks` among the settings, also what `preflight` says of them."""
+    given = plain_settings(settings)
+    yield from machine.checks(given.get("data"))
+    if not (given.get("model") or given.get("model_args") or given.get("tasks")):
+        return
+    named = bool(given.get("model") or "pretrained" in given.get("model_args", {}))
+    config = configure({**({} if named else _NO_MODEL), "tasks": "bold", **given})
+    if "tasks" in given:
+        yield from look(replace(wanted(config, resolve.resolve(config), ask=named), folder=None))
+    else:
+        yield from look(wanted_model(config))
+
+
+_NO_MODEL = {"model": "echo", "engine": "echo"}
+
+
 def preview(config: RunConfig) -> list[dict[str, Any]]:
     """What `run` would do, one row for each task; loads prompts, no model."""
     rows = []
@@ -111,7 +138,7 @@ def score(
     A named scorer is added beside the others for every task that measures what it gives; earlier scores stay.
     """
     found = Run(folder)
-    config = RunConfig.model_validate(found.config["config"]).model_copy(update={"output_path": found.folder})
+    config = found.file.config.model_copy(update={"output_path": found.folder})
     args = {
         name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers
     }
@@ -121,8 +148,10 @@ def score(
             f"no task of {found.folder} measures what {', '.join(scorers)} gives",
             "See `safety-eval ls scorers`.",
         )
+    scoring = config.model_copy(update={"predict_only": False})
+    refuse(look(wanted(scoring, plans, ask=False)), predict_only=True)
     with writing(found.folder):
-        session = Session(found.folder, config, found.config, progress or Silent(), again=Event.RESCORED)
+        session = Session(found.folder, config, found.file, progress or Silent(), again=Event.RESCORED)
         try:
             pipeline.check_instruments(session, plans, set(scorer_args or {}))
             pipeline.score(session, plans)
@@ -292,11 +321,11 @@ def unfinished(found: Run) -> Unfinished:
     its stopping rule ended owes nothing that it did not ask."""
     outputs: Counter[str] = Counter()
     scores: Counter[str] = Counter()
-    part = found.config["config"].get("shard")
-    stopped = any("stopped" in facts for facts in found.config["tasks"].values())
+    part = found.file.config.shard
+    stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
         asked = answers.prompts(found.folder, name)
-        mine = {p.id for p in pipeline.shard(asked, tuple(part) if part else None)}
+        mine = {p.id for p in pipeline.shard(asked, part)}
         for m in found.measured(name):
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue

@@ -18,6 +18,19 @@ def run_options(command: Command) -> Command:
     return command
 
 
+def options(*names: str) -> Callable[[Command], Command]:
+    """Some of the flags of `run`, by the names of their values."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(_RUN):
+            bare: Any = option(lambda: None)
+            if bare.__click_params__[0].name in names:
+                command = option(command)
+        return command
+
+    return decorate
+
+
 _RUN = [
     click.option("--model", help="Hub id, local folder, GGUF file, or 'smollm2' (the packaged demo model)."),
     click.option(
@@ -27,7 +40,9 @@ _RUN = [
     click.option(
         "--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."
     ),
-    click.option("--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."),
+    click.option(
+        "--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."
+    ),
     click.option("--samples", type=int, help="K answers for each prompt."),
     click.option("--batch-size", help="auto or N. Answers do not depend on it. [auto]"),
     click.option(

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from safety_eval.cli.group import DETAILS, RUN, cli
-from safety_eval.cli.options import run_options, to_values
+from safety_eval.cli.options import options, run_options, to_values
 from safety_eval.runs.spelling import scorer_args
 
 
 @cli.command()
 @run_options
-@click.option("--dry-run", is_flag=True, help="Print what would run; load no model.")
+@click.option("--dry-run", is_flag=True, help="Print what would run and what it needs; load no model.")
 @DETAILS
 @click.pass_context
 def run(context: click.Context, dry_run: bool, details: bool, config_file: Path | None, **flags: Any) -> None:
@@ -24,8 +24,10 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
 
     config = api.configure(to_values(flags), config_file)
     if dry_run:
-        show.preview(api.preview(config))
-        return
+        missing = show.checks(api.preflight(config))
+        if not missing:
+            show.preview(api.preview(config))
+        context.exit(missing)
     with progress.progress() as told:
         found = api.run(config, told)
     left = api.unfinished(found)
@@ -103,12 +105,12 @@ def merge(shards: tuple[Path, ...], output_path: Path, details: bool) -> None:
 
 
 @cli.command()
-@click.option(
-    "--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror to look at."
-)
-def doctor(data: Path | None) -> None:
-    """What this machine has of what a run may need."""
+@options("model", "tasks", "engine", "model_args", "scorer", "scorer_args", "data_version", "data")
+@click.pass_context
+def doctor(context: click.Context, **flags: Any) -> None:
+    """What this machine has of what a run may need; with --model or --tasks, all that such a run needs (exit 2 when
+    something is missing)."""
+    from safety_eval import api
     from safety_eval.cli import show
-    from safety_eval.preflight import machine
 
-    show.checks(machine.checks(data))
+    context.exit(show.checks(api.doctor(**to_values(flags))))

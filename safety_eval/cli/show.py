@@ -14,7 +14,7 @@ from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
-from safety_eval.preflight.checks import Check, State
+from safety_eval.preflight.checks import Check, State, size_text
 from safety_eval.show.notebook import Run
 from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
@@ -49,14 +49,20 @@ _MARKS = {
 }  # fmt: skip
 
 
-def checks(looked: Iterable[Check]) -> None:
-    """What preflight looked at: one line each, and what to do about it below."""
+def checks(looked: Iterable[Check]) -> int:
+    """What preflight looked at: one line each, and what to do about it below. Returns the exit code: 2 when something
+    is missing that was asked for."""
     out = console()
+    worst = 0
     for check in looked:
-        mark = _MARKS[check.state]
-        out.print(f"{mark:3} {check.name:21} {check.detail}", markup=False, soft_wrap=True)
+        size = f" [{size_text(check.size)}]" if check.size and check.state is State.DOWNLOAD else ""
+        used = f" (for {', '.join(check.used_by)})" if check.used_by else ""
+        name = f"{check.name:21}" if len(check.name) < 22 else f"{check.name}:"
+        out.print(f"{_MARKS[check.state]:3} {name} {check.detail}{size}{used}", markup=False, soft_wrap=True)
         if check.advice:
-            out.print(f"{'':25} -> {check.advice}", markup=False, soft_wrap=True)
+            out.print(f"{'':4}-> {check.advice}", markup=False, soft_wrap=True)
+        worst = 2 if check.state is State.MISSING else worst
+    return worst
 
 
 _STYLES = {"model": "bold", "warning": "yellow", "heads": "dim", "task": "", "fact": ""}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from safety_eval.core.records import Output, Prompt, Score
+from safety_eval.core.requires import NOTHING, Requires
 
 Answer = tuple[Prompt, Output]
 
@@ -103,11 +104,13 @@ class EngineEntry:
         build: makes the engine (may load weights).
         capabilities: checked before anything is loaded.
         default_model: the model where `--model ENGINE` names none; '' = it has to be given.
+        requires: what a spec needs, without loading anything; raises UserError for arguments that it does not have.
     """
 
     build: Callable[[ModelSpec], Engine]
     capabilities: frozenset[str]
     default_model: str = ""
+    requires: Callable[[ModelSpec], Requires] = lambda spec: NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,13 @@ class ScorerEntry:
         build: makes the scorer (may load weights).
         offers: names of the values that it gives, from its arguments, before anything is loaded.
         about: one line for `safety-eval ls scorers`.
+        requires: what its arguments need, without loading anything; raises UserError for arguments that it does not
+            have. A scorer that needs nothing is built at once by preflight, which checks its arguments.
+        examples: arguments under which it gives other values than by default, for the list of all values.
     """
 
     build: Callable[[ScorerSpec], Scorer]
     offers: Callable[[Mapping[str, str]], frozenset[str]]
     about: str = ""
+    requires: Callable[[Mapping[str, str]], Requires] = lambda args: NOTHING
+    examples: tuple[Mapping[str, str], ...] = ({},)

@@ -9,15 +9,24 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from safety_eval.core import packages
-from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.errors import SafetyEvalError, UserError, nearest
+from safety_eval.core.faults import PluginError, fault, raised
+from safety_eval.core.interfaces import EngineEntry, ScorerEntry
+from safety_eval.core.task import Task
 
 _ATTRIBUTE = {"tasks": "TASK", "engines": "ENGINE", "scorers": "SCORER"}
+_ENTRIES: Mapping[str, type] = {"tasks": Task, "engines": EngineEntry, "scorers": ScorerEntry}
+
+
+class MissingPackageError(UserError):
+    """A plugin whose package is not installed."""
 
 
 def names(kind: str) -> list[str]:
@@ -39,7 +48,7 @@ def find(kind: str, name: str) -> Any:
         if error.name and error.name.startswith("safety_eval"):
             raise
         lacking = error.name or ""
-        raise UserError(
+        raise MissingPackageError(
             f"{kind[:-1]} '{name}' needs the package '{packages.distribution(lacking)}', which is not installed",
             packages.advice(lacking),
         ) from error
@@ -65,7 +74,28 @@ def _from_file(kind: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, _ATTRIBUTE[kind]):
-        raise UserError(f"{path} holds no {_ATTRIBUTE[kind]}", "See docs/how-to/add-a-benchmark.md.")
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise PluginError(f"{path}, line {error.lineno}: {error.msg}", "Correct that line.") from error
+    except (SafetyEvalError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        raise raised(error, path, "this file") from error
+    _check_entry(kind, path, module)
     return module
+
+
+def _check_entry(kind: str, path: Path, module: ModuleType) -> None:
+    """The entry at the bottom of a file is of its kind, and a task is called as its file."""
+    entry, attribute = getattr(module, _ATTRIBUTE[kind], None), _ATTRIBUTE[kind]
+    if not isinstance(entry, _ENTRIES[kind]):
+        found = "holds no" if entry is None else f"holds a {type(entry).__name__} as"
+        raise PluginError(
+            f"{path} {found} {attribute}", f"Write {attribute} = {_ENTRIES[kind].__name__}(...) at its bottom."
+        )
+    if isinstance(entry, Task) and entry.name != path.stem:
+        raise fault(
+            path, entry.name, f"the file is called '{path.stem}', its TASK '{entry.name}'",
+            f"Name both alike: a run is read again by the file's name. Write name='{path.stem}', or rename the file.",
+        )  # fmt: skip

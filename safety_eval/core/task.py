@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.requires import NOTHING, Requires
 
 Values = Mapping[str, float | str]
 Status = Literal["comply", "partial", "refuse", "degenerate", "off_topic", "undecided"]
@@ -151,6 +152,7 @@ class Task:
         published: name of the block of published figures to print beside.
         license: of the data.
         short: its name where a line holds a whole task; '' = the title.
+        requires: what its prompts need, by options, without loading anything.
     """
 
     name: str
@@ -172,3 +174,4 @@ class Task:
     published: str = ""
     license: str = ""
     short: str = ""
+    requires: Callable[[TaskOptions], Requires] = lambda options: NOTHING

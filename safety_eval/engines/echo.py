@@ -36,6 +36,7 @@ from safety_eval.core import sampling
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, digest, key
+from safety_eval.core.requires import NOTHING, Requires
 
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
 _FIELDS = frozenset({"text", "reasoning", "stop_reason", "choice_logprobs", "likeliest", "error"})
@@ -262,4 +263,9 @@ def _rule(row: Any, what: str) -> Rule:
     return rule
 
 
-ENGINE = EngineEntry(build, CAPABILITIES, default_model="echo")
+def _requires(spec: ModelSpec) -> Requires:
+    build(spec).close()
+    return NOTHING
+
+
+ENGINE = EngineEntry(build, CAPABILITIES, default_model="echo", requires=_requires)

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from safety_eval.core.faults import told
 from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
-from safety_eval.core.task import ANSWERED, Headline, Measured, Metric, Task
+from safety_eval.core.task import ANSWERED, Headline, Measured, Metric, Task, Values
 from safety_eval.stats.gate import Gate, mean_gate, rate_gate
 from safety_eval.stats.mean import mean_interval
 from safety_eval.stats.proportion import clustered, clustered_interval, wilson
@@ -118,13 +119,23 @@ def _column(
     )
 
 
+def measured_by(metric: Metric, row: Measured, values: Values) -> float | None:
+    """The number of one answer.
+
+    Raises:
+        PluginError: an exception in somebody's own measure, with its file and line.
+    """
+    with told(metric.measure, f"measure of metric '{metric.name}' on prompt '{row.prompt.id}'"):
+        return metric.measure(row.prompt, row.output, values)
+
+
 def _measure(metric: Metric, scorer: str, row: Measured) -> tuple[float | None, str]:
     if row.output.error:
         return None, heading(row.output.error)
     values = row.values.get(scorer, {})
     if metric.needs and not set(metric.needs) <= set(values):
         return None, heading(row.errors.get(scorer, Reason.NOT_SCORED))
-    value = metric.measure(row.prompt, row.output, values)
+    value = measured_by(metric, row, values)
     return (None, "undecided") if value is None else (float(value), "")
 
 

@@ -68,3 +68,8 @@ class PreflightError(UserError):
     def __init__(self, message: str, checks: Sequence[Check]) -> None:
         super().__init__(message)
         self.checks = tuple(checks)
+
+
+def size_text(size: int) -> str:
+    """Bytes in words, as download pages print them: 13.4 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -31,7 +31,12 @@ def outputs_file(folder: Path, task: str) -> Path:
 
 
 def scores_file(folder: Path, task: str, scorer: str) -> Path:
-    return folder / task / "scores" / f"{scorer}.jsonl"
+    return folder / task / "scores" / f"{instrument(scorer)}.jsonl"
+
+
+def instrument(scorer: str) -> str:
+    """A scorer's name in a run folder: that of a file of somebody's own is the file's, without its folder."""
+    return Path(scorer).stem if scorer.endswith(".py") else scorer
 
 
 def record_files(folder: Path) -> list[Path]:

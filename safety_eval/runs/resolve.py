@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.faults import told
 from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
+from safety_eval.core.records import plain
 from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
+from safety_eval.runs import probe
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.draw import draw
 
@@ -51,7 +55,9 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
 
 def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     """The prompts of a task; where there is a limit, a random draw of them (runs/draw.py)."""
-    found = plan.task.load(plan.options)
+    with told(plan.task.load, f"load of task '{plan.task.name}'"):
+        loaded = plan.task.load(plan.options)
+    found = probe.prompts(plan.task, loaded)
     if not found.prompts:
         raise UserError(f"task '{plan.task.name}' found no prompts", "Check --data and --data-version.")
     seen: set[str] = set()
@@ -67,6 +73,23 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.strata)
 
 
+def protocol(task: Task, config: RunConfig) -> dict[str, Any]:
+    """The task's own way of being asked and scored, whatever this run asks for: what a deviation deviates from.
+
+    `file` is the SHA-256 of a task's .py file where it is somebody's own, '' for a shipped task.
+    """
+    own = Settings(**{**task.settings, "task": task.name})
+    left_out = ("task", "sample", "seed", "system_prompt", "chat_template")
+    path = next((Path(t) for t in config.tasks if t.endswith(".py") and Path(t).stem == task.name), None)
+    return {
+        "version": task.versions[0] if task.versions else "",
+        "samples": task.samples,
+        "settings": {k: v for k, v in plain(own).items() if k not in left_out},
+        "scorers": {choice.name: dict(choice.args) for choice in task.scorers},
+        "file": hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else "",
+    }
+
+
 def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:
     names = [t.name for t in tasks]
     for name in wanted:
@@ -77,6 +100,7 @@ def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:
 
 
 def _plan(config: RunConfig, task: Task) -> TaskPlan:
+    probe.settings(task)
     version = config.data_version.get(task.name)
     if version is None and config.data_version.get("") in task.versions:
         version = config.data_version[""]
@@ -87,10 +111,6 @@ def _plan(config: RunConfig, task: Task) -> TaskPlan:
     options = TaskOptions(config.data, version, config.prompts.get(task.name))
     settings = dict(task.settings)
     settings |= {k: v for k, v in config.generation.model_dump().items() if v is not None}
-    allowed = {f.name for f in fields(Settings)}
-    assert set(settings) <= allowed, (
-        f"task {task.name} has settings that no engine knows: {set(settings) - allowed}"
-    )
     ready = Settings(
         **{**settings, "task": task.name, "seed": config.seed, "system_prompt": config.system_prompt}
     )
@@ -104,20 +124,28 @@ def _instruments(config: RunConfig, task: Task) -> tuple[ScorerChoice, ...]:
         wanted = [ScorerChoice(n.strip()) for n in config.scorers[task.name].split("+")]
         chosen = [*wanted, *(c for c in chosen[1:] if c.name not in {w.name for w in wanted})]
     ready = []
-    offered: set[str] = set()
+    offered: list[frozenset[str]] = []
+    needs = {need for metric in task.metrics for need in metric.needs} | {"status"}
     for choice in chosen:
-        entry: ScorerEntry = plugins.find("scorers", choice.name)
         args = {**choice.args, **config.scorer_args.get(choice.name, {})}
-        offers = entry.offers(args)
-        needs = {need for metric in task.metrics for need in metric.needs} | {"status"}
+        try:
+            entry: ScorerEntry = plugins.find("scorers", choice.name)
+        except plugins.MissingPackageError:
+            ready.append(ScorerChoice(choice.name, args))
+            continue  # preflight names it, with everything else that is missing
+        with told(entry.offers, f"offers of scorer '{choice.name}'"):
+            offers = frozenset(entry.offers(args))
+        offered.append(offers)
+        if not offers & needs:
+            probe.needs(task, offered)
         if task.metrics and not offers & needs:
             raise UserError(
                 f"scorer '{choice.name}' gives {', '.join(sorted(offers))}; task '{task.name}' measures "
                 f"{', '.join(sorted(needs))}",
                 "See `safety-eval ls scorers` for what each gives.",
             )
-        offered |= offers
         ready.append(ScorerChoice(choice.name, args))
+    probe.needs(task, offered)
     return tuple(ready)
 
 

@@ -14,9 +14,14 @@ def check(spec: ScorerSpec, known: Collection[str]) -> None:
     Raises:
         UserError: an unknown argument; the nearest is offered.
     """
-    for name in spec.args:
+    check_names(spec.name, spec.args, known)
+
+
+def check_names(scorer: str, args: Mapping[str, str], known: Collection[str]) -> None:
+    """The same, before there is a spec."""
+    for name in args:
         if name not in known:
-            raise UserError(f"scorer '{spec.name}' has no argument '{name}'", nearest(name, known))
+            raise UserError(f"scorer '{scorer}' has no argument '{name}'", nearest(name, known))
 
 
 def choice(args: Mapping[str, str], name: str, known: Collection[str], default: str) -> str:

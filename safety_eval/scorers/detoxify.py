@@ -26,7 +26,8 @@ from detoxify.detoxify import MODEL_URLS
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Scorer, ScorerEntry, ScorerSpec
-from safety_eval.scorers._arguments import check, choice
+from safety_eval.core.requires import FileNeed, ModelNeed, Requires
+from safety_eval.scorers._arguments import check, check_names, choice
 from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
 from safety_eval.scorers._text_classifier import Network
 from safety_eval.torch_runtime.loading import load_model, load_tokenizer
@@ -52,6 +53,13 @@ _BASES = {
 }
 """Hub revisions of the base models whose configuration and tokenizer the checkpoints use."""
 
+_ARGUMENTS = ("variant", "checkpoint", "folder", *ARGUMENTS)
+_OF_VARIANT = {
+    "original": ("bert-base-uncased", 438_000_000), "unbiased": ("roberta-base", 498_000_000),
+    "multilingual": ("xlm-roberta-base", 1_100_000_000), "original-small": ("albert-base-v2", 46_000_000),
+    "unbiased-small": ("albert-base-v2", 46_000_000),
+}  # fmt: skip
+"""Base model, and bytes of the checkpoint, of each published variant."""
 _ELSE = (
     "Give local weights (--scorer-args detoxify:checkpoint=FILE,folder=DIR) or choose another scorer by name "
     "(--scorer TASK=profanity_check, hf_classifier)."
@@ -62,7 +70,7 @@ Loaded = tuple[Network, tuple[str, ...], Mapping[str, Any]]
 
 
 def _build(spec: ScorerSpec) -> Scorer:
-    check(spec, ("variant", "checkpoint", "folder", *ARGUMENTS))
+    check(spec, _ARGUMENTS)
     variant = choice(spec.args, "variant", tuple(MODEL_URLS), "unbiased")
     given = spec.args.get("checkpoint", "")
     if given and Path(given).expanduser().is_dir():
@@ -94,7 +102,7 @@ def _file(given: str, variant: str) -> Path:
             raise UserError(f"no such checkpoint: {given}", _ELSE)
         return path
     url = MODEL_URLS[variant]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    path = _kept(url)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -105,6 +113,11 @@ def _file(given: str, variant: str) -> Path:
                 f"detoxify's checkpoint '{variant}' could not be downloaded from {url}: {error}", _ELSE
             ) from error
     return path
+
+
+def _kept(url: str) -> Path:
+    """Where the package keeps a checkpoint that it has fetched."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
 
 
 def _from_folder(folder: str) -> Loaded:
@@ -191,8 +204,23 @@ def _offers(args: Mapping[str, str]) -> frozenset[str]:
     return frozenset({"toxicity", "detoxify_cut", *(f"detoxify_{name}" for name in labels)})
 
 
+def _requires(args: Mapping[str, str]) -> Requires:
+    check_names("detoxify", args, _ARGUMENTS)
+    variant = choice(args, "variant", tuple(MODEL_URLS), "unbiased")
+    given, folder = args.get("checkpoint", ""), args.get("folder", "")
+    if given and Path(given).expanduser().is_dir():
+        return Requires(models=(ModelNeed(given, whose="classifier"),), instead=_ELSE)
+    base, least = _OF_VARIANT[variant]
+    url = MODEL_URLS[variant]
+    file = FileNeed(given) if given else FileNeed(str(_kept(url)), url, least)
+    words = ModelNeed(folder or base, "" if folder else _BASES[base], "tokenizer", whose="tokenizer")
+    return Requires(models=(words,) if folder or not given else (), files=(file,), instead=_ELSE)
+
+
 SCORER = ScorerEntry(
     build=_build,
     offers=_offers,
     about="Detoxify: toxicity and its labels by sigmoid, five published variants or a local checkpoint",
+    requires=_requires,
+    examples=tuple({"variant": variant} for variant in _LABELS),
 )

@@ -26,7 +26,8 @@ import torch
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Scorer, ScorerEntry, ScorerSpec
-from safety_eval.scorers._arguments import check, choice, whole
+from safety_eval.core.requires import ModelNeed, Requires
+from safety_eval.scorers._arguments import check, check_names, choice, whole
 from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
 from safety_eval.scorers._decision import Activation
 from safety_eval.scorers._text_classifier import Network
@@ -36,7 +37,7 @@ from safety_eval.torch_runtime.weights import find
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A published classifier: where it is, what is read off it."""
+    """A published classifier: where it is, what is read off it, and the bytes of its weights."""
 
     model: str
     revision: str
@@ -44,15 +45,17 @@ class Preset:
     index: int
     max_length: int
     labels: int
+    bytes: int
 
 
 PRESETS: Mapping[str, Preset] = {
     "toxigen_roberta": Preset(
-        "tomh/toxigen_roberta", "0e65216a558feba4bb167d47e49f9a9e229de6ab", "toxicity", 1, 512, 2),
+        "tomh/toxigen_roberta", "0e65216a558feba4bb167d47e49f9a9e229de6ab", "toxicity", 1, 512, 2, 1_420_000_000),
     "regard": Preset(
-        "avid-ml/bert_regard_v2_large", "c6efd2b48ef4520096f8a09fca0dac947f40470b", "regard", 2, 512, 4),
+        "avid-ml/bert_regard_v2_large", "c6efd2b48ef4520096f8a09fca0dac947f40470b", "regard", 2, 512, 4, 1_340_000_000),
 }  # fmt: skip
 _REGARD = {"regard_negative": -1.0, "regard_neutral": 0.0, "regard_positive": 1.0, "regard_other": 0.0}
+_ARGUMENTS = ("preset", "model", "revision", "index", "value", *ARGUMENTS)
 _ELSE = (
     "Give a local copy (--scorer-args hf_classifier:preset=toxigen_roberta,model=DIR) or a classifier of "
     "your own (hf_classifier:model=DIR,index=1), or choose another instrument by name: "
@@ -61,7 +64,7 @@ _ELSE = (
 
 
 def _build(spec: ScorerSpec) -> Scorer:
-    check(spec, ("preset", "model", "revision", "index", "value", *ARGUMENTS))
+    check(spec, _ARGUMENTS)
     preset = PRESETS[choice(spec.args, "preset", tuple(PRESETS), "toxigen_roberta")]
     given = spec.args.get("model", "")
     own = bool(given) and "preset" not in spec.args
@@ -139,8 +142,22 @@ def _offers(args: Mapping[str, str]) -> frozenset[str]:
     return frozenset({name, f"{name}_argmax", f"{name}_cut"})
 
 
+def _requires(args: Mapping[str, str]) -> Requires:
+    check_names("hf_classifier", args, _ARGUMENTS)
+    preset = PRESETS[choice(args, "preset", tuple(PRESETS), "toxigen_roberta")]
+    if model := args.get("model", ""):
+        whole(args, "index", least=0)
+        need = ModelNeed(model, args.get("revision", ""), whose="classifier")
+    else:
+        revision = args.get("revision", preset.revision)
+        need = ModelNeed(preset.model, revision, least=preset.bytes, whose="classifier")
+    return Requires(models=(need,), instead=_ELSE)
+
+
 SCORER = ScorerEntry(
     build=_build,
     offers=_offers,
     about="toxigen_roberta (the papers' ToxiGen classifier), regard, or any text-classification folder",
+    requires=_requires,
+    examples=({}, {"preset": "regard"}),
 )

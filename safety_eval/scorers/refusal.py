@@ -25,10 +25,11 @@ from safety_eval import __version__
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec
 from safety_eval.core.records import Output, Prompt, Score, digest, key
+from safety_eval.core.requires import NOTHING, FileNeed, ModelNeed, Requires
 from safety_eval.refusal import rules as refusals
 from safety_eval.refusal.degenerate import degenerate
 from safety_eval.scorers import _refusal_judge as reader
-from safety_eval.scorers._arguments import check, choice
+from safety_eval.scorers._arguments import check, check_names, choice
 
 _ARGUMENTS = ("parser", "judge", "reading", "template", "engine")
 
@@ -134,8 +135,21 @@ def build(spec: ScorerSpec) -> Scorer:
     return Rules(spec.args.get("parser", "default"))
 
 
+def _requires(args: Mapping[str, str]) -> Requires:
+    if "judge" not in args:
+        return NOTHING
+    check_names("refusal", args, _ARGUMENTS)
+    choice(args, "reading", reader.READINGS, "xstest")
+    files = tuple(FileNeed(args[name]) for name in ("template",) if name in args)
+    return Requires(
+        models=(ModelNeed(args["judge"], kind="causal", whose="judge"),), files=files,
+        instead="Leave out judge= to read refusals by the rules (no weights).",
+    )  # fmt: skip
+
+
 SCORER = ScorerEntry(
     build,
     lambda args: frozenset({"status"}),
     "comply, partial, refuse, degenerate or off_topic: our rules, papers' matchers, or a judge",
+    requires=_requires,
 )

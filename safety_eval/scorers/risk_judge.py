@@ -27,9 +27,10 @@ from safety_eval import __version__
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
 from safety_eval.core.records import Score, digest
+from safety_eval.core.requires import FileNeed, ModelNeed, Requires
 from safety_eval.scorers import _guards
 from safety_eval.scorers._answers import Measured, chunks, missing, score_of
-from safety_eval.scorers._arguments import check, choice, whole, yes
+from safety_eval.scorers._arguments import check, check_names, choice, whole, yes
 from safety_eval.scorers._guards import RECIPES, Recipe
 from safety_eval.scorers._refusal_judge import template_of
 from safety_eval.torch_runtime.batches import ALONE, Limit, in_batches, padded
@@ -64,10 +65,7 @@ class RiskJudge:
         self._name, recipe = spec.name, RECIPES[name]
         self._template = template_of(spec.args["template"]) if "template" in spec.args else ""
         if recipe.file and not self._template:
-            raise UserError(
-                f"risk_judge: recipe={name} needs template=FILE; the model's tokenizer carries none",
-                "Copy the template from the model's card, with {question} and {answer} in it.",
-            )
+            raise _no_template(name)
         self._passes = _guards.passes_of(recipe, spec.args)
         weights = find(spec.args.get("model", recipe.model), spec.args.get("revision", ""), hint=_ELSE)
         self._guard = Guard(recipe, weights, spec, yes(spec.args, "strict", False))
@@ -149,6 +147,13 @@ class RiskJudge:
 
     def close(self) -> None:
         self._guard.close()
+
+
+def _no_template(recipe: str) -> UserError:
+    return UserError(
+        f"risk_judge: recipe={recipe} needs template=FILE; the model's tokenizer carries none",
+        "Copy the template from the model's card, with {question} and {answer} in it.",
+    )
 
 
 def _question(prompt: Any) -> str:
@@ -301,8 +306,28 @@ def _build(spec: ScorerSpec) -> Scorer:
     return RiskJudge(spec)
 
 
+def _requires(args: Mapping[str, str]) -> Requires:
+    check_names("risk_judge", args, _ARGUMENTS)
+    recipe = RECIPES[choice(args, "recipe", RECIPES, "qwen3guard")]
+    yes(args, "strict", False), yes(args, "probe", True), whole(args, "context", 4096, 32)
+    files = tuple(FileNeed(args[name]) for name in ("template", "guidelines") if name in args)
+    if recipe.file and "template" not in args:
+        raise _no_template(args["recipe"])
+    own = "model" in args
+    need = ModelNeed(
+        model=args.get("model", recipe.model),
+        revision=args.get("revision", ""),
+        kind="network" if recipe.cost else "causal",
+        least=0 if own else recipe.least,
+        gated=recipe.gated and not own,
+        whose=f"guard {args.get('recipe', 'qwen3guard')}",
+    )
+    return Requires(models=(need,), files=files, instead=_ELSE)
+
+
 SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset({"risk", "log_odds", "mass"}),
     about="risk 0 (safe) .. 1 of an answer by an open guard model (recipe=NAME)",
+    requires=_requires,
 )

@@ -25,8 +25,9 @@ import torch
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec, Settings
 from safety_eval.core.records import Prompt, Score, key
+from safety_eval.core.requires import ModelNeed, Requires
 from safety_eval.scorers._answers import Measured, chunks, score_of, trim_answer
-from safety_eval.scorers._arguments import check, choice, whole, yes
+from safety_eval.scorers._arguments import check, check_names, choice, whole, yes
 from safety_eval.scorers._runtimes import DTYPES
 from safety_eval.torch_runtime.batches import ALONE, Limit, in_batches, padded
 from safety_eval.torch_runtime.devices import device_of
@@ -52,6 +53,9 @@ JUDGES: Mapping[str, Judge] = {
     ),
 }
 YES, NO = " yes", " no"
+_ARGUMENTS = ("truth", "info", "trim", "batch_tokens", "engine")
+_LEAST = 13_400_000_000
+"""Bytes of a judge: 6.7 billion weights in half precision."""
 _CHUNK = 4096
 """Answers judged by one judge before the next is loaded: TruthfulQA fits, so each is loaded once."""
 _ELSE = (
@@ -69,7 +73,7 @@ class TruthJudge:
     """Asks each judge about every answer, one judge after the other."""
 
     def __init__(self, spec: ScorerSpec) -> None:
-        check(spec, ("truth", "info", "trim", "batch_tokens", "engine"))
+        check(spec, _ARGUMENTS)
         self._spec, self._trim = spec, yes(spec.args, "trim", True)
         choice({"dtype": spec.dtype}, "dtype", DTYPES, "auto")
         self._budget = whole(spec.args, "batch_tokens")
@@ -240,8 +244,21 @@ def _build(spec: ScorerSpec) -> Scorer:
     return TruthJudge(spec)
 
 
+def _requires(args: Mapping[str, str]) -> Requires:
+    check_names("truth_judge", args, _ARGUMENTS)
+    yes(args, "trim", True), yes(args, "engine", False)
+    needs = []
+    for name in _asked(args):
+        judge, given = JUDGES[name], args.get(name, "")
+        least = 0 if given else _LEAST
+        revision = "" if given else judge.revision
+        needs.append(ModelNeed(given or judge.model, revision, "causal", least, whose=f"judge {name}"))
+    return Requires(models=tuple(needs), instead=_ELSE)
+
+
 SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset(JUDGES[name].value for name in _asked(args)),
     about="TruthfulQA's truth and info judges: P(' yes') of any causal language model fine-tuned for it",
+    requires=_requires,
 )

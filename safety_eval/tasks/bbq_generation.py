@@ -50,4 +50,5 @@ TASK = Task(
     limit_axis="category",
     limit_strata=("context", "polarity"),
     license="CC BY 4.0",
+    requires=bbq.required,
 )

@@ -18,10 +18,11 @@ domains. `target` holds the original prompt and, as `wikipedia`, how the article
 from __future__ import annotations
 
 from safety_eval.core.records import Prompt
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.tasks._sources import sources
 from safety_eval.tasks._sources.loading import load as load_source
-from safety_eval.tasks._sources.loading import quickstart
+from safety_eval.tasks._sources.loading import needed, quickstart
 from safety_eval.tasks._sources.measures import at_least, at_most, is_one_of, number
 
 NAME = "bold"
@@ -66,6 +67,10 @@ def _prompt(row: dict[str, str], index: int, original: str, sentence: str) -> Pr
 
 def _of_profession(prompt: Prompt) -> bool:
     return prompt.groups.get("domain") == ("profession",)
+
+
+def _requires(options: TaskOptions) -> Requires:
+    return NOTHING if options.version == "quickstart" else needed(sources.BOLD)
 
 
 TASK = Task(
@@ -164,4 +169,5 @@ TASK = Task(
     limit_parent="domain",
     published="bold",
     license=sources.BOLD.license,
+    requires=_requires,
 )

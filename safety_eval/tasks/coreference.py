@@ -20,10 +20,11 @@ female pronoun minus with a male one. A pair (or triple) is one cluster.
 from __future__ import annotations
 
 from safety_eval.core.records import Prompt, digest
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import derived
 from safety_eval.tasks._sources import coreference
-from safety_eval.tasks._sources.loading import Row, quickstart
+from safety_eval.tasks._sources.loading import Row, needed, quickstart
 from safety_eval.tasks._sources.loading import load as load_source
 from safety_eval.tasks._sources.measures import right
 
@@ -79,6 +80,11 @@ def _accuracy(reading: str, about: str) -> Metric:
     )
 
 
+def _requires(options: TaskOptions) -> Requires:
+    version = options.version or "both"
+    return NOTHING if version == "quickstart" else needed(*_SETS[version])
+
+
 TASK = Task(
     name=NAME,
     title="Coreference (WinoBias, Winogender)",
@@ -88,17 +94,29 @@ TASK = Task(
     versions=("both", "winobias", "winogender", "quickstart"),
     scorers=(ScorerChoice("option"),),
     metrics=(
-        Metric("accuracy", _NEEDS, right, better="higher", axes=("set",),
-               about="Finds the person that the pronoun means; guessing gives 50%."),
+        Metric(
+            "accuracy",
+            _NEEDS,
+            right,
+            better="higher",
+            axes=("set",),
+            about="Finds the person that the pronoun means; guessing gives 50%.",
+        ),
         _accuracy("pro", "Finds the person meant where the stereotype says the same; guessing gives 50%."),
-        _accuracy("anti", "Finds the person meant where the stereotype says the opposite; guessing gives 50%."),
+        _accuracy(
+            "anti", "Finds the person meant where the stereotype says the opposite; guessing gives 50%."
+        ),
     ),
-    derive=derived.of(NAME, (
-        derived.GapScore("stereotype_gap", _NEEDS, right, _reads("pro"), _reads("anti"), axes=_AXES),
-        derived.GapScore("gender_gap", _NEEDS, right, _gender("female"), _gender("male"), axes=_AXES),
-    )),
+    derive=derived.of(
+        NAME,
+        (
+            derived.GapScore("stereotype_gap", _NEEDS, right, _reads("pro"), _reads("anti"), axes=_AXES),
+            derived.GapScore("gender_gap", _NEEDS, right, _gender("female"), _gender("male"), axes=_AXES),
+        ),
+    ),
     limit_axis="share_of_women",
     limit_strata=("set",),
     whole_clusters=True,
     license="MIT",
-)  # fmt: skip
+    requires=_requires,
+)

@@ -18,6 +18,7 @@ from safety_eval.core.records import Prompt
 from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.tasks._sources import sources
 from safety_eval.tasks._sources.loading import load as load_source
+from safety_eval.tasks._sources.loading import needed
 from safety_eval.tasks._sources.measures import is_one_of
 
 NAME = "cyber_frr"
@@ -61,4 +62,5 @@ TASK = Task(
         ),
     ),
     license="MIT",
+    requires=lambda options: needed(sources.CYBER_FRR),
 )

@@ -13,6 +13,7 @@ How many intents see which effect: docs/how-to/add-a-false-refusal-intent.md.
 from __future__ import annotations
 
 from safety_eval.core.records import Prompt, digest
+from safety_eval.core.requires import NOTHING, FileNeed, Requires
 from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import rephrasing
 from safety_eval.tasks._sources import intents
@@ -79,6 +80,10 @@ def _full(prompt: Prompt) -> bool:
     return prompt.factors["arm"] == "benign" and prompt.factors["operator"] == rephrasing.ORIGINAL
 
 
+def _requires(options: TaskOptions) -> Requires:
+    return Requires(files=(FileNeed(str(options.prompts)),)) if options.prompts else NOTHING
+
+
 TASK = Task(
     name=NAME,
     title="False refusals",
@@ -110,4 +115,5 @@ TASK = Task(
     whole_clusters=True,
     complete_answers=True,
     license="Apache-2.0 (ours)",
+    requires=_requires,
 )

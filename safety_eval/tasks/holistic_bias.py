@@ -24,10 +24,11 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from safety_eval.core.records import Estimate, Prompt
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Headline, Measured, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import descriptors
 from safety_eval.tasks._sources import holistic_bias as lists
-from safety_eval.tasks._sources.loading import load, quickstart
+from safety_eval.tasks._sources.loading import load, needed, quickstart
 from safety_eval.tasks._sources.measures import at_least, at_most, is_one_of, number
 
 NAME = "holistic_bias"
@@ -82,6 +83,10 @@ def _rank(name: str) -> bytes:
 def derive(measured: Sequence[Measured], version: str) -> Iterator[Estimate]:
     """Spread between descriptors and the worst of them, for every metric."""
     yield from descriptors.estimates(TASK, measured, version)
+
+
+def _requires(options: TaskOptions) -> Requires:
+    return NOTHING if options.version == "quickstart" else needed(lists.HOLISTIC_BIAS)
 
 
 TASK = Task(
@@ -146,4 +151,5 @@ TASK = Task(
     derive=derive,
     limit_axis="axis",
     license=lists.HOLISTIC_BIAS.license,
+    requires=_requires,
 )

@@ -17,6 +17,7 @@ prompts: `--prompts red_team=FILE.jsonl` with id, text, stratum, risk_area and, 
 from __future__ import annotations
 
 from safety_eval.core.records import Prompt, digest
+from safety_eval.core.requires import NOTHING, FileNeed, Requires
 from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.tasks._sources import file as prompt_file
 from safety_eval.tasks._sources.measures import at_least, is_one_of, number
@@ -54,6 +55,10 @@ def _adversarial(prompt: Prompt) -> bool:
 
 def _benign(prompt: Prompt) -> bool:
     return prompt.factors["stratum"] == BENIGN
+
+
+def _requires(options: TaskOptions) -> Requires:
+    return Requires(files=(FileNeed(str(options.prompts)),)) if options.prompts else NOTHING
 
 
 TASK = Task(
@@ -129,4 +134,5 @@ TASK = Task(
     whole_clusters=True,
     complete_answers=True,
     license="Apache-2.0 (ours)",
+    requires=_requires,
 )

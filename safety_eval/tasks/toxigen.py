@@ -20,10 +20,11 @@ published rows.
 from __future__ import annotations
 
 from safety_eval.core.records import Prompt
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.tasks._sources import sources
 from safety_eval.tasks._sources.loading import load as load_source
-from safety_eval.tasks._sources.loading import near_duplicates, quickstart
+from safety_eval.tasks._sources.loading import near_duplicates, needed, quickstart
 from safety_eval.tasks._sources.measures import at_least
 
 NAME = "toxigen"
@@ -77,6 +78,12 @@ def _demonstrations(options: TaskOptions) -> PromptSet:
     return PromptSet(prompts, "demonstrations", loaded.manifest, (note,))
 
 
+def _requires(options: TaskOptions) -> Requires:
+    if options.version == "quickstart":
+        return NOTHING
+    return needed(sources.TOXIGEN_PROMPTS if options.version == "demonstrations" else sources.SAFENLP)
+
+
 TASK = Task(
     name=NAME,
     title="ToxiGen",
@@ -108,4 +115,5 @@ TASK = Task(
     limit_strata=("label",),
     published="toxigen",
     license=sources.SAFENLP.license,
+    requires=_requires,
 )

@@ -30,7 +30,7 @@ from safety_eval.core.records import Estimate, Prompt, Standing, heading
 from safety_eval.core.task import Measured, PromptSet, Task, TaskOptions
 from safety_eval.tasks._sources import sources
 from safety_eval.tasks._sources.loading import load as load_source
-from safety_eval.tasks._sources.loading import near_duplicates
+from safety_eval.tasks._sources.loading import near_duplicates, needed
 
 NAME = "toxigen_likelihood"
 SIGNIFICANT = 0.05
@@ -170,4 +170,5 @@ TASK = Task(
     limit_axis="target",
     limit_strata=("label",),
     license=sources.SAFENLP.license,
+    requires=lambda options: needed(sources.SAFENLP),
 )

@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from safety_eval.core.records import Prompt
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.tasks._sources import sources, truthfulqa
-from safety_eval.tasks._sources.loading import Row, quickstart
+from safety_eval.tasks._sources.loading import Row, needed, quickstart
 from safety_eval.tasks._sources.loading import load as load_source
 from safety_eval.tasks._sources.measures import at_least, number
 
@@ -119,6 +120,13 @@ def _metric(name: str, about: str) -> Metric:
     )
 
 
+def _requires(options: TaskOptions) -> Requires:
+    version = (options.version or truthfulqa.VERSIONS[0]).removesuffix("-letters")
+    if version == "quickstart":
+        return NOTHING
+    return needed(sources.CHOICES[version], sources.QUESTIONS[version], sources.QA_PROMPT)
+
+
 TASK = Task(
     name=NAME,
     title="TruthfulQA (multiple choice)",
@@ -135,4 +143,5 @@ TASK = Task(
     ),
     limit_strata=("type", "category"),
     license="Apache-2.0",
+    requires=_requires,
 )

@@ -17,9 +17,10 @@ periods).
 from __future__ import annotations
 
 from safety_eval.core.records import Prompt
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
-from safety_eval.tasks._sources import truthfulqa
-from safety_eval.tasks._sources.loading import quickstart
+from safety_eval.tasks._sources import sources, truthfulqa
+from safety_eval.tasks._sources.loading import needed, quickstart
 from safety_eval.tasks._sources.measures import at_least, every, number
 
 NAME = "truthfulqa_generation"
@@ -46,6 +47,11 @@ def load(options: TaskOptions) -> PromptSet:
 
 _AXES = ("category", "type")
 _SIMILARITY = "closer to a true than to a false reference answer by"
+
+def _requires(options: TaskOptions) -> Requires:
+    version = options.version or truthfulqa.VERSIONS[0]
+    return NOTHING if version == "quickstart" else needed(sources.QUESTIONS[version], sources.QA_PROMPT)
+
 
 TASK = Task(
     name=NAME,
@@ -124,4 +130,5 @@ TASK = Task(
     limit_strata=("type", "category"),
     published="truthfulqa",
     license="Apache-2.0",
+    requires=_requires,
 )

@@ -17,9 +17,10 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from safety_eval.core.records import Prompt
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.tasks._sources import sources
-from safety_eval.tasks._sources.loading import Row, quickstart
+from safety_eval.tasks._sources.loading import Row, needed, quickstart
 from safety_eval.tasks._sources.loading import load as load_source
 from safety_eval.tasks._sources.measures import is_one_of
 
@@ -71,6 +72,10 @@ def _unsafe(prompt: Prompt) -> bool:
     return prompt.groups["label"] == ("unsafe",)
 
 
+def _requires(options: TaskOptions) -> Requires:
+    return NOTHING if options.version == "quickstart" else needed(sources.XSTEST)
+
+
 TASK = Task(
     name=NAME,
     title="XSTest",
@@ -115,4 +120,5 @@ TASK = Task(
     limit_parent="label",
     complete_answers=True,
     license="CC BY 4.0",
+    requires=_requires,
 )

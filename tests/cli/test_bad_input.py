@@ -207,15 +207,12 @@ def test_both_spellings_of_every_flag_work(tmp_path: Path, capsys: pytest.Captur
 def test_dry_run_loads_no_model_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [
-        "run",
-        "--model",
-        "no-such-model",
-        "--tasks",
-        TASK,
-        "--output-path",
-        str(tmp_path / "r"),
-        "--dry-run",
-    ]
+    model = causal_lm(tmp_path / "model")
+    argv = ["run", "--model", str(model), "--tasks", TASK, "--output-path", str(tmp_path / "r"), "--dry-run"]
     assert main(argv) == 0
     assert "small_task" in capsys.readouterr().out and not (tmp_path / "r").exists()
+
+
+def test_dry_run_refuses_a_model_that_no_engine_can_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--model", "no-such-model", "--tasks", TASK, "--dry-run"]) == 2
+    assert "NO  no-such-model" in capsys.readouterr().out

@@ -16,7 +16,6 @@ TABLE = Path(__file__).parents[2] / "docs" / "how-to" / "code-llama-table-20.csv
 KINDS = ("tasks", "suites", "engines", "scorers")
 
 
-@pytest.mark.xfail(strict=True, reason="finding 3 of the journeys: doctor crashes")
 @pytest.mark.journey("command doctor", "command ls", *(f"command ls {kind}" for kind in KINDS))
 def test_a_newcomer_looks_around(walk: Walk) -> None:
     commands = re.findall(r"^  ([a-z][a-z-]+)  ", walk("--help").out, re.MULTILINE)
@@ -179,15 +178,12 @@ STOPS = {
 """What needs a download, and so cannot be walked here to its end: the command, and what it has to name."""
 
 
-_LATE = pytest.mark.xfail(strict=True, reason="finding 5 of the journeys: looked for after all generation")
-
-
 @pytest.mark.parametrize(
     "what",
     [
         pytest.param(
             name,
-            marks=[pytest.mark.journey(f"stops {name}"), *([] if name == "engine transformers" else [_LATE])],
+            marks=pytest.mark.journey(f"stops {name}"),
         )
         for name in STOPS
     ],

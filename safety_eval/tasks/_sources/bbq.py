@@ -12,9 +12,10 @@ from typing import Any
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Output, Prompt, digest
+from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Headline, Metric, PromptSet, TaskOptions, Values
 from safety_eval.measure.derived import GapScore, RatioScore
-from safety_eval.tasks._sources.loading import Home, Named, Row, Source, jsonl_rows, load
+from safety_eval.tasks._sources.loading import Home, Named, Row, Source, jsonl_rows, load, needed
 from safety_eval.tasks._sources.measures import chosen, right
 
 REVISION = "bea11bd97d79217245b5871acd247b9d6eb24598"
@@ -51,6 +52,14 @@ def source(category: str) -> Source:
     """The file of one category."""
     home = Home("github", "nyu-mll/BBQ", REVISION, (f"data/{category}.jsonl",))
     return Source(f"BBQ, {category}", (home,), _rows, 0, "", "CC BY 4.0", BLOBS[category])
+
+
+def required(options: TaskOptions) -> Requires:
+    """Every category; beside a mirror that holds some, those (the others are fetched or left out)."""
+    if options.version == "quickstart":
+        return NOTHING
+    held = [c for c in BLOBS if options.data is not None and _held(options.data, c)]
+    return needed(*map(source, held or BLOBS))
 
 
 def rows(mirror: Path | None) -> tuple[list[Row], Mapping[str, Any], tuple[str, ...]]:

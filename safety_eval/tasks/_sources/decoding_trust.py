@@ -12,6 +12,7 @@ from pathlib import Path
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import digest
+from safety_eval.core.requires import DataNeed, FileNeed, Requires
 from safety_eval.tasks._sources.loading import Home, Loaded, Named, Row, Source, csv_rows, jsonl_rows
 
 _REPO, _COMMIT = "AI-secure/DecodingTrust", "161ae8321ced62f45fcd9ceb412e05b47c603cd4"
@@ -78,6 +79,13 @@ STATEMENTS = Source(
     "e98429ea49f41d4bf630051b755a97f0aae26d6332805cf2335be38d0a2b5696",
     _LICENSE,
 )
+
+
+def full_requires(given: Path | None) -> Requires:
+    """What the full set needs: the user's file, or one in the mirror, which no public home is pinned for."""
+    home = Home("hub", "allenai/real-toxicity-prompts", "", ("prompts.jsonl",))
+    files = (FileNeed(str(given)),) if given else ()
+    return Requires(files=files, data=() if given else (DataNeed("RealToxicityPrompts, all of it", (home,)),))
 
 
 def full(given: Path | None, mirror: Path | None) -> Loaded:

@@ -16,40 +16,18 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from safety_eval.core import fetch
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Prompt, digest, from_plain
+from safety_eval.core.requires import DataNeed, Home, Requires
 from safety_eval.core.task import PromptSet
 
 OWN = Path(__file__).parents[1] / "_data"
 Row = dict[str, Any]
 Named = tuple[str, Path]
 """A file by the name that it has in its repository; in a cache its own name may say nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """A place where a data set lives.
-
-    Attributes:
-        host: 'hub' (a data set repository of the Hugging Face Hub), 'github', or 'mirror' (a file at the top
-            of a local mirror, with no public home of that form).
-        repo: <org>/<name>; '' for 'mirror'.
-        revision: full commit; '' = read from a mirror only.
-        files: paths in the repository.
-    """
-
-    host: Literal["hub", "github", "mirror"]
-    repo: str
-    revision: str
-    files: tuple[str, ...]
-
-    @property
-    def folder(self) -> str:
-        """Where a mirror keeps it."""
-        return "." if self.host == "mirror" else f"{self.host}/{self.repo}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +60,11 @@ class Loaded:
 
     rows: list[Row]
     manifest: Mapping[str, Any]
+
+
+def needed(*sources: Source) -> Requires:
+    """What a task needs that reads these sources."""
+    return Requires(data=tuple(DataNeed(source.name, source.homes) for source in sources))
 
 
 def load(source: Source, mirror: Path | None) -> Loaded:

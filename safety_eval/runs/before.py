@@ -1,0 +1,59 @@
+"""What a run still owes, as a list of what it needs for that: preflight looks at it before the first token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from safety_eval.core.interfaces import ModelSpec
+from safety_eval.preflight.look import Wanted, WantedTask
+from safety_eval.runs import answers
+from safety_eval.runs.config import RunConfig
+from safety_eval.runs.resolve import TaskPlan
+
+
+def wanted(config: RunConfig, plans: Sequence[TaskPlan], ask: bool = True) -> Wanted:
+    """The model, data and instruments that the rest of a run needs; a finished part of it needs nothing.
+
+    Args:
+        ask: False = leave the model out.
+    """
+    folder = config.folder()
+    tasks, asks = [], False
+    for plan in plans:
+        frozen = answers.prompts_file(folder, plan.task.name).exists()
+        asked = frozen and _all_asked(folder, plan, config)
+        asks = asks or not asked
+        scorers = () if config.predict_only else plan.scorers
+        left = tuple(c for c in scorers if not (asked and _all_scored(folder, plan.task.name, c.name)))
+        tasks.append(WantedTask(plan.task, plan.options, left, load=not frozen))
+    return Wanted(config.engine if asks and ask else "", model_spec(config), tuple(tasks), folder)
+
+
+def wanted_model(config: RunConfig) -> Wanted:
+    """The model alone."""
+    return Wanted(config.engine, model_spec(config), ())
+
+
+def model_spec(config: RunConfig) -> ModelSpec:
+    """What the engine is built from."""
+    return ModelSpec(config.model, config.model_args, config.dtype, config.device, config.batch_size)
+
+
+def _all_asked(folder: Path, plan: TaskPlan, config: RunConfig) -> bool:
+    """Whether there are as many answers as are owed (by the number of lines: a failed one is told when it is asked)."""
+    of = config.shard[1] if config.shard else 1
+    expected = _lines(answers.prompts_file(folder, plan.task.name)) // of * plan.samples
+    return _lines(answers.outputs_file(folder, plan.task.name)) >= expected > 0
+
+
+def _all_scored(folder: Path, task: str, scorer: str) -> bool:
+    scored = _lines(answers.scores_file(folder, task, scorer)) - 1
+    return scored >= _lines(answers.outputs_file(folder, task)) > 0
+
+
+def _lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
