@@ -153,17 +153,12 @@ def score(session: Session, plans: Sequence[TaskPlan]) -> None:
 
 
 def check_instruments(session: Session, plans: Sequence[TaskPlan], named: Collection[str]) -> None:
-    """Scorers that were `named` with arguments are the ones whose scores the run holds, or it holds none of theirs.
-
-    Raises:
-        UserError: other arguments made the scores that lie there. Nothing is owed then, so nothing would be scored.
-    """
-    for plan in plans:
-        for choice in plan.scorers:
-            path = answers.scores_file(session.folder, plan.task.name, choice.name)
-            if choice.name in named and path.exists():
-                scorer = session.scorer(_spec(session, choice))
-                Appender(path, {"identity": plain(scorer.identity)}).close()
+    """Raises UserError where other arguments than those `named` for a scorer made the scores that lie there: nothing
+    is owed then, so the arguments would be ignored."""
+    for task, choice in ((plan.task.name, choice) for plan in plans for choice in plan.scorers):
+        path = answers.scores_file(session.folder, task, choice.name)
+        if choice.name in named and path.exists():
+            Appender(path, {"identity": plain(session.scorer(_spec(session, choice)).identity)}).close()
 
 
 def _spec(session: Session, choice: ScorerChoice) -> ScorerSpec:
