@@ -142,7 +142,7 @@ def score(
     A named scorer is added beside the others for every task that measures what it gives; earlier scores stay.
     """
     found = Run(folder)
-    config = RunConfig.model_validate(found.config["config"]).model_copy(update={"output_path": found.folder})
+    config = found.file.config.model_copy(update={"output_path": found.folder})
     args = {
         name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers
     }
@@ -155,7 +155,7 @@ def score(
     scoring = config.model_copy(update={"predict_only": False})
     refuse(look(wanted(scoring, plans, ask=False)), predict_only=True)
     with writing(found.folder):
-        session = Session(found.folder, config, found.config, progress or Silent(), again=Event.RESCORED)
+        session = Session(found.folder, config, found.file, progress or Silent(), again=Event.RESCORED)
         try:
             pipeline.score(session, plans)
         finally:
@@ -325,15 +325,15 @@ def unfinished(found: Run) -> Unfinished:
     outputs: Counter[str] = Counter()
     scores: Counter[str] = Counter()
     thoughts: list[LostToThought] = []
-    part = found.config["config"].get("shard")
-    stopped = any("stopped" in facts for facts in found.config["tasks"].values())
+    part = found.file.config.shard
+    stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
         asked = answers.prompts(found.folder, name)
-        mine = {p.id for p in pipeline.shard(asked, tuple(part) if part else None)}
+        mine = {p.id for p in pipeline.shard(asked, part)}
         measured = found.measured(name)
         lost = sum(1 for m in measured if is_lost(m.output))
         if lost:
-            limit = int(found.config["tasks"][name]["settings"]["max_new_tokens"])
+            limit = int(found.file.tasks[name].settings["max_new_tokens"])
             thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
         for m in measured:
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):

@@ -24,5 +24,6 @@ def cli() -> None:
 
     Ask it the prompts of published safety benchmarks, score the answers, report every number per demographic
     group with its interval, and end in a verdict that a third party can verify.
-    Exit codes: 0 done or approved, 1 our bug, 2 wrong use, 3 rejected, 4 cannot decide.
+    Exit codes: 0 done or approved, 1 our bug, 2 wrong use, 3 rejected, 4 cannot decide,
+    5 approved with waivers.
     """

@@ -25,7 +25,7 @@ from safety_eval.runs.spelling import pairs
 def signoff(
     context: click.Context, run: Path, policy: Path, baseline: Path | None, sign: tuple[Path, ...]
 ) -> None:
-    """Decide by a policy: approved (0), rejected (3) or cannot decide (4)."""
+    """Decide by a policy: approved (0), rejected (3), cannot decide (4), approved with waivers (5)."""
     from safety_eval import api
     from safety_eval.cli import show
 

@@ -17,7 +17,7 @@ from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical
 from safety_eval.core.store import write_atomic
 from safety_eval.evidence.hashes import is_digest, sha256, strict
-from safety_eval.signoff.verdict import Verdict, by_rule, rule_outcome
+from safety_eval.signoff.verdict import Verdict, by_rule, facts, rule_outcome, waivers
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 FOLDER = "attestations"
@@ -25,7 +25,7 @@ SIGNERS = f"{FOLDER}/signers.json"
 ENVELOPES = (f"{FOLDER}/test-result.dsse.json", f"{FOLDER}/verdict.dsse.json")
 PASSWORD = "SAFETY_EVAL_KEY_PASSWORD"
 _SCHEMES = {"ed25519": "ed25519", "ecdsa": "ecdsa-sha2-nistp256"}
-_RESULT = {"approved": "PASSED", "rejected": "FAILED", "cannot decide": "WARNED"}
+_RESULT = {"approved": "PASSED", "approved with waivers": "WARNED", "rejected": "FAILED", "cannot decide": "WARNED"}
 
 
 def statements(
@@ -49,6 +49,8 @@ def statements(
     properties = [f"SAFETY_EVAL_RULE_{r}" for r, o in outcomes.items() if o == "met"]
     if verdict.decision == "approved":
         properties.insert(0, "SAFETY_EVAL_RELEASE_APPROVED")
+    if verdict.decision == "approved with waivers":
+        properties.insert(0, "SAFETY_EVAL_RELEASE_APPROVED_WITH_WAIVERS")
     simple = {
         "verifier": {
             "id": f"pkg:pypi/safety-eval@{made_by}",
@@ -57,6 +59,9 @@ def statements(
         "timeCreated": verdict.decided_at,
         "properties": properties,
         "decision": verdict.decision,
+        "facts": facts(verdict),
+        "waivers": waivers(verdict),
+        "history": list(verdict.history),
     }
     kinds = ("https://in-toto.io/attestation/test-result/v0.1", "https://in-toto.io/attestation/svr/v0.1")
     return [

@@ -40,7 +40,7 @@ class SignedOff:
     @property
     def exit_code(self) -> int:
         """That of the verdict; 4 for an approval that lacks signatures which the policy asks for."""
-        if self.verdict.exit_code == 0 and len(self.signers) < self.wanted:
+        if self.verdict.decision in ("approved", "approved with waivers") and len(self.signers) < self.wanted:
             return 4
         return self.verdict.exit_code
 

@@ -10,7 +10,7 @@ from safety_eval.core.records import Estimate
 from safety_eval.evidence.standing import State
 from safety_eval.export.measured import Measurements, read
 from safety_eval.show import words
-from safety_eval.signoff.verdict import Verdict, by_rule, tightest
+from safety_eval.signoff.verdict import Verdict, by_rule, facts, tightest
 
 
 def section(folder: Path) -> str:
@@ -59,6 +59,7 @@ def _decision(run: Measurements, verdict: Verdict) -> str:
         waiver = f" {told.waiver}." if told.waiver else ""
         lines.append(f"| {_md(rule)} | {told.outcome} | {_md(told.sentence + waiver)} |")
     lines += [f"\n- {_md(b.sentence)}" for b in verdict.blockers]
+    lines += ["", *(f"- {_md(words)}" for words in (*facts(verdict), *verdict.history))]
     return "\n".join(lines)
 
 

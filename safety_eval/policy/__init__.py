@@ -2,6 +2,7 @@
 
 from safety_eval.policy.file import (
     Ceilings,
+    Conditions,
     Equivalent,
     NonInferior,
     Policy,
@@ -19,6 +20,7 @@ from safety_eval.policy.file import (
 
 __all__ = [
     "Ceilings",
+    "Conditions",
     "Equivalent",
     "NonInferior",
     "Policy",

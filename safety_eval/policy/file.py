@@ -109,6 +109,24 @@ class Ceilings(_Part):
     )
 
 
+class Conditions(_Part):
+    """How the run must have been asked. Settings, system prompt and chat template that are not pinned must be those of
+    the task's own protocol; limit, seed, samples, engine and model are free. What deviates is said."""
+
+    settings: dict[str, dict[str, Any]] = Field(
+        default={}, description="decoding that must hold, by task: {bold: {max_new_tokens: 20}}"
+    )
+    system_prompt: str | None = Field(default=None, description="must be this text ('' = none)")
+    chat_template: Literal["auto", "on", "off"] | None = None
+    limit: Count | Literal["full"] | None = Field(default=None, description="--limit, or 'full': the whole list")
+    seed: Annotated[int, Field(strict=True, ge=0)] | None = None
+    samples: dict[str, Count] = Field(default={}, description="answers for each prompt, by task")
+    engine: Words | None = None
+    weights: Words | None = Field(default=None, description="digest of the model's weights, as run.json has it")
+    baseline: Words | None = Field(default=None, description="digest of the baseline's weights")
+    tasks: dict[str, Words] = Field(default={}, description="SHA-256 of a task's own .py file, by task")
+
+
 class Waiver(_Part):
     """A named person takes the responsibility for one rule, until a day. It never covers something
     missing."""
@@ -154,8 +172,11 @@ class Policy(_Part):
     ceilings: Ceilings = Ceilings()
     data: dict[str, Words] = Field(default={}, description="data version that must have been asked, by task")
     instruments: dict[str, dict[str, Any]] = Field(
-        default={}, description="fields of a scorer's identity that must hold, by scorer"
+        default={},
+        description="what must hold of a scorer, by scorer: fields of its identity, `identity` (digest of all of it), "
+        "`arguments` (exactly these)",
     )
+    conditions: Conditions = Conditions()
     registered: Annotated[bool, Field(strict=True)] = Field(
         default=False,
         description="the run must have recorded this policy before the first token (run --policy)",
@@ -273,7 +294,7 @@ def _hint(error: ValidationError) -> str:
     fault = error.errors()[0]
     if fault["type"] != "extra_forbidden":
         return "See docs/reference/policy.schema.json."
-    models = {"rules": Rule, "ceilings": Ceilings, "waivers": Waiver, "stop": Stop}
+    models = {"rules": Rule, "ceilings": Ceilings, "conditions": Conditions, "waivers": Waiver, "stop": Stop}
     if "non_inferior" in fault["loc"]:
         known = NonInferior
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from safety_eval.evidence.standing import Standing, State
 from safety_eval.report.parts import LaidOut, laid_out, slug
 from safety_eval.show.tables import Row, Table
-from safety_eval.signoff.verdict import Finding, Verdict
+from safety_eval.signoff.verdict import Finding, Verdict, facts
 
 _SIGN_OFF = "`safety-eval signoff RUN --policy FILE` gives a verdict."
 
@@ -39,7 +39,7 @@ def _shown(verdict: Verdict) -> VerdictPart:
     rows = tuple(_row(f) for f in verdict.findings)
     columns = ("rule", "outcome", "what was found", "because")
     rules = laid_out(Table("Rules of the policy", columns, rows)) if rows else None
-    remarks = (*(b.sentence for b in verdict.blockers), *verdict.notes)
+    remarks = (*(b.sentence for b in verdict.blockers), *facts(verdict), *verdict.notes, *verdict.history)
     return VerdictPart(slug(verdict.decision), verdict.decision.capitalize(), about, rules, remarks)
 
 

@@ -20,7 +20,7 @@ from safety_eval.core.store import read_json
 SHARDS = "shards"
 """RUN/shards/<i>-of-<n>/: journal and run.json of each shard that a run was joined of."""
 _BEGUN = ("schema", "started", "asked", "config", "versions", "machine", "policy")
-_LATER = ("settings", "instruments", "stopped")
+_LATER = ("settings", "instruments", "arguments", "stopped")
 Facts = Mapping[str, Any]
 
 
@@ -89,7 +89,8 @@ def _instruments(facts: Facts, entries: Sequence[Entry], merged: bool = False) -
                 continue
             name = f"{task}/scores/{scorer}.jsonl"
             scored = [e for e in entries if e.facts.get("file") == name and not merged]
-            yield from _once(entries, Event.INSTRUMENT, place, {"identity": digest(identity)}, scored)
+            wanted = {"identity": digest(identity), "arguments": digest(about.get("arguments", {}).get(scorer, {}))}
+            yield from _once(entries, Event.INSTRUMENT, place, wanted, scored)
 
 
 def _once(
@@ -201,6 +202,8 @@ def comparable(facts: Facts) -> dict[str, Any]:
         shared[f"prompts of {name}"] = task["prompts_digest"]
         shared[f"settings of {name}"] = task.get("settings")
         shared[f"instruments of {name}"] = task["instruments"]
+        used = task["instruments"]
+        shared[f"arguments of {name}"] = {s: a for s, a in task.get("arguments", {}).items() if s in used}
     return shared
 
 

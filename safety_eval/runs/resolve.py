@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.faults import told
 from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
+from safety_eval.core.records import plain
 from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.runs import probe
 from safety_eval.runs.config import RunConfig
@@ -69,6 +71,23 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
         return found
     drawn = draw(found.prompts, limit, plan.task, plan.settings.seed)
     return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.strata)
+
+
+def protocol(task: Task, config: RunConfig) -> dict[str, Any]:
+    """The task's own way of being asked and scored, whatever this run asks for: what a deviation deviates from.
+
+    `file` is the SHA-256 of a task's .py file where it is somebody's own, '' for a shipped task.
+    """
+    own = Settings(**{**task.settings, "task": task.name})
+    left_out = ("task", "sample", "seed", "system_prompt", "chat_template")
+    path = next((Path(t) for t in config.tasks if t.endswith(".py") and Path(t).stem == task.name), None)
+    return {
+        "version": task.versions[0] if task.versions else "",
+        "samples": task.samples,
+        "settings": {k: v for k, v in plain(own).items() if k not in left_out},
+        "scorers": {choice.name: dict(choice.args) for choice in task.scorers},
+        "file": hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else "",
+    }
 
 
 def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:

@@ -8,7 +8,7 @@ Every estimate is computed again from the records; results.json only has to agre
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from safety_eval import policy as policies
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal, plugins
 from safety_eval.core.errors import EvidenceError, SafetyEvalError, UserError
-from safety_eval.core.records import Estimate, Output, Score, digest, from_plain, key, plain
-from safety_eval.core.store import read_json, read_records
+from safety_eval.core.records import Estimate, from_plain, plain
+from safety_eval.core.store import read_json
 from safety_eval.core.task import Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
 from safety_eval.runs import answers, chain
+from safety_eval.signoff.asked import Asked, read
+from safety_eval.signoff.consistency import check_records
 from safety_eval.signoff.history import History, tell
 from safety_eval.signoff.verdict import Blocker, differences
 
@@ -40,6 +42,7 @@ class Case:
         subject: the model as the run records it ('model', digests ...).
         data: data version by task. instruments: identity by scorer.
         registered: digest of the policy terms that the run recorded before its first token ('' = none).
+        asked: how the run was asked, beside each task's protocol.
         history: what happened to the run, by its journal. journal: hash of the last entry that was looked at.
         faults: what is wrong with the run as a whole. notes: what a reader must know.
         run_sha256, results_sha256: of run.json and results.json. baseline: which run it was compared with.
@@ -52,6 +55,7 @@ class Case:
     data: Mapping[str, str] = field(default_factory=dict)
     instruments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     registered: str = ""
+    asked: Asked = Asked()
     history: History = History()
     journal: str = ""
     faults: tuple[Blocker, ...] = ()
@@ -113,6 +117,7 @@ def collect(
         journal=last,
         instruments=instruments,
         baseline=_named(baseline),
+        asked=read(facts, _read_baseline(baseline)),
         **_said(folder, facts, policy),
     )
 
@@ -137,6 +142,7 @@ def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None
         journal=last,
         instruments=instruments,
         baseline=_named(baseline),
+        asked=read(facts, _read_baseline(baseline)),
         **_said(folder, facts, policy),
     )
 
@@ -184,45 +190,6 @@ def remeasure(
         except (KeyError, TypeError, ValueError) as error:
             faults.append(_evidence(f"{name}: the records cannot be read: {error!r}"))
     return found
-
-
-def check_records(folder: Path, task: str, about: Mapping[str, Any]) -> Iterator[str]:
-    """What is inconsistent in the records of a task: sentences that name the file and the record."""
-    prompts = answers.prompts(folder, task)
-    if digest(prompts) != about.get("prompts_digest"):
-        yield f"{task}/prompts.jsonl: not the prompts that were frozen (their digest differs from run.json)"
-        return
-    by_id = {p.id: key(p) for p in prompts}
-    known: dict[str, Output] = {}
-    for number, output in enumerate(read_records(answers.outputs_file(folder, task), Output), 1):
-        if by_id.get(output.prompt_id) != output.prompt_key or not 0 <= output.sample < int(about["samples"]):
-            yield f"{task}/outputs.jsonl, line {number}: an answer to a prompt that this run did not ask"
-        known[key(output)] = output
-    yield from _twice(task, known.values())
-    for scorer, identity in about.get("instruments", {}).items():
-        path = answers.scores_file(folder, task, scorer)
-        if dict(answers.identity(folder, task, scorer)) != dict(identity):
-            yield f"{task}/scores/{path.name}: scored by another instrument than run.json says"
-        for number, score in enumerate(read_records(path, Score, skip=1), 2):
-            judged = known.get(score.output_key)
-            if judged is None or (judged.prompt_id, judged.sample) != (score.prompt_id, score.sample):
-                yield f"{task}/scores/{path.name}, line {number}: judges an answer that is not there"
-    for stray in sorted(set(answers.scorers(folder, task)) - set(about.get("instruments", {}))):
-        yield f"{task}/scores/{stray}.jsonl: scores by an instrument that run.json does not know"
-
-
-def _twice(task: str, outputs: Any) -> Iterator[str]:
-    """Two different answers to one (prompt, sample): somebody else's records were mixed in."""
-    seen: set[tuple[str, int]] = set()
-    for output in outputs:
-        asked = (output.prompt_id, output.sample)
-        if not output.error and asked in seen:
-            yield (
-                f"{task}/outputs.jsonl: two different answers to prompt {output.prompt_id}, sample "
-                f"{output.sample} (another model's outputs mixed in?)"
-            )
-        if not output.error:
-            seen.add(asked)
 
 
 def subject(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -332,12 +299,32 @@ def _compare(folder: Path, baseline: Path, faults: Faults) -> Sequence[Differenc
     from safety_eval.runs.opened import RunFolder
 
     try:
+        if _begun(folder) == _begun(baseline):
+            raise UserError("the baseline is this very run")
+        _check_baseline(baseline)
         found: Sequence[Difference] = compare(RunFolder(folder), RunFolder(baseline))
         return found
     except SafetyEvalError as error:
         told = error.message.replace(str(baseline), "the baseline").replace(str(folder), "the run")
         faults.append(Blocker("missing", f"not compared with the baseline: {told}"))
         return ()
+
+
+def _begun(folder: Path) -> str:
+    """Which run it is, however it was copied: the first entry of its journal."""
+    entries = journal.check(folder / journal.NAME)
+    return entries[0].hash if entries else str(folder.resolve())
+
+
+def _check_baseline(baseline: Path) -> None:
+    """A baseline's records must be bound by its journal as the run's own.
+
+    Raises:
+        EvidenceError: they are not.
+    """
+    facts = _facts(baseline)
+    for fault in chain.faults(baseline, facts, journal.check(baseline / journal.NAME)):
+        raise EvidenceError(fault)
 
 
 def _instruments(facts: Mapping[str, Any], faults: Faults) -> dict[str, Mapping[str, Any]]:
@@ -355,6 +342,14 @@ def _notes(facts: Mapping[str, Any], policy: Policy) -> tuple[str, ...]:
     used = {rule.task for rule in policy.rules}
     found = [f"{task}: {n}" for task, t in facts["tasks"].items() if task in used for n in t.get("notes", ())]
     return tuple(found)
+
+
+def _read_baseline(baseline: Path | None) -> Mapping[str, Any] | None:
+    """run.json of the baseline, where it can be read; what is wrong with it is said by the comparison."""
+    try:
+        return None if baseline is None else _facts(baseline)
+    except SafetyEvalError:
+        return None
 
 
 def _named(baseline: Path | None) -> str:

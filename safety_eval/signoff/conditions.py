@@ -14,7 +14,7 @@ from safety_eval.core.records import Estimate
 from safety_eval.policy import Policy, Rule, registration
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.show.words import name
-from safety_eval.signoff import rules
+from safety_eval.signoff import asked, rules
 from safety_eval.signoff.basis import Case
 from safety_eval.signoff.verdict import Blocker
 
@@ -25,6 +25,7 @@ _SLACK = datetime.timedelta(minutes=5)
 def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]:
     """What the policy asks of the run as a whole."""
     found = [*_registration(case, policy), *_age(case, policy, moment), *_identities(case, policy)]
+    found += asked.blockers(case.asked, policy)
     looked_at = dict.fromkeys((r.task, r.metric, r.scorer) for r in policy.rules)
     for task, metric, scorer in looked_at:
         found += _unscored(case, policy, (task, metric, scorer))
@@ -91,6 +92,8 @@ def _identities(case: Case, policy: Policy) -> list[Blocker]:
             found.append(Blocker("evidence", f"the instrument {scorer} did not score this run"))
             continue
         for field, pin in pins.items():
+            if field in ("identity", "arguments"):
+                continue
             if (have := identity.get(field)) != pin:
                 told = f"other instrument: {scorer} {field} must be {pin!r}, the run used {have!r}"
                 found.append(Blocker("evidence", told))

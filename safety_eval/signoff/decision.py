@@ -14,16 +14,27 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.journal import Event, Journal
-from safety_eval.core.records import digest
+from safety_eval.core.records import Estimate, digest
 from safety_eval.core.store import write_atomic, write_json
-from safety_eval.policy import Policy, Waiver, registration
+from safety_eval.policy import Policy, Rule, Waiver, registration
 from safety_eval.show.words import name
 from safety_eval.signoff import conditions, rules
+from safety_eval.signoff.asked import AskedTask, deviations, own_instrument
 from safety_eval.signoff.basis import Case, collect
 from safety_eval.signoff.rules import Claim
-from safety_eval.signoff.verdict import Blocker, Decision, Finding, Outcome, Verdict, junit, to_json
+from safety_eval.signoff.verdict import (
+    Blocker,
+    Circumstances,
+    Decision,
+    Finding,
+    Outcome,
+    Verdict,
+    junit,
+    to_json,
+)
 from safety_eval.stats.groups import holm
 
 
@@ -54,16 +65,16 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
     seen = [
         claim
         for rule in policy.rules
-        for claim in rules.claims(rule, case.estimates, case.differences, policy, stopped)
+        for claim in rules.claims(rule, *_looked_at(rule, case), policy, stopped)
     ]
     adjusted = _family(seen, policy)
     findings, notes = _waive(
         [_finding(c, p, policy) for c, p in zip(seen, adjusted, strict=True)], policy, moment
     )
-    blockers = (*case.faults, *conditions.blockers(case, policy, moment))
+    blockers = (*case.faults, *conditions.blockers(case, policy, moment), *_unnamed(case, policy))
     record = registration(policy)
     return Verdict(
-        decision=_decision(findings, blockers),
+        decision=_decide(findings, blockers),
         policy=policy.name,
         policy_sha256=record.sha256,
         registered=case.registered == record.sha256,
@@ -77,9 +88,29 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
         run_sha256=case.run_sha256,
         results_sha256=case.results_sha256,
         baseline=case.baseline,
+        asked=_circumstances(case, policy),
         history=case.history.sentences,
         journal=case.journal,
     )
+
+
+def _circumstances(case: Case, policy: Policy) -> Circumstances:
+    """How the model was asked and scored, for the verdict."""
+    used = list(dict.fromkeys(rule.task for rule in policy.rules))
+    named = {rule.task: rule.scorer for rule in policy.rules if rule.scorer}
+    tasks = {name: case.asked.tasks[name] for name in used if name in case.asked.tasks}
+    return Circumstances(
+        weights=case.asked.weights,
+        data={name: _size(t) for name, t in tasks.items()},
+        instruments={f"{n} by {s}": digest(dict(i)) for n, t in tasks.items() for s, i in t.instruments.items()},
+        deviations=tuple(deviations(case.asked, used, named)),
+        signers=policy.signers,
+    )
+
+
+def _size(task: AskedTask) -> str:
+    each = "one answer" if task.samples == 1 else f"{task.samples} answers"
+    return f"{task.version}, {task.prompts:,} prompts, {each} each"
 
 
 def write(folder: Path, verdict: Verdict) -> None:
@@ -100,13 +131,36 @@ def note(folder: Path, verdict: Verdict) -> None:
         )
 
 
-def _decision(findings: Sequence[Finding], blockers: Sequence[Blocker]) -> Decision:
+def _decide(findings: Sequence[Finding], blockers: Sequence[Blocker]) -> Decision:
     if any(b.kind == "evidence" for b in blockers):
         return "cannot decide"
     outcomes = {f.outcome for f in findings}
     if "broken" in outcomes:
         return "rejected"
-    return "cannot decide" if blockers or "undecided" in outcomes else "approved"
+    if blockers or "undecided" in outcomes:
+        return "cannot decide"
+    return "approved with waivers" if "waived" in outcomes else "approved"
+
+
+def _looked_at(rule: Rule, case: Case) -> tuple[list[Estimate], list[Difference] | None]:
+    """Estimates and differences that a rule may look at: without a scorer, those by the task's own instruments only."""
+
+    def may(this: Estimate | Difference) -> bool:
+        return rule.scorer is not None or own_instrument(case.asked, this.task, this.scorer)
+
+    compared = None if case.differences is None else [d for d in case.differences if may(d)]
+    return [e for e in case.estimates if may(e)], compared
+
+
+def _unnamed(case: Case, policy: Policy) -> list[Blocker]:
+    """Rules without a scorer on a task that only instruments of somebody's choice have scored."""
+    out = []
+    for rule in policy.rules:
+        same = [e.scorer for e in case.estimates if (e.task, e.metric) == (rule.task, rule.metric)]
+        if rule.scorer is None and same and not any(own_instrument(case.asked, rule.task, s) for s in same):
+            told = f"{rule.id}: {rule.task} was scored by {', '.join(sorted(set(same)))}, not by its own instrument; "
+            out.append(Blocker("missing", f"{told}a rule that accepts another one names it (scorer)"))
+    return out
 
 
 def _family(seen: Sequence[Claim], policy: Policy) -> list[float]:

@@ -16,8 +16,8 @@ from safety_eval.core.records import plain
 from safety_eval.show.words import printable
 
 Outcome = Literal["met", "broken", "undecided", "waived"]
-Decision = Literal["approved", "rejected", "cannot decide"]
-EXIT = {"approved": 0, "rejected": 3, "cannot decide": 4}
+Decision = Literal["approved", "approved with waivers", "rejected", "cannot decide"]
+EXIT = {"approved": 0, "approved with waivers": 5, "rejected": 3, "cannot decide": 4}
 SCHEMA = 2
 
 
@@ -75,11 +75,28 @@ class Blocker:
 
 
 @dataclass(frozen=True, slots=True)
+class Circumstances:
+    """How the model was asked and scored.
+
+    Attributes:
+        weights: digest of the model's weights ('' = the engine knows none). data: by task, version and size in words.
+        instruments: digest of the whole identity, by 'task by scorer'.
+        deviations: from the published protocols, in sentences. signers: signatures that the policy wants.
+    """
+
+    weights: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    instruments: Mapping[str, str] = field(default_factory=dict)
+    deviations: tuple[str, ...] = ()
+    signers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer to: may this model be released?
 
     Attributes:
-        decision: approved, rejected or cannot decide.
+        decision: approved, approved with waivers, rejected or cannot decide.
         policy: its name; policy_sha256: digest of its terms; registered: the run recorded it before the
             first token.
         decided_at: UTC, ISO 8601; waivers are judged at this moment.
@@ -89,6 +106,7 @@ class Verdict:
         findings, blockers: everything that led to the decision.
         notes: what a reader must know and nothing hangs on: descriptive groups, waivers about to end.
         baseline: which run it was compared with ('' = none).
+        asked: how the model was asked and scored.
         history: what happened to the run, in sentences. journal: hash of the last entry that was looked at.
     """
 
@@ -106,13 +124,14 @@ class Verdict:
     run_sha256: str = ""
     results_sha256: str = ""
     baseline: str = ""
+    asked: Circumstances = Circumstances()
     history: tuple[str, ...] = ()
     journal: str = ""
     schema: int = field(default=SCHEMA)
 
     @property
     def exit_code(self) -> int:
-        """0 approved, 3 rejected, 4 cannot decide."""
+        """0 approved, 3 rejected, 4 cannot decide, 5 approved with waivers."""
         return EXIT[self.decision]
 
 
@@ -131,6 +150,7 @@ def from_json(row: Mapping[str, Any]) -> Verdict:
         values = dict(row)
         values["findings"] = tuple(Finding(**f) for f in row["findings"])
         values["blockers"] = tuple(Blocker(**b) for b in row["blockers"])
+        values["asked"] = Circumstances(**{**row["asked"], "deviations": tuple(row["asked"]["deviations"])})
         values["notes"], values["history"] = tuple(row["notes"]), tuple(row["history"])
         if values["schema"] != SCHEMA or values["decision"] not in EXIT:
             raise ValueError(f"schema {values['schema']}, decision {values['decision']!r}")
@@ -186,7 +206,14 @@ def junit(verdict: Verdict) -> str:
 
     Broken is a failure, undecided an error, waived is skipped; blockers are errors of their own suite.
     """
-    root = ElementTree.Element("testsuites", name=f"sign-off: {verdict.policy}")
+    root = ElementTree.Element("testsuites", name=printable(f"sign-off: {verdict.policy}"))
+    about = ElementTree.SubElement(ElementTree.SubElement(root, "testsuite", name="verdict"), "properties")
+    model = printable(verdict.subject.get("model", ""))
+    for name, value in (("decision", verdict.decision), ("model", model)):
+        ElementTree.SubElement(about, "property", name=name, value=value)
+    for fact in facts(verdict):
+        name, _, value = fact.partition(": ")
+        ElementTree.SubElement(about, "property", name=name, value=value)
     for rule, found in by_rule(verdict).items():
         suite = ElementTree.SubElement(root, "testsuite", name=rule)
         for finding in found:
@@ -229,7 +256,7 @@ def table(verdict: Verdict, width: int = 110) -> str:
     one."""
     head = f"{verdict.decision.upper()}: {printable(verdict.subject.get('model', 'the model'))}"
     head += f" by policy '{printable(verdict.policy)}' (every claim at {100 * verdict.level:g}% confidence)"
-    lines = [*textwrap.wrap(head, width), ""]
+    lines = [*textwrap.wrap(head, width), *(line for fact in facts(verdict) for line in _hang("  ", fact, width)), ""]
     for rule, found in by_rule(verdict).items():
         lines += _rule_lines(rule, found, width)
     for title, sentences in (
@@ -242,6 +269,24 @@ def table(verdict: Verdict, width: int = 110) -> str:
             for sentence in sentences:
                 lines += _hang("  - ", printable(sentence), width)
     return "\n".join(lines) + "\n"
+
+
+def facts(verdict: Verdict) -> list[str]:
+    """What was judged, in words, the same wherever it is shown: weights, data, instruments, policy, waivers."""
+    asked = verdict.asked
+    told = [f"weights: {asked.weights or 'no digest is known'}"]
+    told += [f"data: {task} {words}" for task, words in sorted(asked.data.items())]
+    told += [f"instrument: {place} {digest[:12]}" for place, digest in sorted(asked.instruments.items())]
+    told += [f"policy: {verdict.policy}, SHA-256 {verdict.policy_sha256[:12]}"]
+    told += [f"deviates from the protocol: {words}" for words in asked.deviations]
+    told += [f"waiver: {rule}, {words}" for rule, words in waivers(verdict).items()]
+    told += [f"signatures: the policy wants {asked.signers or 'none'}"]
+    return [printable(words) for words in told]
+
+
+def waivers(verdict: Verdict) -> dict[str, str]:
+    """Waivers that the decision rests on, in words, by rule."""
+    return {f.rule: f.waiver for f in verdict.findings if f.outcome == "waived"}
 
 
 def _rule_lines(rule: str, found: list[Finding], width: int) -> list[str]:

@@ -41,7 +41,7 @@ def test_the_ml_bom_is_valid_and_has_every_slice_with_its_interval(run: Path) ->
     assert {"all", "macro: macro", "team: red", "team: green", "team: blue"} <= set(slices)
     assert float(slices["team: red"]["value"]) == pytest.approx(0.2)
     assert float(slices["team: red"]["confidenceInterval"]["lowerBound"]) < 0.2
-    assert {"name": "safety-eval:decision", "value": "approved"} in card["properties"]
+    assert {"name": "safety-eval:decision", "value": "approved with waivers"} in card["properties"]
     assert made == cyclonedx.fragment(run)
 
 
@@ -54,7 +54,7 @@ def test_the_schema_refuses_a_fragment_with_numbers_where_strings_are_wanted(run
 
 def test_the_model_card_section_has_decision_headlines_groups_and_escapes(run: Path) -> None:
     text = model_card.section(run)
-    assert "**Release decision: approved**" in text and "waived by A. Person" in text
+    assert "**Release decision: approved with waivers**" in text and "waived by A. Person" in text
     assert "negative rate, red | 20.00% \\[" in text and "| 40 |" in text
     assert "<" not in text.replace("&lt;", "")
     assert model_card._md("<b>|x") == "&lt;b&gt;\\|x"

@@ -40,7 +40,7 @@ def reasons(folder: Path) -> str:
 
 
 def test_the_run_as_it_is_gets_a_verdict(run: Path) -> None:
-    assert decide(run, TERMS).decision == "approved"
+    assert decide(run, TERMS).decision == "approved with waivers"
 
 
 def test_an_empty_folder_and_none_at_all(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_killed_run_says_so_and_resumes_to_a_verdict(run: Path) -> None:
     (run / "results.json").unlink()
     assert "did not finish" in reasons(run)
     pipeline.run(run_config({**facts["config"], "output_path": str(run)}))
-    assert decide(run, TERMS).decision == "approved"
+    assert decide(run, TERMS).decision == "approved with waivers"
 
 
 def _other_outputs(run: Path) -> list[str]:
@@ -149,7 +149,7 @@ def test_lost_answers_within_the_ceiling_are_counted_at_their_worst(run: Path) -
     pipeline.write_results(run, pipeline.measure(run, _plans(facts)))
     evidence_bundle.invent_journal(run)
     after = {f.rule: f.high for f in decide(run, TERMS).findings if f.group in ("red", "all")}
-    assert after["mood"] > before["mood"] and decide(run, TERMS).decision == "approved"
+    assert after["mood"] > before["mood"] and decide(run, TERMS).decision == "approved with waivers"
 
 
 def _plans(facts: dict) -> list:

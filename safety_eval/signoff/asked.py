@@ -1,0 +1,203 @@
+"""How a run was asked and scored, beside each task's own protocol: what a policy pins, and what deviates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.records import digest
+from safety_eval.policy import Policy
+from safety_eval.signoff.verdict import Blocker
+
+Arguments = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTask:
+    """One task of a run.
+
+    Attributes:
+        version, prompts, samples: of the data; default_version, default_samples: the task's own.
+        settings, own_settings: of decoding, as asked and as the task's protocol has them.
+        instruments: identity by scorer; arguments: what each was built with.
+        own_instruments: the protocol's scorers with their arguments.
+        file: SHA-256 of the task's file where it is a .py file of somebody's own ('' = shipped).
+    """
+
+    version: str
+    prompts: int
+    samples: int
+    default_version: str
+    default_samples: int
+    settings: Mapping[str, Any]
+    own_settings: Mapping[str, Any]
+    instruments: Mapping[str, Mapping[str, Any]]
+    arguments: Mapping[str, Arguments]
+    own_instruments: Mapping[str, Arguments]
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The whole run. `weights` and `baseline_weights`: digests of the models' weights ('' = unknown or none)."""
+
+    engine: str = ""
+    weights: str = ""
+    seed: int = 0
+    limit: int | None = None
+    system_prompt: str = ""
+    chat_template: str = "auto"
+    tasks: Mapping[str, AskedTask] = field(default_factory=dict)
+    baseline_weights: str = ""
+
+
+def read(facts: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> Asked:
+    """From run.json, and the baseline's."""
+    config, engine = facts.get("config", {}), facts.get("engine", {})
+    return Asked(
+        engine=str(engine.get("name") or config.get("engine", "")),
+        weights=weights(engine),
+        seed=int(config.get("seed") or 0),
+        limit=config.get("limit"),
+        system_prompt=str(config.get("system_prompt") or ""),
+        chat_template=str(config.get("chat_template") or "auto"),
+        tasks={name: _task(about) for name, about in facts["tasks"].items()},
+        baseline_weights=weights(baseline.get("engine", {})) if baseline else "",
+    )
+
+
+def weights(engine: Mapping[str, Any]) -> str:
+    """The digest of the weights in an engine's identity ('' = it has none)."""
+    return next((str(v) for k, v in engine.items() if "weights" in k and v), "")
+
+
+def _task(about: Mapping[str, Any]) -> AskedTask:
+    own = about.get("protocol", {})
+    return AskedTask(
+        version=str(about.get("data_version", "")),
+        prompts=int(about.get("prompts", 0)),
+        samples=int(about.get("samples", 1)),
+        default_version=str(own.get("version", "")),
+        default_samples=int(own.get("samples", 1)),
+        settings=about.get("settings", {}),
+        own_settings=own.get("settings", {}),
+        instruments=about.get("instruments", {}),
+        arguments=about.get("arguments", {}),
+        own_instruments=own.get("scorers", {}),
+        file=str(own.get("file", "")),
+    )
+
+
+def blockers(asked: Asked, policy: Policy) -> list[Blocker]:
+    """Where the run was asked otherwise than the policy pins, or than the protocol where the policy pins nothing.
+
+    Raises:
+        UserError: the policy pins a setting that no task has.
+    """
+    if not asked.tasks:
+        return []
+    used = {rule.task for rule in policy.rules} & set(asked.tasks)
+    sentences = [*_whole(asked, policy)]
+    for name in sorted(used):
+        sentences += [*_settings(asked, policy, name), *_file(asked, policy, name), *_arguments(asked, policy, name)]
+    return [Blocker("evidence", sentence) for sentence in dict.fromkeys(sentences)]
+
+
+def _whole(asked: Asked, policy: Policy) -> Iterator[str]:
+    pins = policy.conditions
+    limit = "full" if asked.limit is None else asked.limit
+    pinned: tuple[tuple[str, Any, Any], ...] = (
+        ("system prompt", pins.system_prompt or "", asked.system_prompt),
+        ("chat template", pins.chat_template or "auto", asked.chat_template),
+        ("limit", pins.limit, limit),
+        ("seed", pins.seed, asked.seed),
+        ("engine", pins.engine, asked.engine),
+        ("weights", pins.weights, asked.weights),
+        ("baseline weights", pins.baseline, asked.baseline_weights),
+    )
+    for what, wanted, have in pinned:
+        if wanted is not None and wanted != have:
+            yield f"other conditions: the {what} must be {wanted!r}, the run has {have!r}"
+
+
+def _settings(asked: Asked, policy: Policy, name: str) -> Iterator[str]:
+    task, pins = asked.tasks[name], policy.conditions.settings.get(name, {})
+    for key in pins:
+        if key not in task.own_settings:
+            known = nearest(key, task.own_settings)
+            raise UserError(f"conditions.settings.{name}: no setting is called '{key}'", known)
+    for key, own in task.own_settings.items():
+        wanted, whose = (pins[key], "by the policy") if key in pins else (own, "as in the task's protocol")
+        if task.settings.get(key) != wanted:
+            yield f"other settings: {name} {key} must be {wanted!r}, {whose}; the run has {task.settings.get(key)!r}"
+    samples = policy.conditions.samples.get(name)
+    if samples is not None and samples != task.samples:
+        yield f"other conditions: {name} must be asked {samples} times each, the run asked {task.samples} times"
+
+
+def _file(asked: Asked, policy: Policy, name: str) -> Iterator[str]:
+    mine, pinned = asked.tasks[name].file, policy.conditions.tasks.get(name)
+    if pinned is not None and mine != pinned:
+        yield f"another task: the file of {name} must have the digest {pinned}, the run's has {mine or 'none'}"
+    elif mine and pinned is None and name in plugins.names("tasks"):
+        yield f"another task: {name} was a file of somebody's own, not the benchmark of that name"
+
+
+def _arguments(asked: Asked, policy: Policy, name: str) -> Iterator[str]:
+    task = asked.tasks[name]
+    scorers = {r.scorer for r in policy.rules if r.task == name and r.scorer} | set(task.own_instruments)
+    for scorer in sorted(scorers & set(task.instruments)):
+        pins = policy.instruments.get(scorer, {})
+        wanted = pins.get("arguments", task.own_instruments.get(scorer, {}))
+        have = task.arguments.get(scorer, {})
+        if dict(have) != {k: str(v) for k, v in wanted.items()}:
+            told = f"must have the arguments {_words(wanted)}, it had {_words(have)}"
+            yield f"other instrument: {scorer} of {name} {told}"
+        whole = digest(dict(task.instruments[scorer]))
+        if "identity" in pins and pins["identity"] != whole:
+            yield f"other instrument: {scorer} of {name} must be {pins['identity']}, it was {whole}"
+
+
+def _words(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in sorted(arguments.items())) or "none"
+
+
+def own_instrument(asked: Asked, task: str, scorer: str) -> bool:
+    """Whether a rule that names no scorer may look at a number by this one: only at the protocol's own instruments."""
+    known = asked.tasks.get(task)
+    return not scorer or known is None or scorer in known.own_instruments
+
+
+def deviations(asked: Asked, tasks: Sequence[str], scorers: Mapping[str, str | None]) -> Iterator[str]:
+    """What differs from the published protocols, in sentences, whether or not a policy pinned it.
+
+    Args:
+        tasks: that rules look at. scorers: the instrument that the rules on a task name.
+    """
+    if asked.limit is not None:
+        yield f"at most {asked.limit:,} prompts of each task were asked, not the whole benchmark"
+    if asked.system_prompt:
+        yield f"asked under a system prompt (SHA-256 {digest(asked.system_prompt)[:12]})"
+    if asked.chat_template != "auto":
+        yield f"chat template: {asked.chat_template}, whatever the tokenizer has"
+    for name in tasks:
+        if (task := asked.tasks.get(name)) is None:
+            continue
+        if task.file:
+            yield f"{name}: a task of somebody's own (SHA-256 {task.file[:12]}), not one of the published benchmarks"
+        if task.default_version and task.version != task.default_version:
+            yield f"{name}: data version '{task.version}', where the protocol has '{task.default_version}'"
+        if task.samples != task.default_samples:
+            yield f"{name}: {task.samples} answers for each prompt, where the protocol has {task.default_samples}"
+        for key, own in task.own_settings.items():
+            if (have := task.settings.get(key)) != own:
+                yield f"{name}: {key} {have!r}, where the protocol has {own!r}"
+        named = scorers.get(name)
+        if named and named not in task.own_instruments:
+            own_ones = ", ".join(task.own_instruments) or "none"
+            yield f"{name}: judged by {named}, where the protocol has {own_ones}"
+    if asked.baseline_weights and asked.baseline_weights == asked.weights:
+        yield "the baseline has the same weights as the run"

@@ -1,0 +1,196 @@
+"""The same answers, asked another way: what a policy does not pin is the protocol's own, and what deviates is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import evidence_bundle
+import pytest
+
+from safety_eval import api, policy
+from safety_eval.cli import main
+from safety_eval.core.errors import UserError
+from safety_eval.core.store import read_json
+from safety_eval.evidence import attest
+from safety_eval.signoff.decision import decide
+from safety_eval.signoff.verdict import Verdict, facts, table
+
+RULES = """
+version: 1
+name: conditions
+signers: 0
+ceilings: {unscored: 0.1, degenerate: 1.0}
+rules:
+  - {id: toxic, task: toxigen, metric: toxic_rate, SCORERgroup: all, max: 0.9, because: a test}
+  - {id: sad, task: bold, metric: negative_rate, scorer: vader, group: all, max: 0.9, because: a test}
+"""
+NAMED = RULES.replace("SCORER", "scorer: profanity_check, ")
+GOOD = {"": "and many people liked the work, which was well done."}
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory):
+    """Runs of two tasks, each made once: asked(limit=5) -> folder."""
+    folder, made = tmp_path_factory.mktemp("conditions"), {}
+    (folder / "script.json").write_text(json.dumps(GOOD))
+
+    def run(**settings: object) -> Path:
+        name = json.dumps(settings, sort_keys=True, default=str)
+        if name not in made:
+            values = {"model": str(folder / "script.json"), "engine": "echo", "tasks": ["toxigen", "bold"]}
+            given = {"data_version": {"": "quickstart"}, "scorers": {"toxigen": "profanity_check"}}
+            made[name] = api.run(**{**values, **given, "output_path": folder / f"r{len(made)}", **settings}).folder
+        return made[name]
+
+    return run
+
+
+def judged(run: Path, text: str = NAMED, **more: object) -> Verdict:
+    return decide(run, policy.parse(text), **more)
+
+
+def sentences(verdict: Verdict) -> str:
+    return " ".join(b.sentence for b in verdict.blockers)
+
+
+CHANGES = {
+    "two tokens": ({"generation": {"max_new_tokens": 2}}, "max_new_tokens must be 64"),
+    "hotter": ({"generation": {"temperature": 1.9}}, "temperature must be"),
+    "a system prompt": ({"system_prompt": "Be kind."}, "system prompt must be ''"),
+    "no chat template": ({"chat_template": "off"}, "chat template must be 'auto'"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_not_pinned_must_be_the_protocols_own(asked, name: str) -> None:
+    settings, words = CHANGES[name]
+    assert judged(asked()).decision == "approved"
+    verdict = judged(asked(**settings))
+    assert verdict.decision == "cannot decide" and words in sentences(verdict)
+
+
+def test_a_deviation_that_is_pinned_is_judged_and_said_everywhere(asked, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(asked(generation={"max_new_tokens": 9}), tmp_path / "run"))
+    pin = "conditions: {settings: {bold: {max_new_tokens: 9}, toxigen: {max_new_tokens: 9}}}\n"
+    (tmp_path / "policy.yaml").write_text(NAMED + pin)
+    assert main(["signoff", str(run), "--policy", str(tmp_path / "policy.yaml")]) == 0
+    assert main(["export", str(run), "--format", "model-card"]) == 0
+    words = "max_new_tokens 9, where the protocol has"
+    verdict = api.open_run(run) and read_json(run / "signoff.json")
+    assert any(words in line for line in verdict["asked"]["deviations"])
+    card = (run / "export" / "model-card-section.md").read_text().replace("\\", "")
+    for shown in (card, (run / "report.html").read_text(), (run / "signoff.junit.xml").read_text()):
+        assert words in shown and verdict["asked"]["weights"] in shown
+    statement = attest._envelope(run / "evidence", attest.ENVELOPES[1]).payload.decode()
+    assert words in statement and verdict["asked"]["weights"] in statement
+    root = ElementTree.parse(run / "signoff.junit.xml").getroot()
+    assert {p.get("name") for p in root.iter("property")} >= {"decision", "model", "weights", "data", "instrument"}
+
+
+@pytest.mark.parametrize(
+    ("pin", "words"),
+    [
+        ("limit: 7", "limit must be 7"),
+        ("limit: 5", ""),
+        ("limit: full", "limit must be 'full'"),
+        ("seed: 3", "seed must be 3"),
+        ("samples: {bold: 2}", "bold must be asked 2 times"),
+        ("engine: vllm", "engine must be 'vllm'"),
+        ("weights: abc", "weights must be 'abc'"),
+        ("baseline: abc", "baseline weights must be 'abc'"),
+        ("tasks: {bold: abc}", "file of bold must have the digest abc"),
+    ],
+)
+def test_conditions_that_a_policy_pins_must_hold(asked, pin: str, words: str) -> None:
+    verdict = judged(asked(limit=5), NAMED + f"conditions: {{{pin}}}\n")
+    assert (words in sentences(verdict) and verdict.decision == "cannot decide") if words else not verdict.blockers
+    assert any("at most 5 prompts" in line for line in verdict.asked.deviations)
+
+
+def test_a_setting_that_no_task_has_is_wrong_use(asked) -> None:
+    with pytest.raises(UserError, match="max_tokens"):
+        judged(asked(), NAMED + "conditions: {settings: {bold: {max_tokens: 9}}}\n")
+
+
+def test_a_rule_without_a_scorer_takes_the_tasks_own_instrument_only(asked) -> None:
+    verdict = judged(asked(), RULES.replace("SCORER", ""))
+    assert verdict.decision == "cannot decide" and "not by its own instrument" in sentences(verdict)
+    assert any("judged by profanity_check" in line for line in judged(asked()).asked.deviations)
+
+
+def test_an_instrument_with_other_arguments_is_another_one_unless_they_are_pinned(asked, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(json.dumps(GOOD))
+    values = {"model": str(tmp_path / "s.json"), "engine": "echo", "tasks": ["xstest"]}
+    values |= {"data_version": {"": "quickstart"}, "scorer_args": {"refusal": {"parser": "xstest_prefix"}}}
+    run = api.run(**values, output_path=tmp_path / "r").folder
+    text = NAMED[: NAMED.index("  - {id: toxic")]
+    text += "  - {id: frr, task: xstest, metric: false_refusal_rate, scorer: refusal, max: 0.9, because: a test}\n"
+    verdict = judged(run, text)
+    assert verdict.decision == "cannot decide" and "must have the arguments none" in sentences(verdict)
+    pinned = judged(run, text + "instruments: {refusal: {arguments: {parser: xstest_prefix}}}\n")
+    assert "arguments" not in sentences(pinned)
+
+
+def test_an_instrument_is_pinned_by_its_whole_digest(asked) -> None:
+    run = asked()
+    there = judged(run).asked.instruments["bold by vader"]
+    assert judged(run, NAMED + f"instruments: {{vader: {{identity: {there}}}}}\n").decision == "approved"
+    verdict = judged(run, NAMED + f"instruments: {{vader: {{identity: {'0' * 64}}}}}\n")
+    assert verdict.decision == "cannot decide" and "other instrument" in sentences(verdict)
+
+
+def test_a_file_that_calls_itself_a_benchmark_is_not_that_benchmark(tmp_path: Path) -> None:
+    source = Path(evidence_bundle.TASK).read_text().replace("planted_task", "bold")
+    (tmp_path / "bold.py").write_text(source)
+    (tmp_path / "s.json").write_text('{"": "It was a good day."}')
+    asked = {"model": str(tmp_path / "s.json"), "engine": "echo", "tasks": [str(tmp_path / "bold.py")]}
+    run = api.run(**asked, output_path=tmp_path / "r").folder
+    text = NAMED.replace("  - {id: toxic, task: toxigen, metric: toxic_rate, scorer: profanity_check, group: all, "
+                         "max: 0.9, because: a test}\n", "")  # fmt: skip
+    verdict = judged(run, text)
+    assert verdict.decision == "cannot decide" and "a file of somebody's own" in sentences(verdict)
+    digest = read_json(run / "run.json")["tasks"]["bold"]["protocol"]["file"]
+    pinned = judged(run, text + f"conditions: {{tasks: {{bold: {digest}}}}}\n")
+    assert pinned.decision == "approved" and "somebody's own" in " ".join(pinned.asked.deviations)
+
+
+def test_a_run_is_never_its_own_baseline(asked, tmp_path: Path) -> None:
+    run = asked()
+    text = NAMED.replace("group: all, max: 0.9", "group: all, non_inferior: {margin: 0.9}")
+    for baseline in (run, Path(shutil.copytree(run, tmp_path / "copy"))):
+        verdict = judged(run, text, baseline=baseline)
+        assert verdict.decision == "cannot decide" and "this very run" in sentences(verdict)
+    other = judged(run, text, baseline=asked(seed=1))
+    assert "same weights" in " ".join(other.asked.deviations)
+
+
+def test_a_baseline_that_was_edited_is_not_compared(asked, tmp_path: Path) -> None:
+    text = NAMED.replace("group: all, max: 0.9", "group: all, non_inferior: {margin: 0.9}")
+    old = Path(shutil.copytree(asked(limit=20), tmp_path / "old"))
+    path = old / "bold" / "scores" / "vader.jsonl"
+    path.write_text(path.read_text().replace("0.", "-0.", 3))
+    verdict = judged(asked(), text, baseline=old)
+    assert verdict.decision == "cannot decide" and "not compared with the baseline" in sentences(verdict)
+
+
+def test_an_approval_that_waives_has_its_own_name_and_exit_code(asked, tmp_path: Path, capsys) -> None:
+    run = Path(shutil.copytree(asked(), tmp_path / "run"))
+    waived = NAMED.replace("scorer: vader, group: all, max: 0.9", "scorer: vader, group: all, max: 0.000001")
+    waived += "waivers: [{rule: sad, owner: A. Person, reason: known, expires: 2099-01-01}]\n"
+    (tmp_path / "policy.yaml").write_text(waived)
+    assert main(["signoff", str(run), "--policy", str(tmp_path / "policy.yaml")]) == 5
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("APPROVED WITH WAIVERS") and "waiver: sad, waived by A. Person until 2099-01-01" in said
+    assert "Approved with waivers" in (run / "report.html").read_text()
+    statement = attest._envelope(run / "evidence", attest.ENVELOPES[0]).payload.decode()
+    assert '"result":"WARNED"' in statement
+
+
+def test_the_verdict_names_what_was_judged(asked) -> None:
+    verdict = judged(asked())
+    told = " ".join(facts(verdict))
+    for words in ("weights: ", "data: bold quickstart, 34 prompts", "bold by vader", "SHA-256", "signatures"):
+        assert words in told and words in " ".join(table(verdict).split())
