@@ -27,7 +27,7 @@ from safety_eval.export import cyclonedx, model_card
 from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
-from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
+from safety_eval.runs import engine_names, pipeline, resolve, scoring, suites
 from safety_eval.runs.before import fits, wanted, wanted_model
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
@@ -152,15 +152,16 @@ def score(
             f"no task of {found.folder} measures what {', '.join(scorers)} gives",
             "See `safety-eval ls scorers`.",
         )
-    scoring = config.model_copy(update={"predict_only": False})
-    refuse(look(wanted(scoring, plans, ask=False)), predict_only=True)
+    asked = config.model_copy(update={"predict_only": False})
+    refuse(look(wanted(asked, plans, ask=False)), predict_only=True)
     with writing(found.folder):
         session = Session(found.folder, config, found.file, progress or Silent(), again=Event.RESCORED)
         try:
-            pipeline.score(session, plans)
+            scoring.check_instruments(session, plans, set(scorer_args or {}))
+            scoring.score(session, plans)
         finally:
             session.close()
-        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans), session.journal)
+        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans, session.records), session.journal)
     return Run(folder)
 
 
@@ -216,7 +217,7 @@ def audit(
     """A scorer's own errors per group; the card and where it was stored (JSON, and a page beside it)."""
     from safety_eval.audit.scorer_audit import audit as examine
 
-    card = examine(scorer, args, data, limit, pipeline.judge_engine)
+    card = examine(scorer, args, data, limit, scoring.judge_engine)
     return card, keep_card(card, page(card), cards)
 
 
@@ -328,8 +329,7 @@ def unfinished(found: Run) -> Unfinished:
     part = found.file.config.shard
     stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
-        asked = answers.prompts(found.folder, name)
-        mine = {p.id for p in pipeline.shard(asked, part)}
+        mine = {p.id for p in pipeline.shard(found.records(name).prompts, part)}
         measured = found.measured(name)
         lost = sum(1 for m in measured if is_lost(m.output))
         if lost:
