@@ -232,18 +232,19 @@ def test_missing_answers_are_warned_of_only_where_an_answer_is_missing() -> None
     full = made.toxigen()[:1]
     left_out = replace(full[0], metric="toxic_rate.answered", missing={"degenerate": 3}, count=0, value=None)
     said = "Some answers gave no value"
-    assert not [w for w in report_parts.warnings({"finished": "now"}, [*full, left_out]) if said in w]
+    file = made.run_file({"toxigen": made.task_record()}, finished="now")
+    assert not [w for w in report_parts.warnings(file, [*full, left_out]) if said in w]
     gone = replace(full[0], missing={"error": 1}, expected=full[0].expected + 1)
-    assert [w for w in report_parts.warnings({"finished": "now"}, [gone, left_out]) if said in w]
+    assert [w for w in report_parts.warnings(file, [gone, left_out]) if said in w]
 
 
 def published_page(identity: dict[str, object]) -> str:
     """The report of a run of ToxiGen's own prompts, scored by an instrument of this identity."""
     estimates = [replace(e, data_version="safenlp") for e in made.toxigen()]
-    asked = {
-        "data_version": "safenlp", "instruments": {"profanity_check": identity}, "title": "ToxiGen", "prompts": 1,
-    }  # fmt: skip
-    facts = {"tasks": {"toxigen": asked}, "finished": "now", "config": {"model": "Llama-2-7b"}}
+    record = made.task_record(
+        title="ToxiGen", data_version="safenlp", instruments={"profanity_check": identity}
+    )
+    facts = made.run_file({"toxigen": record}, "Llama-2-7b", finished="now")
     return report.html(report.Report(facts, estimates, {}, {"toxigen": published.beside("toxigen")}, {}, {}))
 
 
