@@ -12,14 +12,16 @@ from safety_eval.evidence.attest import sign
 from safety_eval.evidence.bundles import bundle, find, redact
 from safety_eval.evidence.release import SignedOff, sign_off
 from safety_eval.evidence.standing import Standing, State, standing
-from safety_eval.evidence.verification import Report, verify
+from safety_eval.evidence.verification import Expected, Report, expect, verify
 
 __all__ = [
+    "Expected",
     "Report",
     "SignedOff",
     "Standing",
     "State",
     "bundle",
+    "expect",
     "find",
     "redact",
     "sign",

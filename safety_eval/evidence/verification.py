@@ -19,9 +19,11 @@ from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import plain
 from safety_eval.evidence import attest, bundles, hashes
 from safety_eval.policy import Policy
+from safety_eval.runs import chain
+from safety_eval.show.words import printable
 from safety_eval.signoff.basis import Case, collect, collect_open, keep
 from safety_eval.signoff.decision import judge
-from safety_eval.signoff.verdict import Verdict, differences, from_json, to_json
+from safety_eval.signoff.verdict import Verdict, differences, facts, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Report:
         authentic: enough trusted keys have signed. signers, trusted: key ids.
         redacted: prompts and answers are sealed, so that estimates could not be computed again.
         files, records: checked against their hashes. estimates: computed again from the records.
+        begun: when the run was asked for, by its journal. wanted: signatures that the policy asks for.
         waivers_ended: waivers that held at the decision and have ended since.
     """
 
@@ -45,6 +48,8 @@ class Report:
     files: int
     records: int
     estimates: int
+    begun: str = ""
+    wanted: int = 0
     waivers_ended: tuple[str, ...] = ()
 
     @property
@@ -53,7 +58,7 @@ class Report:
         words = "authentic" if self.authentic else "consistent, not authenticated (no trusted --key)"
         told = f"{words}: {self.files} files and {self.records} records match their hashes"
         told += (
-            "; prompts and answers are sealed, so the estimates were not computed again"
+            "; prompts and answers are sealed, so the estimates are taken as they were signed"
             if self.redacted
             else f"; {self.estimates} estimates computed again from the records"
         )
@@ -63,8 +68,77 @@ class Report:
         return told + "."
 
 
+    @property
+    def lines(self) -> list[str]:
+        """What was verified, line by line: of which model, by which policy, when, signed by whom."""
+        v = self.verdict
+        registered = "recorded before the first token" if v.registered else "not recorded before the run"
+        signed = [f"{k} ({'trusted' if k in self.trusted else 'not among the keys given'})" for k in self.signers]
+        told = [
+            self.sentence,
+            f"verdict: {v.decision}, {v.decided_at}; the run was begun {self.begun or 'at an unknown time'}",
+            f"model: {v.subject.get('model', '')}",
+            *facts(v),
+            f"policy digest: {v.policy_sha256}, {registered}",
+            f"signed by: {', '.join(signed) or 'nobody'}; the policy wants {self.wanted}",
+            *(f"history: {sentence}" for sentence in v.history),
+        ]
+        return [printable(line) for line in told]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What whoever verifies asks for beyond consistency.
+
+    Attributes:
+        weights: digest of the model's weights ('' = any). policy: file of the policy whose terms must have been used.
+        max_age_days: oldest run that counts, from its beginning. signers: fewest signatures, by trusted keys where
+            keys are given; None = as many as the policy wants.
+    """
+
+    weights: str = ""
+    policy: Path | None = None
+    max_age_days: int | None = None
+    signers: int | None = None
+
+
+def expect(report: Report, expected: Expected, keys: Sequence[Path] = (), now: datetime.datetime | None = None) -> None:
+    """Hold a verified bundle against what is expected of it.
+
+    Raises:
+        EvidenceError: it is of another model, policy or age, or lacks signatures. UserError: no such policy file.
+    """
+    verdict = report.verdict
+    if expected.weights and expected.weights.removeprefix("sha256:") != verdict.asked.weights:
+        raise EvidenceError(
+            f"this is evidence of other weights: {verdict.asked.weights or 'none named'}",
+            "Ask for evidence of the model that you were given.",
+        )
+    if expected.policy is not None:
+        wanted = policies.registration(policies.load(expected.policy))
+        if wanted.sha256 != verdict.policy_sha256:
+            raise EvidenceError(f"judged by another policy: '{verdict.policy}', {verdict.policy_sha256}")
+    if expected.max_age_days is not None:
+        begun = _time(report.begun, "run/journal.jsonl")
+        age = (now or datetime.datetime.now(datetime.UTC)) - begun
+        if age > datetime.timedelta(days=expected.max_age_days) or age < -datetime.timedelta(minutes=5):
+            raise EvidenceError(f"the run was begun {report.begun}: {expected.max_age_days} days are allowed")
+    fewest = report.wanted if expected.signers is None else expected.signers
+    have = len(report.trusted if keys else report.signers)
+    if have < fewest:
+        whose = "of the given keys have signed" if keys else "have signed"
+        raise EvidenceError(
+            f"{attest.SIGNERS}: {have} {whose}, {fewest} are wanted",
+            "Add signatures with `safety-eval sign`, and give the public key of every signer with --key.",
+        )
+
+
 def verify(
-    path: Path, keys: Sequence[Path] = (), now: datetime.datetime | None = None, own_tasks: bool = False
+    path: Path,
+    keys: Sequence[Path] = (),
+    now: datetime.datetime | None = None,
+    own_tasks: bool = False,
+    shown: bool = True,
 ) -> Report:
     """Verify a bundle, or a run folder against its bundle.
 
@@ -72,6 +146,7 @@ def verify(
         path: RUN or BUNDLE. keys: trusted public keys (PEM files). now: for waivers that have ended since.
         own_tasks: import tasks that are .py files on this machine, as the run names them. Off, because the
             name comes from the evidence and importing a file runs it.
+        shown: the report, charts and other pages of a run folder must be those that were signed.
 
     Raises:
         EvidenceError: anything off, with the file and record. UserError: nothing to verify, or a bad key.
@@ -80,8 +155,11 @@ def verify(
     for key in keys:
         attest.public_key(key)
     redacted = (folder / bundles.REDACTION).exists()
-    content, manifest = _manifest(folder)
+    content = _authentic_bytes(folder)
     signers, trusted = attest.check(folder, content, keys)
+    if keys and not trusted:
+        raise EvidenceError(f"{attest.SIGNERS}: 0 of the given keys have signed", _TRUST)
+    manifest = _manifest(folder)
     _layout(folder, manifest, redacted)
     _hashes(folder, manifest, redacted)
     verdict = from_json(_object(folder, "signoff.json"))
@@ -90,7 +168,7 @@ def verify(
     records = _records(folder, manifest, redacted)
     _journal(folder, manifest)
     if folder != path:
-        _same_as_run(path, folder, verdict)
+        _same_as_run(path, folder, verdict, shown)
     policy = policies.load(folder / "policy.yaml")
     estimates = 0
     if redacted:
@@ -108,8 +186,34 @@ def verify(
         files=len(manifest["files"]),
         records=records,
         estimates=estimates,
+        begun=_begun(folder),
+        wanted=policy.signers,
         waivers_ended=_ended(policy, verdict, now),
     )
+
+
+_TRUST = "Give the public key of every signer with --key. What nobody trusted has signed proves nothing."
+_MOST_BYTES = 64 << 20
+"""Largest manifest that is read; it names some hundreds of files."""
+
+
+def _begun(folder: Path) -> str:
+    homes = [folder / "run", *(folder / "run" / chain.SHARDS).glob("*")]
+    chains = [journal.check(home / journal.NAME) for home in homes]
+    return min((entries[0].at for entries in chains if entries), default="")
+
+
+def _authentic_bytes(folder: Path) -> bytes:
+    """manifest.json as it is: signatures are checked over these bytes before anything in them is believed."""
+    stray = sorted(set(bundles.attested(folder)) ^ {attest.SIGNERS, *attest.ENVELOPES})
+    if stray:
+        raise EvidenceError(f"{stray[0]} is missing or does not belong here")
+    for name in (bundles.MANIFEST, *bundles.attested(folder)):
+        if not (folder / name).is_file():
+            raise EvidenceError(f"{name} is missing")
+        if (folder / name).stat().st_size > _MOST_BYTES:
+            raise EvidenceError(f"{name} is larger than any of ours")
+    return (folder / bundles.MANIFEST).read_bytes()
 
 
 def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> None:
@@ -117,25 +221,22 @@ def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> Non
     if keys and len(trusted) < wanted:
         raise EvidenceError(
             f"{attest.SIGNERS}: {len(trusted)} of the given keys have signed, the policy wants {wanted}",
-            "Give the public key of every signer with --key. What nobody trusted has signed proves nothing.",
+            _TRUST,
         )
 
 
-def _manifest(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    stray = sorted(set(bundles.attested(folder)) ^ {attest.SIGNERS, *attest.ENVELOPES})
-    if stray:
-        raise EvidenceError(f"{stray[0]} is missing or does not belong here")
+def _manifest(folder: Path) -> dict[str, Any]:
     manifest = _object(folder, bundles.MANIFEST)
     if (found := manifest.get("schema")) != bundles.SCHEMA:
         raise EvidenceError(f"{bundles.MANIFEST} has schema {found}, this version reads {bundles.SCHEMA}")
     if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("records"), dict):
         raise EvidenceError(f"{bundles.MANIFEST} is damaged: it lists no files")
-    return (folder / bundles.MANIFEST).read_bytes(), manifest
+    return manifest
 
 
 def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     """Every file is listed, and every listed file is there."""
-    wanted = set(manifest["files"]) - ({bundles.SALTS} if redacted else set())
+    wanted = set(manifest["files"]) - (set(bundles.LEFT_OUT) if redacted else set())
     there = set(bundles.listed(folder))
     for name in sorted(wanted - there):
         raise EvidenceError(f"{name} is missing")
@@ -150,8 +251,10 @@ def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
 def _hashes(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     files: Mapping[str, dict[str, Any]] = manifest["files"]
     for name, about in files.items():
-        if redacted and (name == bundles.SALTS or hashes.kind_of(name)):
+        if redacted and (name in bundles.LEFT_OUT or hashes.kind_of(name)):
             continue
+        if (folder / name).stat().st_size != about["size"]:
+            raise EvidenceError(f"{name} does not match its hash: it has another size")
         content = (folder / name).read_bytes()
         if len(content) != about["size"] or hashes.sha256(content) != about["sha256"]:
             raise EvidenceError(f"{name} does not match its hash{_where(folder, manifest, name, content)}")
@@ -198,8 +301,14 @@ def _journal(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise EvidenceError(f"run/{journal.NAME}: its last entry is not the one in the manifest")
 
 
-def _same_as_run(run: Path, folder: Path, verdict: Verdict) -> None:
-    """The run folder still is what the bundle was made of."""
+def _same_as_run(run: Path, folder: Path, verdict: Verdict, shown: bool) -> None:
+    """The run folder still is what the bundle was made of, and shows what was signed."""
+    pages = [p.removeprefix(f"{bundles.SHOWN}/") for p in bundles.listed(folder) if p.startswith(f"{bundles.SHOWN}/")]
+    for name in pages if shown else []:
+        if (run / name).is_file() and (run / name).read_bytes() != (folder / bundles.SHOWN / name).read_bytes():
+            raise EvidenceError(
+                f"{name} is not the one that was signed", f"The signed one is {folder / bundles.SHOWN / name}."
+            )
     there = set(bundles.run_files(run))
     kept = {p.removeprefix("run/") for p in bundles.listed(folder) if p.startswith("run/")}
     for name in sorted(there ^ kept):
@@ -257,10 +366,14 @@ def _same_verdict(signed: Verdict, again: Verdict) -> None:
 
 
 def _moment(verdict: Verdict) -> datetime.datetime:
+    return _time(verdict.decided_at, "signoff.json")
+
+
+def _time(at: str, where: str) -> datetime.datetime:
     try:
-        return datetime.datetime.fromisoformat(verdict.decided_at.replace("Z", "+00:00"))
+        return datetime.datetime.fromisoformat(at.replace("Z", "+00:00"))
     except ValueError as error:
-        raise EvidenceError(f"signoff.json: no such time, {verdict.decided_at!r}") from error
+        raise EvidenceError(f"{where}: no such time, {at!r}") from error
 
 
 def _ended(policy: Policy, verdict: Verdict, now: datetime.datetime | None) -> tuple[str, ...]:
