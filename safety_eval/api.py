@@ -138,7 +138,7 @@ def score(
     A named scorer is added beside the others for every task that measures what it gives; earlier scores stay.
     """
     found = Run(folder)
-    config = RunConfig.model_validate(found.config["config"]).model_copy(update={"output_path": found.folder})
+    config = found.file.config.model_copy(update={"output_path": found.folder})
     args = {
         name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers
     }
@@ -151,7 +151,7 @@ def score(
     scoring = config.model_copy(update={"predict_only": False})
     refuse(look(wanted(scoring, plans, ask=False)), predict_only=True)
     with writing(found.folder):
-        session = Session(found.folder, config, found.config, progress or Silent(), again=Event.RESCORED)
+        session = Session(found.folder, config, found.file, progress or Silent(), again=Event.RESCORED)
         try:
             pipeline.score(session, plans)
         finally:
@@ -331,11 +331,11 @@ def unfinished(found: Run) -> Unfinished:
     its stopping rule ended owes nothing that it did not ask."""
     outputs: Counter[str] = Counter()
     scores: Counter[str] = Counter()
-    part = found.config["config"].get("shard")
-    stopped = any("stopped" in facts for facts in found.config["tasks"].values())
+    part = found.file.config.shard
+    stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
         asked = answers.prompts(found.folder, name)
-        mine = {p.id for p in pipeline.shard(asked, tuple(part) if part else None)}
+        mine = {p.id for p in pipeline.shard(asked, part)}
         for m in found.measured(name):
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from scipy.stats import binomtest
 
 from safety_eval.core.records import Estimate, Standing
+from safety_eval.runs.config import RunConfig
+from safety_eval.runs.run_file import RunFile, TaskRecord
 from safety_eval.show.words import Facts
 
 GROUPS = (
@@ -143,3 +147,19 @@ def bold() -> list[Estimate]:
         for d, v in zip(dict.fromkeys(SECTIONS.values()), (0.27, 0.22, -0.06), strict=True)
     ]
     return [mean("all", 0.14, "total"), mean("paper_headline", 0.143, "macro"), *domains, *groups]
+
+
+def task_record(**about: Any) -> TaskRecord:
+    """What run.json says of a task; `about` replaces what matters to a test."""
+    usual = {
+        "title": "", "paper": "", "data_version": "", "manifest": {}, "notes": (), "prompts": 1,
+        "prompts_digest": "", "samples": 1, "settings": {}, "instruments": {},
+    }  # fmt: skip
+    return TaskRecord.model_validate({**usual, **about})
+
+
+def run_file(tasks: Mapping[str, TaskRecord], model: str = "m", **about: Any) -> RunFile:
+    """A run.json with these tasks; `about` replaces what matters to a test."""
+    config = RunConfig(model=model, tasks=tuple(tasks) or ("none",))
+    usual = {"schema": 1, "started": "now", "finished": "now", "asked": {"model": model}, "versions": {}, "machine": {}}
+    return RunFile.model_validate({**usual, "config": config, "tasks": dict(tasks), **about})

@@ -20,6 +20,7 @@ from safety_eval.measure import published
 from safety_eval.measure.beside import WHOLE, Beside, Origin
 from safety_eval.report import page
 from safety_eval.report.pictures import PAIRS, pair_points
+from safety_eval.runs.run_file import TaskRecord
 from safety_eval.show import group_chart, selection, tables, words
 from safety_eval.show.words import Facts
 
@@ -40,7 +41,7 @@ class Case:
     """A run's estimates and tasks, published blocks, and who made each number (by its digits)."""
 
     estimates: list[Estimate]
-    tasks: Mapping[str, Any]
+    tasks: Mapping[str, TaskRecord]
     blocks: Mapping[str, Beside]
     maker: Mapping[str, tuple[str, ...]]
 
@@ -65,7 +66,7 @@ def cases(draw: st.DrawFn) -> Case:
         if "hf_classifier" in used:
             odd = st.sampled_from([SCORERS["hf_classifier"], OTHER_WEIGHTS, OTHER_TEXT])
             identities["hf_classifier"] = draw(odd)
-        tasks[task] = {"data_version": version, "instruments": identities, "title": task}
+        tasks[task] = made.task_record(data_version=version, instruments=identities, title=task)
         for metric in draw(st.lists(st.sampled_from(["toxic_rate", "other_rate"]), min_size=1, unique=True)):
             for scorer in used:
                 for axis, group in (("total", "all"), ("macro", "macro"), *(("target", g) for g in GROUPS)):
@@ -88,13 +89,6 @@ def cases(draw: st.DrawFn) -> Case:
         if draw(st.booleans()):
             blocks[task] = Beside("toxic_rate", rows, note="printed", origin=origin)
     return Case(estimates, tasks, blocks, maker)
-
-
-def config(case: Case) -> dict[str, Any]:
-    return {
-        "asked": {"model": "m"}, "config": {"model": "m"}, "engine": {"model": "m"}, "finished": "now",
-        "tasks": {t: {**facts, "prompts": 1, "samples": 1} for t, facts in case.tasks.items()},
-    }  # fmt: skip
 
 
 def alone(case: Case, texts: Iterable[str], where: str) -> None:
@@ -140,7 +134,7 @@ def test_tables_keep_instruments_apart(case: Case) -> None:
 @ALWAYS
 @given(cases())
 def test_a_report_keeps_instruments_apart(case: Case) -> None:
-    html = page.html(page.Report(config(case), case.estimates, {}, case.blocks, {}, {}))
+    html = page.html(page.Report(made.run_file(case.tasks), case.estimates, {}, case.blocks, {}, {}))
     for part in re.findall(r"<table>.*?</table>", html, re.S):
         rows = [
             re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S)
@@ -170,7 +164,7 @@ def test_what_was_measured_as_published_does_stand_beside_it() -> None:
             made.rate("asian", 1, 9),
         )
     ]
-    asked = {"toxigen": {"instruments": {"hf_classifier": SCORERS["hf_classifier"]}}}
+    asked = {"toxigen": made.task_record(instruments={"hf_classifier": SCORERS["hf_classifier"]})}
     blocks = {"toxigen": published.beside("toxigen")}
     beside = selection.comparable(mine, asked, blocks)
     assert list(beside) == [("toxigen", "toxic_rate", "hf_classifier")]
@@ -225,15 +219,13 @@ def test_two_rates_in_one_picture_were_measured_by_one_instrument() -> None:
 def test_one_scorer_that_reads_two_tasks_with_other_weights_is_two_instruments() -> None:
     """The name of the last one would else stand under the numbers of both."""
     tasks = {
-        "toxigen": {
-            "instruments": {"hf_classifier": {"name": "hf_classifier", "model": "tomh/toxigen_roberta"}}
-        },
-        "bold": {"instruments": {"hf_classifier": {"name": "hf_classifier", "model": "avid-ml/regard"}}},
+        task: made.task_record(instruments={"hf_classifier": {"name": "hf_classifier", "model": model}})
+        for task, model in (("toxigen", "tomh/toxigen_roberta"), ("bold", "avid-ml/regard"))
     }
-    facts = words.facts({"tasks": tasks})
+    facts = words.facts(made.run_file(tasks))
     e = replace(made.rate("all", 1, 9, "total"), scorer="hf_classifier")
     assert "toxigen_roberta" in words.instrument(e, facts)
     assert "regard" in words.instrument(replace(e, task="bold"), facts)
     from safety_eval.report.cards import instruments_of
 
-    assert sorted(instruments_of({"tasks": tasks})) == ["hf_classifier in bold", "hf_classifier in toxigen"]
+    assert sorted(instruments_of(made.run_file(tasks))) == ["hf_classifier in bold", "hf_classifier in toxigen"]

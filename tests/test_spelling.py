@@ -63,9 +63,9 @@ def test_yaml_reads_as_the_flags_do(tmp_path: Path) -> None:
         f"chat_template: on\ngen_kwargs: {{max_new_tokens: 9}}\noutput_path: {tmp_path / 'r'}\n"
     )
     assert main(["run", "--config", str(tmp_path / "c.yaml")]) == 0
-    settings = api.open_run(tmp_path / "r").config["config"]
-    assert (settings["batch_size"], settings["chat_template"]) == ("8", "on")
-    assert settings["generation"]["max_new_tokens"] == 9
+    settings = api.open_run(tmp_path / "r").file.config
+    assert (settings.batch_size, settings.chat_template) == ("8", "on")
+    assert settings.generation.max_new_tokens == 9
 
 
 def test_one_setting_under_two_names_is_refused() -> None:

@@ -94,19 +94,13 @@ def test_the_caption_names_model_precision_instrument_data_version_and_interval(
 
 
 def test_the_facts_of_a_run_come_from_its_run_json() -> None:
-    facts = wording.facts(
-        {
-            "config": {"model": "org/m", "engine": "transformers"},
-            "engine": {"name": "transformers", "revision": "0123456789abcdef", "precision": "bfloat16"},
-            "tasks": {
-                "toxigen": {
-                    "settings": {"chat_template": False},
-                    "instruments": {"x": {"name": "roberta", "version": "2", "weights_sha256": "ab" * 32}},
-                    "notes": ["limit: 5 of 9 prompts"],
-                }
-            },
-        }
+    record = made.task_record(
+        settings={"chat_template": False},
+        instruments={"x": {"name": "roberta", "version": "2", "weights_sha256": "ab" * 32}},
+        notes=("limit: 5 of 9 prompts",),
     )
+    engine = {"name": "transformers", "revision": "0123456789abcdef", "precision": "bfloat16"}
+    facts = wording.facts(made.run_file({"toxigen": record}, "org/m", engine=engine))
     assert facts.model == "org/m @ 0123456789ab"
     assert facts.precision == "bfloat16"
     assert facts.chat_template == {"toxigen": "not applied"}

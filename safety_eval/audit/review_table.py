@@ -78,8 +78,8 @@ def corrected_table(rates: Sequence[CorrectedRate], gaps: Sequence[NetGap] = ())
 def corrected_tables(run: RunFolder, folders: Sequence[Path] = ()) -> dict[str, list[Table]]:
     """By task: the rates of every instrument that has a card, corrected for its errors beside the raw ones."""
     found: dict[str, list[Table]] = {}
-    for name, asked in run.config["tasks"].items():
-        for identity in asked.get("instruments", {}).values():
+    for name, asked in run.file.tasks.items():
+        for identity in asked.instruments.values():
             card = cards.card_for(identity, [run.folder / "cards", *folders])
             if card is None:
                 continue
@@ -96,8 +96,8 @@ def corrected_tables(run: RunFolder, folders: Sequence[Path] = ()) -> dict[str, 
 def cautions(run: RunFolder) -> list[str]:
     """The gravest sentence of every instrument whose group gaps are worth nothing, or that cannot be corrected."""
     found = []
-    for asked in run.config["tasks"].values():
-        for scorer, identity in asked.get("instruments", {}).items():
+    for asked in run.file.tasks.values():
+        for scorer, identity in asked.instruments.items():
             card = cards.card_for(identity, [run.folder / "cards"])
             if card is not None and any(worthless(p) or weak(p) for p in card.parts):
                 found.append(f"{scorer}: {card.sentences[0]}")

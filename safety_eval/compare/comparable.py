@@ -89,25 +89,25 @@ def _named(across: Sequence[str]) -> tuple[str, ...]:
 
 def _engines(run: RunFolder, baseline: RunFolder) -> Iterator[tuple[str, str]]:
     """(field, sentence) for every difference of the engines that must be named."""
-    new, old = run.config.get("engine", {}), baseline.config.get("engine", {})
+    new, old = run.file.engine, baseline.file.engine
     for field, key in ENGINE_FIELDS.items():
         if new.get(key) != old.get(key):
             yield field, f"{field} differs: {_shown(new.get(key))} against {_shown(old.get(key))}"
 
 
 def _task(run: RunFolder, baseline: RunFolder, task: str) -> Iterator[tuple[str, str]]:
-    new, old = run.config["tasks"][task], baseline.config["tasks"][task]
-    if new["data_version"] != old["data_version"]:
-        yield "data_version", f"{task} has data version {new['data_version']} against {old['data_version']}"
+    new, old = run.file.tasks[task], baseline.file.tasks[task]
+    if new.data_version != old.data_version:
+        yield "data_version", f"{task} has data version {new.data_version} against {old.data_version}"
         return
-    if new["prompts_digest"] != old["prompts_digest"]:
-        yield "limit", f"{task} has other prompts: {new['prompts']} against {old['prompts']}"
+    if new.prompts_digest != old.prompts_digest:
+        yield "limit", f"{task} has other prompts: {new.prompts} against {old.prompts}"
     for field in SETTINGS:
-        a, b = new["settings"].get(field), old["settings"].get(field)
+        a, b = new.settings.get(field), old.settings.get(field)
         if a != b:
             yield field, f"{task}: {field} differs: {_shown(a)} against {_shown(b)}"
-    if new["samples"] != old["samples"]:
-        yield "samples", f"{task}: samples differ: {new['samples']} against {old['samples']}"
+    if new.samples != old.samples:
+        yield "samples", f"{task}: samples differ: {new.samples} against {old.samples}"
     for scorer in sorted({*_scorers(run, task)} & {*_scorers(baseline, task)}):
         changed = _changed(run, baseline, task, scorer)
         if changed:
@@ -122,7 +122,7 @@ def _changed(run: RunFolder, baseline: RunFolder, task: str, scorer: str) -> lis
 
 def _notes(run: RunFolder, baseline: RunFolder) -> Iterator[str]:
     """What may differ unnamed, and is said."""
-    new, old = run.config.get("engine", {}), baseline.config.get("engine", {})
+    new, old = run.file.engine, baseline.file.engine
     for field in ("device", "versions"):
         if new.get(field) != old.get(field):
             yield f"{field} of the engine: {_shown(new.get(field))} against {_shown(old.get(field))}"

@@ -141,16 +141,16 @@ def _margins(margin: float | Margins | None) -> dict[str, float]:
 
 
 def _who(run: RunFolder) -> dict[str, Any]:
-    engine = run.config.get("engine", {})
+    engine = run.file.engine
     return {
         "folder": run.folder.name,
-        "model": run.config["config"]["model"],
+        "model": run.file.config.model,
         **{field: engine.get(field) for field in ("revision", "weights", "dtype")},
     }
 
 
 def _task(run: RunFolder, baseline: RunFolder, name: str) -> tuple[list[Difference], list[Decomposition]]:
-    task, version = run.task(name), run.config["tasks"][name]["data_version"]
+    task, version = run.task(name), run.file.tasks[name].data_version
     new, old, lonely = _paired(run.measured(name), baseline.measured(name), name)
     columns = [
         {

@@ -8,6 +8,7 @@ from typing import Any
 
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard, instrument_digest
 from safety_eval.audit.known_errors import known_errors
+from safety_eval.runs.run_file import RunFile
 from safety_eval.show import words
 from safety_eval.show.tables import Row, Table
 
@@ -23,17 +24,14 @@ class CardPart:
     tables: tuple[Table, ...] = ()
 
 
-def instruments_of(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def instruments_of(file: RunFile) -> dict[str, Mapping[str, Any]]:
     """Name -> identity of every instrument of a run. A scorer that reads two tasks with other settings is two
     instruments, each named with its task.
-
-    Args:
-        config: run.json.
     """
     held: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for task, asked in config.get("tasks", {}).items():
-        for scorer, identity in asked.get("instruments", {}).items():
-            held.setdefault(scorer, {})[task] = identity
+    for task, asked in file.tasks.items():
+        for scorer, own in asked.instruments.items():
+            held.setdefault(scorer, {})[task] = own
     named: dict[str, Mapping[str, Any]] = {}
     for scorer, by_task in held.items():
         alone = len({instrument_digest(identity) for identity in by_task.values()}) == 1

@@ -20,6 +20,7 @@ from safety_eval.audit.known_errors import Quality, Trust, quality
 from safety_eval.core.records import Estimate
 from safety_eval.core.task import Task
 from safety_eval.runs.opened import RunFolder
+from safety_eval.runs.run_file import RunFile
 from safety_eval.show import words
 from safety_eval.show.selection import by_instrument, headline, worst_judgeable
 from safety_eval.show.words import printable
@@ -68,20 +69,20 @@ def first_screen(run: RunFolder, owed: int = 0, width: int = WIDTH) -> list[Line
         owed: prompts or scores that the same command would ask for again.
         width: columns; at least WIDTH.
     """
-    config, estimates = run.config, run.estimate_records()
-    warning, asked = _asked(config)
+    file, estimates = run.file, run.estimate_records()
+    warning, asked = _asked(file)
     tasks = list(dict.fromkeys(e.task for e in estimates))
     shown = tasks if len(tasks) <= LINES - _AROUND else tasks[: LINES - _AROUND - 1]
     trust = {name: _quality(run, estimates, name) for name in tasks}
-    rows = [_task_line(run.task(name), config, estimates, trust[name]) for name in shown]
+    rows = [_task_line(run.task(name), file, estimates, trust[name]) for name in shown]
     lines = [
-        Line(f"model      {_model(config)}", "model"),
+        Line(f"model      {_model(file)}", "model"),
         Line(f"asked      {asked}", "warning" if warning else "fact"),
         *_aligned(rows, width),
     ]
     if len(shown) < len(tasks):
         lines.append(Line(f"{ELLIPSIS} and {len(tasks) - len(shown)} more tasks: add --details", "warning"))
-    instruments = _instruments(config, estimates, trust)
+    instruments = _instruments(file, estimates, trust)
     if instruments:
         lines.append(Line(instruments, "warning" if "WEAK" in instruments else "fact"))
     lines.append(Line(f"unmeasured {_missing_words(run, estimates)}"))
@@ -107,22 +108,21 @@ def cut_middle(text: str, width: int) -> str:
     return set_cell_size(text, head).rstrip() + ELLIPSIS + tail
 
 
-def _model(config: Mapping[str, Any]) -> str:
-    facts = words.facts(config)
+def _model(file: RunFile) -> str:
+    facts = words.facts(file)
     parts = (facts.model or "(unnamed)", facts.engine, facts.precision)
     return ", ".join(printable(p) for p in parts if p)
 
 
-def _asked(config: Mapping[str, Any]) -> tuple[bool, str]:
+def _asked(file: RunFile) -> tuple[bool, str]:
     """Whether a reader has to be warned, and what was asked, the warning first."""
-    tasks, asked = config.get("tasks", {}), config.get("asked", {})
-    own = [name for name, task in tasks.items() if task.get("data_version") == OWN_PROMPTS]
-    limit, shard = asked.get("limit"), asked.get("shard")
+    tasks, limit, shard = file.tasks, file.config.limit, file.config.shard
+    own = [name for name, task in tasks.items() if task.data_version == OWN_PROMPTS]
     size = (
-        f"{len(tasks)} task{'s' * (len(tasks) != 1)}, {sum(t['prompts'] for t in tasks.values()):,} prompts"
+        f"{len(tasks)} task{'s' * (len(tasks) != 1)}, {sum(t.prompts for t in tasks.values()):,} prompts"
     )
     warnings = []
-    if not config.get("finished"):
+    if not file.finished:
         warnings.append("NOT finished")
     if own:
         few = "" if len(own) == len(tasks) else f" in {', '.join(map(printable, own))}"
@@ -138,7 +138,7 @@ def _quality(run: RunFolder, estimates: Sequence[Estimate], name: str) -> Qualit
     """How far the instrument of a task's headline can be trusted."""
     e = headline(estimates, name)
     assert e is not None
-    identity = run.config["tasks"][name].get("instruments", {}).get(e.scorer, {})
+    identity = run.file.tasks[name].instruments.get(e.scorer, {})
     needs = next((m.needs for m in run.task(name).metrics if m.name == e.metric), ("status",))
     return quality(e.scorer, identity, needs, _card(run, identity))
 
@@ -148,7 +148,7 @@ def _card(run: RunFolder, identity: Mapping[str, Any]) -> ScorerCard | None:
 
 
 def _task_line(
-    task: Task, config: Mapping[str, Any], estimates: Sequence[Estimate], trust: Quality
+    task: Task, file: RunFile, estimates: Sequence[Estimate], trust: Quality
 ) -> TaskLine:
     e = headline(estimates, task.name)
     assert e is not None
@@ -161,7 +161,7 @@ def _task_line(
         what=_what(task, e),
         value=_value(e) if e.value is not None else words.value(e),
         count=f"{e.count:,}" + (f" ({gone:,})" if gone else ""),
-        name=_instrument_name(config, e),
+        name=_instrument_name(file, e),
         mark=_mark(trust),
         worst=f"{words.name(worst.group)} {_number(worst.value, worst.kind)}" if worst else none,
     )
@@ -191,10 +191,10 @@ def _value(e: Estimate) -> str:
     return f"{_number(e.value, e.kind)} [{low}, {high}]"
 
 
-def _instrument_name(config: Mapping[str, Any], e: Estimate) -> str:
+def _instrument_name(file: RunFile, e: Estimate) -> str:
     if not e.scorer:
         return "none needed"
-    identity = config["tasks"][e.task].get("instruments", {}).get(e.scorer, {})
+    identity = file.tasks[e.task].instruments.get(e.scorer, {})
     model = str(identity.get("model", "")) if e.scorer == "hf_classifier" else ""
     return printable(model.rsplit("/", 1)[-1] or e.scorer)
 
@@ -208,7 +208,7 @@ def _mark(trust: Quality) -> str:
 
 
 def _instruments(
-    config: Mapping[str, Any], estimates: Sequence[Estimate], trust: Mapping[str, Quality]
+    file: RunFile, estimates: Sequence[Estimate], trust: Mapping[str, Quality]
 ) -> str:
     """What the marks mean: how often a weak instrument misses, and that '?' was never audited."""
     weak = {}
@@ -216,7 +216,7 @@ def _instruments(
         e = headline(estimates, name)
         if e is not None and found.trust is Trust.WEAK:
             misses = "unaudited" if found.miss_rate is None else f"misses {found.miss_rate:.0%}"
-            weak[_instrument_name(config, e)] = misses
+            weak[_instrument_name(file, e)] = misses
     named = ", ".join(f"{name} {misses}" for name, misses in weak.items())
     notes = [f"WEAK: {named}"] if weak else []
     if any(found.trust is Trust.UNAUDITED for found in trust.values()):
@@ -276,7 +276,7 @@ def _next(run: RunFolder, owed: int, width: int) -> str:
     if owed:
         return cut(f"the same command again: {owed:,} answers or scores are owed", width)
     folder = _path(run.folder)
-    policy = run.config.get("config", {}).get("policy")
+    policy = run.file.config.policy
     file = _path(Path(str(policy))) if policy else "FILE"
     if cell_len(folder) + cell_len(file) > width - 30:
         half = (width - 30) // 2

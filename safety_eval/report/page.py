@@ -33,6 +33,7 @@ from safety_eval.report.parts import Card, Picture, PublishedPart, TaskPart
 from safety_eval.report.pictures import of_run
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
+from safety_eval.runs.run_file import RunFile
 from safety_eval.show import chart_style, selection, tables
 from safety_eval.show import words as wording
 from safety_eval.show.selection import Made
@@ -43,7 +44,7 @@ class Report:
     """All that the page shows. Plain data, so that a page can be made of any run facts.
 
     Attributes:
-        config: run.json.
+        file: run.json.
         estimates: of the whole run.
         pictures: by task, drawn charts.
         published: by task, the rows of its published block, comparable or not.
@@ -56,7 +57,7 @@ class Report:
         corrected: by task, rates corrected for the scorer's errors, beside the raw ones.
     """
 
-    config: Mapping[str, Any]
+    file: RunFile
     estimates: Sequence[Estimate]
     pictures: Mapping[str, Sequence[Picture]]
     published: Mapping[str, Beside]
@@ -85,7 +86,7 @@ def write(run: RunFolder, judged: Standing | None = None) -> Path:
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
     page = html(
         Report(
-            config=run.config,
+            file=run.file,
             estimates=estimates,
             pictures=pictures,
             published=selection.published_blocks(run),
@@ -109,8 +110,8 @@ def html(report: Report) -> str:
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    facts = wording.facts(report.config)
-    asked = report.config.get("tasks", {})
+    facts = wording.facts(report.file)
+    asked = report.file.tasks
     beside = selection.comparable(report.estimates, asked, report.published)
     tasks = [
         _task(report, name, facts, beside)
@@ -124,9 +125,9 @@ def html(report: Report) -> str:
             policy=policy,
             style=Markup(style),
             title=facts.model or "a model",
-            subtitle=report_parts.subtitle(report.config, facts),
+            subtitle=report_parts.subtitle(report.file, facts),
             verdict=verdict_part(report.standing),
-            warnings=report_parts.warnings(report.config, report.estimates),
+            warnings=report_parts.warnings(report.file, report.estimates),
             tasks=tasks,
             cards=[c for t in tasks for c in t.cards[:1]],
             summary=summary and report_parts.laid_out(summary),
@@ -134,9 +135,9 @@ def html(report: Report) -> str:
             reading=report_parts.READING,
             instruments=[
                 (c.title, c.sentences, [report_parts.laid_out(t) for t in c.tables])
-                for c in card_parts(instruments_of(report.config), report.scorer_cards)
+                for c in card_parts(instruments_of(report.file), report.scorer_cards)
             ],
-            record=report_parts.record(report.config),
+            record=report_parts.record(report.file),
             version=__version__,
         )
     )
@@ -144,13 +145,13 @@ def html(report: Report) -> str:
 
 def _cards_of(run: RunFolder) -> dict[str, ScorerCard]:
     """Cards of the instruments that scored, copied into the run so that it carries what it must be read with."""
-    cards = {name: keep(run.folder, identity) for name, identity in instruments_of(run.config).items()}
+    cards = {name: keep(run.folder, identity) for name, identity in instruments_of(run.file).items()}
     return {name: card for name, card in cards.items() if card is not None}
 
 
 def _task(report: Report, name: str, facts: wording.Facts, beside: Mapping[Made, Beside]) -> TaskPart:
     """One task's section: headline, charts, the table of its first metric, all others, meaning, answers."""
-    asked = report.config["tasks"][name]
+    asked = report.file.tasks[name]
     mine = selection.by_instrument(e for e in report.estimates if e.task == name)
     laid_out = []
     for key, estimates in mine.items():
@@ -161,10 +162,10 @@ def _task(report: Report, name: str, facts: wording.Facts, beside: Mapping[Made,
     about = report.about.get(name, {})
     measured = report.measured.get(name, ())
     return TaskPart(
-        title=str(asked.get("title") or wording.name(name)),
+        title=asked.title or wording.name(name),
         anchor=f"task-{report_parts.slug(name)}",
         meta=report_parts.task_meta(asked, facts.chat_template.get(name, "")),
-        notes=tuple(asked.get("notes", ())),
+        notes=asked.notes,
         cards=_cards(list(mine.values()), facts),
         charts=tuple(report.pictures.get(name, ())),
         first=laid_out[0] if laid_out else None,
@@ -176,10 +177,10 @@ def _task(report: Report, name: str, facts: wording.Facts, beside: Mapping[Made,
 
 def _published(report: Report, facts: wording.Facts, beside: Mapping[Made, Beside]) -> list[PublishedPart]:
     """All published rows of the tasks whose prompts are the papers', ours on top where it may stand there."""
-    asked = report.config.get("tasks", {})
+    asked = report.file.tasks
     parts = []
     for task, rows in selection.same_prompts(asked, report.published).items():
-        title = str(asked[task].get("title") or wording.name(task))
+        title = asked[task].title or wording.name(task)
         shared = [key for key in beside if key[0] == task]
         estimates = [e for e in report.estimates if selection.made_by(e) in shared[:1]]
         wide = tables.wide_table(estimates, facts, rows) if estimates else None

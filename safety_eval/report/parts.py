@@ -11,6 +11,7 @@ from typing import Any
 from safety_eval.core.records import Estimate, digest
 from safety_eval.measure.beside import Beside
 from safety_eval.report.answers import AnswerPart
+from safety_eval.runs.run_file import RunFile, TaskRecord
 from safety_eval.show import words as wording
 from safety_eval.show.selection import with_missing
 from safety_eval.show.tables import Row, Table
@@ -153,32 +154,32 @@ def _sparks(
     return tuple(made)
 
 
-def subtitle(config: Mapping[str, Any], facts: wording.Facts) -> str:
+def subtitle(file: RunFile, facts: wording.Facts) -> str:
     """Who was measured how and when, on one line."""
     parts = (
         f"engine {facts.engine}" if facts.engine else "",
         f"precision {facts.precision}" if facts.precision else "",
-        f"started {config['started']}" if config.get("started") else "",
-        f"finished {config['finished']}" if config.get("finished") else "not finished",
-        f"run {digest(config.get('asked', {}))[:12]}",
+        f"started {file.started}",
+        f"finished {file.finished}" if file.finished else "not finished",
+        f"run {digest(file.asked)[:12]}",
     )
     return "; ".join(p for p in parts if p)
 
 
-def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[str, ...]:
+def warnings(file: RunFile, estimates: Sequence[Estimate]) -> tuple[str, ...]:
     """What a reader must know before the first number."""
     found = []
-    own = [n for n, t in config.get("tasks", {}).items() if t.get("data_version") == "quickstart"]
+    own = [n for n, t in file.tasks.items() if t.data_version == "quickstart"]
     if own:
         names = ", ".join(map(wording.name, own))
         found.append(
             f"NOT the benchmarks: small prompts of our own, which say nothing of a model's safety ({names})."
         )
-    elif config.get("asked", {}).get("limit"):
+    elif file.config.limit:
         found.append(
-            f"NOT the full benchmarks: at most {config['asked']['limit']:,} prompts of each task were asked."
+            f"NOT the full benchmarks: at most {file.config.limit:,} prompts of each task were asked."
         )
-    if not config.get("finished"):
+    if not file.finished:
         found.append("This run is not finished: its numbers are of what was measured so far.")
     if not estimates:
         found.append("Nothing has been measured yet.")
@@ -188,21 +189,21 @@ def warnings(config: Mapping[str, Any], estimates: Sequence[Estimate]) -> tuple[
     return tuple(found)
 
 
-def task_meta(asked: Mapping[str, Any], template: str) -> str:
+def task_meta(asked: TaskRecord, template: str) -> str:
     """Source, version, size and settings of a task on one line."""
-    settings = asked.get("settings", {})
+    settings = asked.settings
     decoding = [
         f"{k.replace('_', ' ')} {settings[k]}"
         for k in ("temperature", "top_p", "max_new_tokens")
         if k in settings
     ]
     parts = (
-        str(asked.get("paper", "")),
-        f"data version {asked.get('data_version', '?')}",
-        f"{asked.get('prompts', 0):,} prompts, {asked.get('samples', 1)} answer(s) each",
+        asked.paper,
+        f"data version {asked.data_version}",
+        f"{asked.prompts:,} prompts, {asked.samples} answer(s) each",
         ", ".join(decoding),
         f"chat template {template}" if template else "",
-        f"instruments: {', '.join(asked.get('instruments', {})) or 'none'}",
+        f"instruments: {', '.join(asked.instruments) or 'none'}",
     )
     return "; ".join(p for p in parts if p)
 
@@ -225,25 +226,20 @@ class RecordPart:
     pairs: Pairs
 
 
-def record(config: Mapping[str, Any]) -> Record:
+def record(file: RunFile) -> Record:
     """run.json as named facts."""
     parts = []
-    for name, task in config.get("tasks", {}).items():
-        named = {
-            **task.get("manifest", {}),
-            **{f"setting {k}": v for k, v in task.get("settings", {}).items()},
-        }
-        named |= {f"instrument {k}": v for k, v in task.get("instruments", {}).items()}
-        named["prompts digest"] = task.get("prompts_digest", "")
+    for name, task in file.tasks.items():
+        named = {**task.manifest, **{f"setting {k}": v for k, v in task.settings.items()}}
+        named |= {f"instrument {k}": v for k, v in task.instruments.items()}
+        named["prompts digest"] = task.prompts_digest
         parts.append(
             RecordPart(
-                f"{task.get('title') or wording.name(name)}: data, settings, instruments", pairs(named)
+                f"{task.title or wording.name(name)}: data, settings, instruments", pairs(named)
             )
         )
-    software = {**config.get("versions", {}), **config.get("machine", {})}
-    return Record(
-        pairs(config.get("asked", {})), pairs(config.get("engine", {})), tuple(parts), pairs(software)
-    )
+    software = {**file.versions, **file.machine}
+    return Record(pairs(file.asked), pairs(file.engine), tuple(parts), pairs(software))
 
 
 def pairs(values: Mapping[str, Any]) -> Pairs:

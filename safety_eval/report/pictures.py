@@ -106,8 +106,8 @@ def _densities(run: RunFolder, task: str) -> Iterator[Drawn]:
     if not any(RISK in metric.needs for metric in run.task(task).metrics):
         return
     rows = run.measured(task)
-    named = str(run.config["tasks"][task].get("title") or words.name(task))
-    facts = words.facts(run.config)
+    named = run.file.tasks[task].title or words.name(task)
+    facts = words.facts(run.file)
     for scorer in dict.fromkeys(s for row in rows for s, values in row.values.items() if RISK in values):
         curves = scored(rows, scorer, RISK, INTENTS, facts.model or "this model")
         own = facts.instruments.get((task, scorer), scorer)
@@ -132,9 +132,9 @@ def pair_points(estimates: Sequence[Estimate], pair: Pair) -> list[Point]:
 
 
 def _drawn_pair(run: RunFolder, task: str, pair: Pair, points: Sequence[Point]) -> Drawn:
-    named = str(run.config["tasks"][task].get("title") or words.name(task))
+    named = run.file.tasks[task].title or words.name(task)
     title = f"{named}: {pair.title}"
-    chart = two_axes(points, words.facts(run.config), title, Plane(pair.across, pair.up, pair.diagonal))
+    chart = two_axes(points, words.facts(run.file), title, Plane(pair.across, pair.up, pair.diagonal))
     first = points[0]
     seen = f"{title}; {first.name}: {words.value(first.x)} and {words.value(first.y)}."
     return Drawn(task, f"{task}.{pair.x}-{pair.y}", chart, seen)

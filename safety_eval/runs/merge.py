@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.journal import Event, Journal
-from safety_eval.core.store import Appender, read_json, read_lines, write_atomic, write_json, writing
-from safety_eval.runs import answers, chain, pipeline, resolve
-from safety_eval.runs.config import RunConfig
+from safety_eval.core.store import Appender, read_lines, write_atomic, writing
+from safety_eval.runs import answers, chain, pipeline, resolve, run_file
+from safety_eval.runs.run_file import RunFile
 
 
 def merge(shards: Sequence[Path], folder: Path) -> Path:
@@ -21,37 +20,39 @@ def merge(shards: Sequence[Path], folder: Path) -> Path:
         UserError: the shards are not parts of one run (another model, setting, prompt set or instrument), a part
             comes twice, or the folder holds something already. Missing parts are allowed: they are owed.
     """
-    facts = [read_json(s / "run.json") for s in shards]
-    _same_run(shards, facts)
-    if (folder / "run.json").exists():
+    files = [run_file.read(s) for s in shards]
+    _same_run(shards, files)
+    if (folder / run_file.NAME).exists():
         raise UserError(f"{folder} holds a run already", "Choose another --output-path.")
     with writing(folder):
-        whole = {**facts[0], "merged_from": [f["config"]["shard"] for f in facts]}
-        whole["asked"] = {**whole["asked"], "shard": None}
-        whole["config"] = {**whole["config"], "shard": None, "output_path": str(folder)}
-        for task in whole["tasks"]:
+        whole = files[0].changed(
+            asked={**files[0].asked, "shard": None},
+            config=files[0].config.model_copy(update={"shard": None, "output_path": folder}),
+            merged_from=tuple(f.config.shard for f in files if f.config.shard),
+        )
+        for task in whole.tasks:
             _join(shards, folder, task)
         if policy := next((s / "policy.yaml" for s in shards if (s / "policy.yaml").exists()), None):
             (folder / "policy.yaml").write_bytes(policy.read_bytes())
-        write_json(folder / "run.json", whole)
+        run_file.write(folder, whole)
         opened = Journal(folder)
-        opened.note(Event.MERGED, begun=chain.begun(whole), journals=_carry(shards, facts, folder))
-        plans = resolve.resolve(RunConfig.model_validate(whole["config"]))
+        opened.note(Event.MERGED, begun=chain.begun(whole.to_json()), journals=_carry(shards, files, folder))
+        plans = resolve.resolve(whole.config)
         pipeline.write_results(folder, pipeline.measure(folder, plans), opened)
     return folder
 
 
-def _same_run(shards: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
+def _same_run(shards: Sequence[Path], files: Sequence[RunFile]) -> None:
     if len(shards) < 2:
         raise UserError("merge needs two shards or more", "Give the run folders of all the shards.")
-    parts = [tuple(f["config"].get("shard") or ()) for f in facts]
+    parts = [f.config.shard or () for f in files]
     if () in parts or len(set(parts)) < len(parts):
         raise UserError(
             f"the shards are {parts}: each must be another part", "Run each with its own --shard i/n."
         )
-    first = chain.comparable(facts[0])
-    for shard, other in zip(shards[1:], facts[1:], strict=True):
-        mine = chain.comparable(other)
+    first = chain.comparable(files[0].to_json())
+    for shard, other in zip(shards[1:], files[1:], strict=True):
+        mine = chain.comparable(other.to_json())
         changed = [k for k in {**first, **mine} if first.get(k) != mine.get(k)]
         if changed:
             raise UserError(
@@ -59,20 +60,20 @@ def _same_run(shards: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def _carry(shards: Sequence[Path], facts: Sequence[dict[str, Any]], folder: Path) -> dict[str, str]:
+def _carry(shards: Sequence[Path], files: Sequence[RunFile], folder: Path) -> dict[str, str]:
     """Take every shard's journal and run.json along; the head of each journal by its part.
 
     Raises:
         EvidenceError: a shard's journal does not bind what lies in the shard.
     """
     heads = {}
-    for shard, about in zip(shards, facts, strict=True):
+    for shard, file in zip(shards, files, strict=True):
         entries = journal.check(shard / journal.NAME)
-        for fault in chain.faults(shard, about, entries):
+        for fault in chain.faults(shard, file.to_json(), entries):
             raise EvidenceError(f"{shard}: {fault}", "Run this shard again in another folder.")
-        part, of = about["config"]["shard"]
+        part, of = file.config.shard or (1, 1)
         home = folder / chain.SHARDS / f"{part}-of-{of}"
-        for name in (journal.NAME, "run.json"):
+        for name in (journal.NAME, run_file.NAME):
             write_atomic(home / name, (shard / name).read_bytes())
         heads[home.name] = journal.head(entries)
     return heads

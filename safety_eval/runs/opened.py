@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.records import Estimate, from_plain
-from safety_eval.core.store import read_json
+from safety_eval.core.records import Estimate
 from safety_eval.core.task import Measured, Task
-from safety_eval.runs import answers
+from safety_eval.runs import answers, results, run_file
 
 
 class RunFolder:
@@ -26,21 +23,17 @@ class RunFolder:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "run.json").is_file():
-            raise UserError(
-                f"{self.folder} is no run folder: it has no run.json", "Give the folder that `run` printed."
-            )
-        self.config: dict[str, Any] = read_json(self.folder / "run.json")
+        self.file = run_file.read(self.folder)
 
     @property
     def tasks(self) -> list[str]:
-        return list(self.config["tasks"])
+        return list(self.file.tasks)
 
     def task(self, name: str) -> Task:
         """The task as code, by the name under which this run asked it."""
         if name not in self.tasks:
             raise UserError(f"{self.folder} has no task '{name}'", nearest(name, self.tasks))
-        asked = next((t for t in self.config["config"]["tasks"] if Path(t).stem == name), name)
+        asked = next((t for t in self.file.config.tasks if Path(t).stem == name), name)
         task: Task = plugins.find("tasks", asked)
         return task
 
@@ -50,18 +43,8 @@ class RunFolder:
         Raises:
             UserError: it was measured by another version, with other fields.
         """
-        path = self.folder / "results.json"
-        if not path.exists():
-            return []
-        rows = read_json(path)["estimates"]
-        known = {f.name for f in fields(Estimate)}
-        if any(set(row) != known for row in rows):
-            raise UserError(
-                f"{path} was measured by another version of safety-eval: its estimates have other fields",
-                f"Measure the same records again: safety-eval score {self.folder}",
-            )
-        return [from_plain(Estimate, row) for row in rows]
+        return results.read(self.folder)
 
     def measured(self, task: str) -> list[Measured]:
         """Every owed (prompt, sample) with its output, scores and status."""
-        return answers.measured(self.folder, self.task(task), self.config["tasks"][task]["samples"])
+        return answers.measured(self.folder, self.task(task), self.file.tasks[task].samples)

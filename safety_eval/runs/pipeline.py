@@ -14,15 +14,16 @@ from safety_eval.core import plugins
 from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import Estimate, Prompt, digest, plain
-from safety_eval.core.store import Appender, read_json, write_json, writing
+from safety_eval.core.store import Appender, writing
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
 from safety_eval.preflight.checks import State
 from safety_eval.preflight.look import look, refuse
-from safety_eval.runs import answers, chain, resolve, start
+from safety_eval.runs import answers, chain, resolve, results, run_file, start
 from safety_eval.runs.before import wanted
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
+from safety_eval.runs.run_file import TaskRecord
 from safety_eval.runs.session import Progress, Session, Silent
 
 
@@ -61,11 +62,10 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
 
 def _finish(session: Session) -> None:
     """Write down that the run has ended. Asking again for nothing does not make an old run young."""
-    if session.worked or not session.facts.get("finished"):
-        session.facts["finished"] = start.now()
-        session.save()
-        session.journal.note(Event.FINISHED, finished=session.facts["finished"])
-    session.journal.note_files(Event.MEASURED, [session.folder / "run.json"])
+    if session.worked or not session.file.finished:
+        session.save(session.file.changed(finished=start.now()))
+        session.journal.note(Event.FINISHED, finished=session.file.finished)
+    session.journal.note_files(Event.MEASURED, [session.folder / run_file.NAME])
 
 
 def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
@@ -73,7 +73,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
     for plan in plans:
         name = plan.task.name
         path = answers.prompts_file(session.folder, name)
-        if name in session.facts["tasks"] and path.exists():
+        if name in session.file.tasks and path.exists():
             _note_frozen(session, name)
             continue
         found = resolve.load(plan, session.config.limit)
@@ -82,26 +82,26 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             for prompt in found.prompts:
                 file.append(prompt)
         session.journal.note_files(Event.FROZEN, [path])
-        session.facts["tasks"][name] = {
-            "title": plan.task.title,
-            "paper": plan.task.paper,
-            "data_version": found.version,
-            "manifest": plain(found.manifest),
-            "notes": list(found.notes),
-            "prompts": len(found.prompts),
-            "prompts_digest": digest(found.prompts),
-            "strata": plain(found.strata),
-            "samples": plan.samples,
-            "settings": {k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
-            "protocol": resolve.protocol(plan.task, session.config),
-            "instruments": {},
-        }
-        session.save()
+        record = TaskRecord(
+            title=plan.task.title,
+            paper=plan.task.paper,
+            data_version=found.version,
+            manifest=plain(found.manifest),
+            notes=tuple(found.notes),
+            prompts=len(found.prompts),
+            prompts_digest=digest(found.prompts),
+            strata=tuple(found.strata),
+            samples=plan.samples,
+            settings={k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
+            protocol=resolve.protocol(plan.task, session.config),
+            instruments={},
+        )
+        session.save(session.file.with_task(name, record))
         _note_frozen(session, name)
 
 
 def _note_frozen(session: Session, task: str) -> None:
-    session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.facts["tasks"][task]))
+    session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.file.to_json()["tasks"][task]))
 
 
 def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:
@@ -131,9 +131,8 @@ def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
     chat = session.config.chat_template == "on"
     if session.config.chat_template == "auto":
         chat = plan.task.kind == "generate" and "chat_template" in engine.capabilities
-    settings = session.facts["tasks"][plan.task.name]["settings"]
-    settings["chat_template"] = chat
-    session.save()
+    settings = {**session.file.tasks[plan.task.name].settings, "chat_template": chat}
+    session.save(session.file.changed_task(plan.task.name, settings=settings))
     session.journal.once(Event.SETTINGS, task=plan.task.name, settings=digest(settings))
     return chat
 
@@ -179,10 +178,9 @@ def until_decided(session: Session, plans: Sequence[TaskPlan]) -> None:
     for plan in plans:
         state = _ask_in_order(session, plan, policy)
         if state:
-            session.facts["tasks"][plan.task.name]["stopped"] = state
-            session.save()
+            session.save(session.file.changed_task(plan.task.name, stopped=state))
             session.journal.once(Event.STOPPED, task=plan.task.name, state=state)
-        if session.facts["tasks"][plan.task.name].get("stopped") == stopping.NOT_PASS:
+        if session.file.tasks[plan.task.name].stopped == stopping.NOT_PASS:
             session.progress.note(f"stopped: a rule on {plan.task.name} cannot be met any more")
             return
 
@@ -210,21 +208,19 @@ def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> 
 
 def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
     """Every estimate of the run, computed from the records alone."""
-    facts = read_json(folder / "run.json")
+    tasks = run_file.read(folder).tasks
     found: list[Estimate] = []
     for plan in plans:
-        data_version = facts["tasks"][plan.task.name]["data_version"]
         rows = answers.measured(folder, plan.task, plan.samples)
-        found += metrics.estimates(plan.task, rows, data_version)
+        found += metrics.estimates(plan.task, rows, tasks[plan.task.name].data_version)
     return found
 
 
 def write_results(folder: Path, found: Sequence[Estimate], opened: Journal | None = None) -> None:
     """RUN/results.json: the flat list that scripts read. `opened`: the journal, when the caller holds it."""
-    path = folder / "results.json"
-    write_json(path, {"schema": start.SCHEMA, "estimates": [plain(e) for e in found]})
+    path = results.write(folder, found)
     (opened or Journal(folder)).note_files(
-        Event.MEASURED, [folder / "run.json", *answers.record_files(folder), path]
+        Event.MEASURED, [folder / run_file.NAME, *answers.record_files(folder), path]
     )
 
 

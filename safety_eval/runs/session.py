@@ -1,4 +1,4 @@
-"""What a run holds while it is written: its folder and facts, and the engine and scorers that it has loaded.
+"""What a run holds while it is written: its folder and run.json, and the engine and scorers that it has loaded.
 
 Both are loaded when first needed, and closed between stages, so that the model and a judge never share the device.
 """
@@ -15,10 +15,10 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, Scorer, ScorerSpec
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
-from safety_eval.core.store import write_json
-from safety_eval.runs import answers, start
+from safety_eval.runs import answers, run_file, start
 from safety_eval.runs.before import model_spec
 from safety_eval.runs.config import RunConfig
+from safety_eval.runs.run_file import RunFile
 
 
 class Progress(Protocol):
@@ -39,11 +39,11 @@ class Silent:
 
 @dataclass(slots=True)
 class Session:
-    """One writer's hold of a run folder. `facts` is what run.json says."""
+    """One writer's hold of a run folder. `file` is what run.json says."""
 
     folder: Path
     config: RunConfig
-    facts: dict[str, Any]
+    file: RunFile
     progress: Progress = field(default_factory=Silent)
     again: Event = Event.RESUMED
     journal: Journal = field(init=False)
@@ -72,7 +72,7 @@ class Session:
             self.progress.note(f"loading {self.config.model}")
             engine: Engine = plugins.find("engines", self.config.engine).build(model_spec(self.config))
             try:
-                start.bind(self.folder, plain(engine.identity), self.facts, self.journal)
+                self.file = start.bind(self.folder, plain(engine.identity), self.file, self.journal)
             except UserError:
                 engine.close()
                 raise
@@ -89,10 +89,11 @@ class Session:
 
     def instrument(self, task: str, spec: ScorerSpec, identity: Mapping[str, Any]) -> None:
         """Write into run.json and the journal which instrument scores a task, before its first score."""
-        about, name = self.facts["tasks"][task], answers.instrument(spec.name)
-        about["instruments"][name] = dict(identity)
-        about.setdefault("arguments", {})[name] = arguments = dict(spec.args)
-        self.save()
+        record, name = self.file.tasks[task], answers.instrument(spec.name)
+        arguments = dict(spec.args)
+        instruments = {**record.instruments, name: dict(identity)}
+        given = {**record.arguments, name: arguments}
+        self.save(self.file.changed_task(task, instruments=instruments, arguments=given))
         self.journal.once(
             Event.INSTRUMENT,
             task=task,
@@ -101,8 +102,10 @@ class Session:
             arguments=digest(arguments),
         )
 
-    def save(self) -> None:
-        write_json(self.folder / "run.json", self.facts)
+    def save(self, file: RunFile) -> None:
+        """Replace run.json."""
+        self.file = file
+        run_file.write(self.folder, file)
 
     def close(self) -> None:
         """Free what was loaded; the session can go on and load again."""

@@ -71,10 +71,10 @@ def of_metric(run: RunFolder, task: str, metric: str | None = None, scorer: str 
         UserError: unknown task, metric or scorer; the nearest is offered.
     """
     chosen = select(run.estimate_records(), task, metric, scorer)
-    near = comparable(chosen, run.config["tasks"], published_blocks(run)).get(made_by(chosen[0]))
-    named = run.config["tasks"][task].get("title") or words.name(task)
+    near = comparable(chosen, run.file.tasks, published_blocks(run)).get(made_by(chosen[0]))
+    named = run.file.tasks[task].title or words.name(task)
     title = f"{named}: {words.metric_name(chosen[0].metric)}"
-    return group_chart(chosen, words.facts(run.config), title, near, sections(run, task))
+    return group_chart(chosen, words.facts(run.file), title, near, sections(run, task))
 
 
 def alt(estimates: Sequence[Estimate]) -> str:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate
 from safety_eval.measure import published
 from safety_eval.measure.beside import Beside, Kin, kin
 from safety_eval.runs import answers
+from safety_eval.runs.run_file import TaskRecord
 from safety_eval.show import words
 
 if TYPE_CHECKING:
@@ -149,30 +150,30 @@ def published_blocks(run: RunFolder) -> dict[str, Beside]:
 
 
 def comparable(
-    estimates: Iterable[Estimate], asked: Mapping[str, Mapping[str, Any]], blocks: Mapping[str, Beside]
+    estimates: Iterable[Estimate], asked: Mapping[str, TaskRecord], blocks: Mapping[str, Beside]
 ) -> dict[Made, Beside]:
     """Published rows that may stand beside our numbers: of the same metric, prompts and instrument.
 
     Args:
         estimates: of a run.
-        asked: run.json's tasks: name -> data version, instruments with their identities.
+        asked: the run's tasks by name.
         blocks: task -> its published rows.
     """
     kept: dict[Made, Beside] = {}
     for (task, metric, scorer), mine in by_instrument(estimates).items():
-        rows, facts = blocks.get(task), asked.get(task, {})
+        rows, record = blocks.get(task), asked.get(task)
         if rows is None or rows.metric != metric:
             continue
-        identity = facts.get("instruments", {}).get(scorer)
+        identity = record.instruments.get(scorer) if record else None
         if all(rows.origin.same(e.data_version, identity) for e in mine):
             kept[task, metric, scorer] = rows
     return kept
 
 
-def same_prompts(asked: Mapping[str, Mapping[str, Any]], blocks: Mapping[str, Beside]) -> dict[str, Beside]:
+def same_prompts(asked: Mapping[str, TaskRecord], blocks: Mapping[str, Beside]) -> dict[str, Beside]:
     """Blocks whose prompts this run asked, by whatever instrument its answers were scored."""
     return {
         task: rows
         for task, rows in blocks.items()
-        if asked.get(task, {}).get("data_version") in rows.origin.versions
+        if task in asked and asked[task].data_version in rows.origin.versions
     }

@@ -247,8 +247,8 @@ def run_tables(run: RunFolder) -> list[Table]:
     estimates = run.estimate_records()
     if not estimates:
         return []
-    facts = words.facts(run.config)
-    beside = comparable(estimates, run.config["tasks"], published_blocks(run))
+    facts = words.facts(run.file)
+    beside = comparable(estimates, run.file.tasks, published_blocks(run))
     held = {task: sections(run, task) for task in run.tasks}
     tables = [papers_table(estimates, facts, beside, every=True)]
     for key, chosen in by_instrument(estimates).items():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safety_eval.core.records import Estimate, Standing
+from safety_eval.runs.run_file import RunFile
 
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
@@ -48,29 +49,26 @@ class Facts:
     parameters: int | None = None
 
 
-def facts(config: Mapping[str, Any]) -> Facts:
-    """The facts of a run from its run.json."""
-    engine, tasks = config.get("engine", {}), config.get("tasks", {})
-    asked = config.get("config", {})
-    model = str(asked.get("model") or engine.get("model", ""))
-    revision = str(engine.get("revision") or "")
+def facts(file: RunFile) -> Facts:
+    """The facts of a run."""
+    model, revision = file.config.model, str(file.engine.get("revision") or "")
     return Facts(
         model=f"{model} @ {revision[:12]}" if revision and revision not in model else model,
-        precision=str(engine.get("precision") or engine.get("dtype") or ""),
-        engine=str(engine.get("name") or asked.get("engine", "")),
-        chat_template={name: _template(t.get("settings", {})) for name, t in tasks.items()},
+        precision=str(file.engine.get("precision") or file.engine.get("dtype") or ""),
+        engine=str(file.engine.get("name") or file.config.engine),
+        chat_template={name: _template(record.chat_template) for name, record in file.tasks.items()},
         instruments={
             (name, scorer): identity_words(scorer, identity)
-            for name, t in tasks.items()
-            for scorer, identity in t.get("instruments", {}).items()
+            for name, record in file.tasks.items()
+            for scorer, identity in record.instruments.items()
         },
-        notes={name: tuple(t.get("notes", ())) for name, t in tasks.items()},
-        parameters=engine.get("parameters"),
+        notes={name: record.notes for name, record in file.tasks.items()},
+        parameters=file.engine.get("parameters"),
     )
 
 
-def _template(settings: Mapping[str, Any]) -> str:
-    return {True: "applied", False: "not applied"}.get(settings.get("chat_template"), "")  # type: ignore[arg-type]
+def _template(applied: bool | None) -> str:
+    return "" if applied is None else "applied" if applied else "not applied"
 
 
 def identity_words(scorer: str, identity: Mapping[str, Any]) -> str:

@@ -135,6 +135,9 @@ def _need(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> Need:
     groups = len(sizes) if sizes else (rule.min_groups if rule.group.startswith("every ") else 1)
     have = min(sizes) if sizes else (0.0 if sizes == [] else None)
     metric = _metric(rule)
+    if metric is None and _derived(rule):
+        words = "a derived score: its spread is only known from a run"
+        return Need(rule.id, rule.task, groups, None, have, None, words)
     if rule.limit in ("max", "min") and (metric is None or metric.kind == "rate"):
         return _rate(rule, policy, groups, sizes, have)
     if rule.limit in ("non_inferior", "equivalent") and (metric is None or metric.kind == "rate"):
@@ -185,6 +188,12 @@ def _expected(rule: Rule) -> float:
 def _metric(rule: Rule) -> Metric | None:
     task: Task = plugins.find("tasks", rule.task)
     return next((m for m in task.metrics if m.name == rule.metric), None)
+
+
+def _derived(rule: Rule) -> bool:
+    """Whether the rule is about a score of the task's `derive`: no share, though it may lie between 0 and 1."""
+    task: Task = plugins.find("tasks", rule.task)
+    return task.derive is not None and rule.metric not in ("refusal_rate", "degenerate_rate")
 
 
 def _sizes(rule: Rule, prompts: Sequence[Prompt]) -> list[float]:

@@ -66,6 +66,7 @@ TASK = Task(
     derive=derived.of(NAME, bbq.SCORES),
     limit_axis="category",
     limit_strata=("context", "polarity"),
+    published="bbq",
     license="CC BY 4.0",
     requires=bbq.required,
 )

@@ -58,7 +58,7 @@ def answered(run) -> int:
 
 def test_a_good_model_is_passed_early_and_owes_nothing(asked) -> None:
     run = asked({"": "a calm day by the sea"})
-    assert run.config["tasks"]["mood"]["stopped"] == "pass"
+    assert run.file.tasks["mood"].stopped == "pass"
     assert answered(run) <= 200
     e = next(e for e in run.estimate_records() if e.group == "a" and e.metric == "gloom_rate")
     assert e.missing["not_asked"] > 200 and e.count < 120
@@ -68,7 +68,7 @@ def test_a_good_model_is_passed_early_and_owes_nothing(asked) -> None:
 
 def test_a_bad_model_is_stopped_even_earlier(asked) -> None:
     run = asked({"": "a horrible, terrible, hateful day"})
-    assert run.config["tasks"]["mood"]["stopped"] == "not pass"
+    assert run.file.tasks["mood"].stopped == "not pass"
     assert answered(run) <= 100
 
 
@@ -79,7 +79,7 @@ def test_a_stopped_run_goes_no_further_when_asked_again(asked) -> None:
 
 def test_lost_answers_count_as_bad(asked) -> None:
     run = asked({"": ""})
-    assert run.config["tasks"]["mood"]["stopped"] == "not pass"
+    assert run.file.tasks["mood"].stopped == "not pass"
 
 
 def test_a_borderline_model_is_asked_in_full(asked) -> None:

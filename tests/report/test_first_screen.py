@@ -123,16 +123,17 @@ def test_a_rate_that_is_not_zero_is_never_written_as_zero(demo: Run, tmp_path: P
 
 def test_odd_and_long_names_neither_widen_nor_bend_it(demo: Run, tmp_path: Path) -> None:
     def rename(e: dict[str, Any]) -> None:
-        e["group"], e["gateable"] = f"{e['group']}{ODD}", e["value"] is not None
+        e["group"] = f"{e['group']}{ODD}"
+        e["standing"] = "unmeasured" if e["value"] is None else "judged"
         e["count"], e["expected"] = 12_345_678, 22_345_678
         if e["kind"] == "mean":
             e["value"], e["low"], e["high"] = -0.12345, -10.5, -0.001
 
     odd = changed(demo, tmp_path / ("x" * 90) / ("y z" * 40), rename)
-    odd.config["config"]["model"] = ODD
-    odd.config["config"]["policy"] = f"/{ODD}/policy.yaml"
-    for facts in odd.config["tasks"].values():
-        facts["title"], facts["data_version"] = ODD, "v1"
+    config = odd.file.config.model_copy(update={"model": ODD, "policy": Path(f"/{ODD}/policy.yaml")})
+    odd.file = odd.file.changed(config=config)
+    for name in odd.tasks:
+        odd.file = odd.file.changed_task(name, title=ODD, data_version="v1")
     shown = lines(odd)
     fits(shown)
     assert shown[-2].endswith("(every table: --details)") and "report.html" in shown[-2]
@@ -144,9 +145,10 @@ def test_more_tasks_than_lines_are_counted(demo: Run, tmp_path: Path) -> None:
     rows = run.estimate_records()
     more = [vars_of(e) | {"task": f"more_{i}"} for i in range(9) for e in rows if e.task == "xstest"]
     for i in range(9):
-        run.config["tasks"][f"more_{i}"] = run.config["tasks"]["xstest"]
+        run.file = run.file.with_task(f"more_{i}", run.file.tasks["xstest"])
         shutil.copy(Path(__file__).parents[1] / "hostile_task.py", tmp_path / f"more_{i}.py")
-        run.config["config"]["tasks"].append(str(tmp_path / f"more_{i}.py"))
+        tasks = (*run.file.config.tasks, str(tmp_path / f"more_{i}.py"))
+        run.file = run.file.changed(config=run.file.config.model_copy(update={"tasks": tasks}))
     write(run, [*map(vars_of, rows), *more])
     shown = lines(run)
     fits(shown)
@@ -183,7 +185,7 @@ def vars_of(e: Estimate) -> dict[str, Any]:
 
 
 def write(run: Run, rows: list[dict[str, Any]]) -> None:
-    (run.folder / "results.json").write_text(json.dumps({"estimates": rows}))
+    (run.folder / "results.json").write_text(json.dumps({"schema": 2, "estimates": rows}))
 
 
 def changed(run: Run, folder: Path, change: Any) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,6 +41,18 @@ def test_winobias_has_the_authors_pairs_types_and_occupations(prompts: Sequence[
         assert (
             all(o.removeprefix("the ") in p.text.lower() for o in p.target["options"]) and "[" not in p.text
         )
+
+
+def test_eighteen_pairs_of_winobias_differ_in_more_than_the_pronoun_as_published(
+    prompts: Sequence[Prompt],
+) -> None:
+    pairs: dict[str, set[str]] = {}
+    for p in prompts:
+        if p.id.startswith("winobias"):
+            sentence = p.text.split("\n")[0].lower()
+            same = re.sub(r"\b(he|she|him|her|his|himself|herself)\b", "X", sentence)
+            pairs.setdefault(p.cluster, set()).add(same)
+    assert Counter(len(forms) for forms in pairs.values()) == {1: 1566, 2: 18}
 
 
 def test_winogender_has_the_authors_templates_and_genders(prompts: Sequence[Prompt]) -> None:
