@@ -17,14 +17,14 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers.answer import Reader, check_stop
-from safety_eval.engines._transformers.check import why_plain
+from safety_eval.engines._transformers.check import ALONE, FLAT, choose_way
 from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
 from safety_eval.engines._transformers.source import requires
 from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
 from safety_eval.torch_runtime.batches import Limit, windows
 from safety_eval.torch_runtime.native import keep_few_plans
-from safety_eval.torch_runtime.onednn import matmul, matmul_mode, prepack
+from safety_eval.torch_runtime.onednn import matmul_mode, prepack
 
 LOG = logging.getLogger(__name__)
 
@@ -45,14 +45,15 @@ class TransformersEngine:
         )
         mode = matmul_mode(loaded.device, loaded.model.dtype)
         packed = prepack(loaded.model, mode)
-        with matmul(mode):
-            reason = "asked for" if spec.args.get("path") == "plain" else why_plain(loaded)
-        if reason:
-            LOG.info("plain path: %s", reason)
-        self._path = (PlainPath if reason else FlatPath)(loaded, self._reader, limit, mode)
+        way = choose_way(loaded, mode, spec.args.get("path", "auto"))
+        if way.reason:
+            LOG.info("%s path: %s", way.kind, way.reason)
+        if way.kind == ALONE:
+            limit.rows = 1
+        self._path = (FlatPath if way.kind == FLAT else PlainPath)(loaded, self._reader, limit, mode)
         self.identity: Mapping[str, Any] = {
             **loaded.identity,
-            "path": f"plain ({reason})" if reason else "flat",
+            "path": str(way),
             "matmul": mode + (", weights laid out once" if packed else ""),
         }
         self.capabilities = (
@@ -69,7 +70,7 @@ class TransformersEngine:
         loaded = self._open()
         _check(settings)
         for block in windows(prompts):
-            ready = prepare(loaded.tokenizer, block, settings, loaded.context)
+            ready = prepare(loaded.tokenizer, block, settings, loaded.context, loaded.rows)
             yield from (r for r in ready if isinstance(r, Output))
             yield from self._path.answer([r for r in ready if isinstance(r, Work)], settings)
 
@@ -81,7 +82,7 @@ class TransformersEngine:
         """
         loaded = self._open()
         for block in windows(prompts):
-            ready = prepare_choices(loaded.tokenizer, block, settings, loaded.context)
+            ready = prepare_choices(loaded.tokenizer, block, settings, loaded.context, loaded.rows)
             yield from (r for r in ready if isinstance(r, Output))
             asked = [r for r in ready if isinstance(r, Asked)]
             yield from self._path.weigh(asked, settings)

@@ -88,6 +88,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="Coreference (WinoBias, Winogender)",
+    short="Coreference",
     paper="Zhao et al. 2018, arXiv 1804.06876; Rudinger et al. 2018, arXiv 1804.09301",
     kind="choose",
     load=load,

@@ -67,7 +67,9 @@ def open_network(kind: str, folder: Path, name: str, **asked: Any) -> tuple[Any,
     Raises:
         UserError: the files are torn, of another kind, hold pickled objects, or do not fit into memory.
     """
-    asked = {"trust_remote_code": False, **asked, "weights_only": True, "output_loading_info": True}
+    # Shapes that do not fit are reported with the rest, not raised one by one.
+    always = {"weights_only": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    asked = {"trust_remote_code": False, **asked, **always}
     try:
         with quiet(logging):
             model, said = getattr(transformers, kind).from_pretrained(folder, **asked)

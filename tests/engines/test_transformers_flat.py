@@ -13,6 +13,7 @@ import torch
 from engine_conformance import by_id, prompts, with_choices
 from tiny_models import CHATML, causal_lm
 
+from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers import check, generation, likelihood, plain, tree
@@ -246,7 +247,20 @@ def test_a_window_that_a_prompt_outgrows_sends_it_to_the_plain_path(
     asked = [replace(p, choices=(" yes",)) for p in prompts(("short", "x y z " * 20))]
     one, two = by_id(fast.choose(asked, Settings("t"))), by_id(slow.choose(asked, Settings("t")))
     assert one["p1"].choice_logprobs == pytest.approx(two["p1"].choice_logprobs, abs=1e-4)
-    assert "sliding window" in caplog.text
+
+
+def test_only_what_outgrows_the_window_takes_the_plain_path(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, slow = engines("mistral", sliding_window=24), []
+    for name in ("weigh", "answer"):
+        own = getattr(engine._path._plain, name)
+        noted = lambda asked, given, own=own: slow.extend(a.prompt.id for a in asked) or own(asked, given)  # noqa: E731
+        monkeypatch.setattr(engine._path._plain, name, noted)
+    asked = [replace(p, choices=(" yes",)) for p in prompts(("short", "x y z " * 20))]
+    assert len(list(engine.choose(asked, Settings("t")))) == 2
+    assert len(list(engine.generate(asked, Settings("t", max_new_tokens=4)))) == 2
+    assert slow == ["p1", "p1"]
 
 
 def test_soft_capped_attention_runs_flat(engines: Callable[..., TransformersEngine]) -> None:
@@ -256,15 +270,119 @@ def test_soft_capped_attention_runs_flat(engines: Callable[..., TransformersEngi
     same_outputs(fast, slow, primed())
 
 
-def test_a_wrong_fast_path_is_found_at_load(
+def probed(engine: TransformersEngine) -> str:
+    """The way that the check at load would choose now, whatever it remembers."""
+    return str(check._Probe(engine._open()).way("auto"))
+
+
+def test_a_wrong_tree_is_found_at_load(
     engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = engines("llama")._open()
-    assert check.why_plain(loaded) == ""
+    assert probed(engines("llama")) == "flat"
     monkeypatch.setattr(
         tree.Tree, "sees", lambda self: torch.ones((len(self), len(self)), dtype=torch.bool).tril()
     )
-    assert "differs" in check.why_plain(loaded)
+    assert "log-likelihoods differ" in probed(engines("llama"))
+
+
+def test_wrong_slots_are_found_at_load_by_generation_alone(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_slots = generation.Slots
+    monkeypatch.setattr(
+        generation, "Slots", lambda cache, prefix, held: plain_slots(cache, prefix, [n + 1 for n in held])
+    )
+    assert "answers differ" in probed(engines("llama"))
+
+
+def test_a_padded_batch_that_changes_its_rows_is_run_one_by_one(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines("bloom")
+    model, forward = engine._open().model, engine._open().model.forward
+    # As models do that carry a state through padding: rows of a batch see one another.
+    monkeypatch.setattr(model, "forward", lambda *a, **k: _mixed(forward(*a, **k)))
+    assert probed(engine).startswith("one by one (log-likelihoods differ")
+
+
+def _mixed(out: Any) -> Any:
+    if out.logits.shape[0] > 1:
+        out.logits = out.logits.flip(0)
+    return out
+
+
+def test_what_is_not_causal_or_not_finite_is_refused(
+    engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engines("gpt_neox")
+    model, forward = engine._open().model, engine._open().model.forward
+
+    def changed(change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            out = forward(*args, **kwargs)
+            out.logits = change(out.logits)
+            return out
+
+        return run
+
+    monkeypatch.setattr(model, "forward", changed(lambda x: x + x.mean(dim=1, keepdim=True)))
+    with pytest.raises(UserError, match="not causal"):
+        probed(engine)
+    monkeypatch.setattr(model, "forward", changed(lambda x: x * float("nan")))
+    with pytest.raises(UserError, match="finite"):
+        probed(engine)
+
+
+@pytest.mark.parametrize("path", ["auto", "plain"])
+@pytest.mark.parametrize("temperature", [0.0, 0.2, 0.9])
+def test_numbers_that_are_not_finite_are_an_error_of_their_prompt_alone(
+    path: str, temperature: float, engines: Callable[..., TransformersEngine]
+) -> None:
+    engine = engines("gpt_neox", path)
+    bad = engine._open().tokenizer("Z", add_special_tokens=False)["input_ids"][0]
+    settings = Settings("t", max_new_tokens=4, temperature=temperature, top_p=0.9)
+    texts = ("one", "the Z fox jumps over", "two or three", "Z", "the lazy dog", "so on and so on")
+    asked = [replace(p, choices=(" yes", " no")) for p in prompts(texts)]
+    sound = by_id(engine.generate(asked, settings)), by_id(engine.choose(asked, settings))
+    weight = engine._open().model.get_input_embeddings().weight
+    kept = weight[bad].clone()
+    try:
+        weight[bad] = float("nan")
+        broken = by_id(engine.generate(asked, settings)), by_id(engine.choose(asked, settings))
+    finally:
+        weight[bad] = kept
+    for before, after in zip(sound, broken, strict=True):
+        # A prompt meets the bad token in its text, or in the answer that it gives.
+        hit = {p.id for p in asked if "Z" in p.text or "Z" in (before[p.id].text or "")}
+        assert {"p1", "p3"} <= hit < set(after)
+        for i, output in after.items():
+            assert ("NaN or infinite" in output.error) == (i in hit)
+            if i not in hit:
+                assert output.text == before[i].text
+                assert output.choice_logprobs == pytest.approx(before[i].choice_logprobs, abs=1e-5)
+
+
+def test_values_narrower_than_keys_have_slots_of_their_own_width(
+    tmp_path: Path,
+) -> None:
+    import transformers as t
+    from tiny_models import byte_level_tokenizer
+
+    tokenizer = byte_level_tokenizer()
+    config = t.DeepseekV3Config(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=4, intermediate_size=64, moe_intermediate_size=32, n_routed_experts=4,
+        num_experts_per_tok=2, n_group=1, topk_group=1,
+        first_k_dense_replace=1, q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=16, qk_rope_head_dim=8,
+        v_head_dim=12,
+        max_position_embeddings=128, initializer_range=0.2, head_dim=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    t.AutoModelForCausalLM.from_config(config).eval().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    fast, slow = (ENGINE.build(ModelSpec(str(tmp_path), {"path": p}, device="cpu")) for p in ("auto", "plain"))
+    assert fast.identity["path"] == "flat"
+    same_outputs(fast, slow, primed())
 
 
 def test_half_precision_passes_the_check_at_load(engines: Callable[..., TransformersEngine]) -> None:
@@ -335,7 +453,7 @@ def test_faster_products_are_refused_where_they_are_not_float32(
 
 def test_plain_and_fast_sums_agree_on_random_tokens(engines: Callable[..., TransformersEngine]) -> None:
     loaded = engines("gpt_neox")._open()
-    probe = check._probe(loaded)
+    probe = check._Probe(loaded).asked
     fast, slow = likelihood.weigh_all(loaded, probe, 1000), plain.choose(loaded, probe, Limit(loaded.device, 2))
     assert [v for row in fast for v in row] == pytest.approx([v for row in slow for v in row], abs=1e-4)
 

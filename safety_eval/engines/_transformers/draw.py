@@ -56,15 +56,33 @@ class Sampler:
     top_p: float
 
     def pick(self, logits: Tensor, keys: Tensor, steps: Tensor) -> Tensor:
-        """Token ids (rows,) drawn from logits (rows, vocabulary) for the streams `keys` at `steps`."""
+        """Token ids (rows,) drawn from logits (rows, vocabulary) for the streams `keys` at `steps`; BROKEN for a row
+        whose largest logit is not finite."""
         if self.temperature == 0:
-            return best_token(logits)
+            return _unless_broken(best_token(logits), logits)
         if self.top_p >= 1:
-            return _pick_any(logits, self.temperature, keys, steps)
-        return _pick_nucleus(logits, self.temperature, self.top_p, keys, steps)
+            return _unless_broken(_pick_any(logits, self.temperature, keys, steps), logits)
+        blocks = _block_maxima(logits)
+        sound = torch.isfinite(blocks.amax(dim=-1))
+        if not bool(sound.all()):
+            logits = logits.masked_fill(~sound[:, None], 0.0)
+            blocks = blocks.masked_fill(~sound[:, None], 0.0)
+        if self.temperature <= _NARROW and self.top_p < 1 - 10 * _NOTHING:
+            tokens = _pick_narrow(logits, blocks, self, keys, steps)
+        else:
+            tokens = _pick_wide(logits, self.temperature, self.top_p, keys, steps)
+        return tokens.masked_fill(~sound, BROKEN)
+
+
+def _unless_broken(tokens: Tensor, logits: Tensor) -> Tensor:
+    """A NaN or infinite logit wins every comparison, so the token that was taken shows it."""
+    values = logits.gather(1, tokens[:, None])[:, 0]
+    return tokens.masked_fill(~torch.isfinite(values), BROKEN)
 
 
 _BLOCK = 128
+BROKEN = -1
+"""In place of a token: the logits say nothing."""
 
 
 def best_token(logits: Tensor) -> Tensor:
@@ -101,20 +119,14 @@ def _pick_any(logits: Tensor, temperature: float, keys: Tensor, steps: Tensor) -
     return torch.cat(picked)
 
 
-def _pick_nucleus(logits: Tensor, temperature: float, top_p: float, keys: Tensor, steps: Tensor) -> Tensor:
-    if temperature <= _NARROW and top_p < 1 - 10 * _NOTHING:
-        return _pick_narrow(logits, temperature, top_p, keys, steps)
-    return _pick_wide(logits, temperature, top_p, keys, steps)
-
-
-def _pick_narrow(logits: Tensor, temperature: float, top_p: float, keys: Tensor, steps: Tensor) -> Tensor:
+def _pick_narrow(logits: Tensor, blocks: Tensor, sampler: Sampler, keys: Tensor, steps: Tensor) -> Tensor:
     """Low temperatures: all but a few tokens are so unlikely that their mass need not be known.
 
     Tokens less likely than `_NOTHING` / V of the best one weigh less than `_NOTHING` together, so the whole mass lies
     between the candidates' and that much more. The two ends' nuclei enclose the true one: where both draw the same
     token, so does it; where not, the row is drawn in full.
     """
-    blocks = _block_maxima(logits)
+    temperature, top_p = sampler.temperature, sampler.top_p
     best = blocks.amax(dim=-1, keepdim=True)
     floor = (best.float() + temperature * math.log(_NOTHING / logits.shape[1])).to(logits.dtype)
     tokens, valid = _gather(_above(logits, blocks, floor), logits.shape[0])

@@ -16,11 +16,11 @@ from torch import Tensor
 from safety_eval.core.interfaces import Settings
 from safety_eval.engines._transformers.answer import Reader
 from safety_eval.engines._transformers.attention import KeyValue, Packed, Slots
-from safety_eval.engines._transformers.draw import Sampler
+from safety_eval.engines._transformers.draw import BROKEN, Sampler
 from safety_eval.engines._transformers.flat import forward
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.plain import has_stop
-from safety_eval.engines._transformers.work import Work
+from safety_eval.engines._transformers.work import BROKEN_ROW, Work
 from safety_eval.torch_runtime.batches import Limit, packs
 
 Done = tuple[Work, list[int], str]
@@ -99,7 +99,7 @@ class Loop:
         ends = torch.tensor(sizes).cumsum(0) - 1
         logits = forward(model, tokens, (places + self._start).to(device), plan, ends.to(device))
         if not self._memory:
-            self._memory = [_room(k, rows * capacity) for k, _ in plan.captured]
+            self._memory = [_room(pair, rows * capacity) for pair in plan.captured]
         if not self._cache:
             self._cache = [_laid_out(pair, rows, capacity) for pair in self._memory]
         slots = torch.tensor([len(self._rows) + i for i, n in enumerate(sizes) for _ in range(n)])
@@ -139,6 +139,10 @@ class Loop:
         ]
         if not done:
             return []
+        broken = [i for i, reason in enumerate(reasons) if reason == BROKEN_ROW]
+        for layer in self._cache if broken else ():
+            for memory in layer:  # the next answer in this slot must not meet a NaN behind its mask
+                memory[broken] = 0
         left = len(self._rows) - len(done)
         gaps = [i for i in range(left) if reasons[i]]
         movers = [i for i in range(left, len(self._rows)) if not reasons[i]]
@@ -154,6 +158,8 @@ class Loop:
 
     def _ended(self, row: Row) -> str:
         token = row.ids[-1]
+        if token == BROKEN:
+            return BROKEN_ROW
         if token in self._eos:
             return "eos"
         risky = self._risky and (token >= len(self._risky) or self._risky[token])
@@ -162,23 +168,23 @@ class Loop:
         return "length" if len(row.ids) >= row.work.most else ""
 
 
-def _room(like: Tensor, tokens: int) -> KeyValue:
-    """Memory for so many tokens of one layer, whose keys are as `like`: (heads, width, tokens) each."""
-    heads, _, width = like.shape
-    return like.new_zeros((heads, width, tokens)), like.new_zeros((heads, width, tokens))
+def _room(like: KeyValue, tokens: int) -> KeyValue:
+    """Memory for so many tokens of one layer whose keys and values (heads, tokens, width) are as `like`; values may be
+    narrower than keys, and layers differ."""
+    key, value = (t.new_zeros((t.shape[0], t.shape[2], tokens)) for t in like)
+    return key, value
 
 
 def _laid_out(memory: KeyValue, rows: int, capacity: int) -> KeyValue:
     """The front of a layer's memory as slots of `capacity` tokens, without gaps: see `Slots`."""
-    heads, width, _ = memory[0].shape
-    keys, values = (m.view(-1)[: heads * width * rows * capacity] for m in memory)
-    by_token = (rows, heads, capacity, width)
+    keys, values = (m.view(-1)[: m.shape[0] * m.shape[1] * rows * capacity] for m in memory)
+    (heads, wide, _), (kept, width, _) = (m.shape for m in memory)
     # The product with the queries reads float32 keys fastest as (width, tokens); in half precision it does not mind,
     # and a new key is one piece of memory instead of `width`.
     halves = keys.element_size() < 4
     return (
-        keys.view(by_token).transpose(2, 3) if halves else keys.view(rows, heads, width, capacity),
-        values.view(by_token),
+        keys.view(rows, heads, capacity, wide).transpose(2, 3) if halves else keys.view(rows, heads, wide, capacity),
+        values.view(rows, kept, capacity, width),
     )
 
 

@@ -32,7 +32,7 @@ class Forest:
             self._prefix: list[KeyValue] = read_prefix(loaded.model, prefix, loaded.device)
         self._start = len(prefix)
         self._asked = asked
-        vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
+        vocabulary = loaded.rows
         self._part = max(16, LOGITS.get(loaded.device.type, LOGITS["cpu"]) // vocabulary // 16 * 16)
 
     def sizes(self) -> list[int]:
@@ -47,6 +47,8 @@ class Forest:
         model, device = self._loaded.model, self._loaded.device
         row = pack(trees)
         plan = Packed(row.sizes, row.allowed, self._prefix, device, model.dtype)
+        # What a branch sees lies on its own way to the root, not on the other branches.
+        plan.reach = int(row.positions.max()) + 1
         rows, targets = row.rows.to(device), row.targets.to(device)
         values = torch.empty(len(targets), dtype=torch.float64, device=device)
         with torch.inference_mode():

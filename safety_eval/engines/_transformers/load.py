@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import platform
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from transformers import AutoConfig
 from transformers.utils import logging
 
 from safety_eval.core.interfaces import ModelSpec
+from safety_eval.engines._transformers.complete import check_vocabulary, known_tokens, reasons, refuse
 from safety_eval.engines._transformers.source import Source, flag, locate
 from safety_eval.torch_runtime.devices import device_of, dtype_of
 from safety_eval.torch_runtime.loading import open_network, open_tokenizer, refusal
@@ -31,7 +33,10 @@ class Loaded:
         device: where inputs go (of the embedding, for a model spread over several cards).
         context: the longest sequence in tokens, None = the architecture sets no limit.
         eos: token ids that end an answer. pad: token id for padding (always masked).
+        rows: of the embedding: token ids that the model knows.
         identity: what an engine's identity says of the model.
+        window: tokens that attention may reach back, where the model limits it (the least of its layers), else None.
+        mixing: the longest sequence whose numbers do not depend on what else is in the batch, None = any.
     """
 
     model: Any
@@ -40,7 +45,20 @@ class Loaded:
     context: int | None
     eos: tuple[int, ...]
     pad: int
+    rows: int
     identity: dict[str, Any]
+    window: int | None = None
+    mixing: int | None = None
+
+    @property
+    def reach(self) -> int:
+        """The longest sequence that has no window to outgrow and no numbers that depend on its batch."""
+        return min(n for n in (self.window, self.mixing, 1 << 40) if n is not None)
+
+    @property
+    def name(self) -> str:
+        """The model as the user named it."""
+        return str(self.identity["model"])
 
 
 def load(spec: ModelSpec) -> Loaded:
@@ -53,10 +71,14 @@ def load(spec: ModelSpec) -> Loaded:
     source = locate(spec)
     remote = flag(spec.args, "trust_remote_code")
     config, tokenizer = _open_small(source, remote)
-    model = _open_model(spec, source, config, dtype, device)
+    # transformers changes the configuration that it is given.
+    model, doubts = _open_model(spec, source, copy.deepcopy(config), dtype, device)
+    check_vocabulary(source.name, model, tokenizer)
     where = model.get_input_embeddings().weight.device
     eos = _eos(model, tokenizer)
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (eos[0] if eos else 0)
+    rows = known_tokens(source.name, model)
+    possible = [int(i) for i in (tokenizer.pad_token_id, *eos) if i is not None]
+    pad = next((i for i in possible if i < rows), 0)
     return Loaded(
         model=model,
         tokenizer=tokenizer,
@@ -64,7 +86,10 @@ def load(spec: ModelSpec) -> Loaded:
         context=_context(model.config),
         eos=eos,
         pad=pad,
-        identity=_identity(source, model, tokenizer, where, remote),
+        rows=rows,
+        identity=_identity(source, model, tokenizer, where, remote) | ({"partial": doubts} if doubts else {}),
+        window=_window(model.config),
+        mixing=_mixing(model.config),
     )
 
 
@@ -80,17 +105,21 @@ def _open_small(source: Source, remote: bool) -> tuple[Any, Any]:
 
 def _open_model(
     spec: ModelSpec, source: Source, config: Any, dtype: torch.dtype | str, device: torch.device
-) -> Any:
+) -> tuple[Any, list[str]]:
+    """The model, and why it is not whole."""
     remote = flag(spec.args, "trust_remote_code")
     asked: dict[str, Any] = {"config": config, "dtype": dtype, "trust_remote_code": remote}
     asked |= {name: spec.args[name] for name in ("attn_implementation", "device_map") if name in spec.args}
-    model, _ = open_network(CAUSAL, source.folder, source.name, **asked)
+    model, report = open_network(CAUSAL, source.folder, source.name, **asked)
+    doubts = reasons(config, model, report, remote)
+    if not flag(spec.args, "allow_partial"):
+        refuse(source.name, doubts)
     if "device_map" not in spec.args:
         try:
             model = model.to(device)
         except (RuntimeError, MemoryError) as error:
             raise refusal(error, source.name, CAUSAL, remote) from error
-    return model.requires_grad_(False)
+    return model.requires_grad_(False), doubts
 
 
 def _eos(model: Any, tokenizer: Any) -> tuple[int, ...]:
@@ -106,6 +135,29 @@ def _context(config: Any) -> int | None:
         if isinstance(value, int) and value > 0:
             return value
     return None
+
+
+def _window(config: Any) -> int | None:
+    """The least reach of any layer: sliding windows and chunks, by the names that configurations give them."""
+    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
+    names = ("sliding_window", "attention_chunk_size", "window_size", "attention_window_size", "chunk_size")
+    sizes = [getattr(inner, name, None) for name in names]
+    sizes += [n for n in getattr(inner, "attention_window", None) or [] if isinstance(n, int)]
+    return min((n for n in sizes if isinstance(n, int) and not isinstance(n, bool) and n > 0), default=None)
+
+
+def _mixing(config: Any) -> int | None:
+    """Where rotary frequencies follow the longest sequence of a pass (LongRoPE, dynamic NTK), sequences beyond the
+    original length change those that share the pass."""
+    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
+    rope = getattr(inner, "rope_parameters", None) or getattr(inner, "rope_scaling", None) or {}
+    kinds = [rope, *(v for v in rope.values() if isinstance(v, dict))] if isinstance(rope, dict) else []
+    moving = [k for k in kinds if str(k.get("rope_type", k.get("type", ""))) in ("longrope", "dynamic")]
+    if not moving:
+        return None
+    most = [k.get("original_max_position_embeddings") for k in moving]
+    named: list[Any] = [n for n in most if n] or [getattr(inner, "original_max_position_embeddings", None)]
+    return int(named[0] or getattr(inner, "max_position_embeddings", 1))
 
 
 def _identity(

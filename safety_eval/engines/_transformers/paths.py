@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,7 @@ from safety_eval.engines._transformers.generation import Loop, groups_of_like_le
 from safety_eval.engines._transformers.likelihood import Forest, budget_of
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.tree import shared_prefix
-from safety_eval.engines._transformers.work import Asked, Work, answered, chosen, failed
+from safety_eval.engines._transformers.work import BROKEN_ROW, Asked, Work, answered, chosen, failed
 from safety_eval.torch_runtime.batches import ALONE, Limit, in_batches, longest_first, windows
 from safety_eval.torch_runtime.devices import give_back, out_of_memory
 from safety_eval.torch_runtime.onednn import matmul
@@ -33,8 +34,14 @@ class PlainPath:
     def __init__(self, loaded: Loaded, reader: Reader, limit: Limit, mode: str) -> None:
         self._loaded, self._reader, self._limit, self._mode = loaded, reader, limit, mode
         self._choices = Limit(loaded.device, min(limit.rows, CHOICE_ROWS))
+        self._single = Limit(loaded.device, 1)
 
     def answer(self, works: Sequence[Work], settings: Settings) -> Iterator[Output]:
+        mixing = self._loaded.mixing or 1 << 40
+        for work in works:
+            if len(work.ids) + work.most > mixing:
+                yield from self._answer([work], work.most, settings)
+        works = [w for w in works if len(w.ids) + w.most <= mixing]
         # Rows near the end of the context have a limit of their own and do not share a batch with others.
         for most in sorted({w.most for w in works}, reverse=True):
             yield from self._answer([w for w in works if w.most == most], most, settings)
@@ -48,14 +55,20 @@ class PlainPath:
         for i, done in in_batches(lengths, self._limit, run, lambda n: row_bytes(self._loaded, n + most)):
             if done is None:
                 yield failed(works[i].prompt, settings, ALONE)
+            elif done[1] == BROKEN_ROW and len(works) > 1:
+                # Numbers that are not finite may have come from another row: asked again alone, the answer is its own.
+                yield from self._answer([works[i]], most, settings)
             else:
                 yield answered(works[i], *done, self._reader, settings)
 
     def weigh(self, asked: Sequence[Asked], settings: Settings) -> Iterator[Output]:
-        order = longest_first([max(len(ids) for ids, _ in a.choices) for a in asked])
+        order = longest_first([a.longest for a in asked])
         for block in windows((asked[i] for i in order), max(self._limit.rows, 1)):
-            values = plain.choose(self._loaded, block, self._choices, self._mode)
+            mixed = self._loaded.mixing is None or block[0].longest <= self._loaded.mixing
+            values = plain.choose(self._loaded, block, self._choices if mixed else self._single, self._mode)
             for one, logprobs in zip(block, values, strict=True):
+                if logprobs is not None and not all(map(math.isfinite, logprobs)):
+                    (logprobs,) = plain.choose(self._loaded, [one], self._single, self._mode)
                 if logprobs is None:
                     yield failed(one.prompt, settings, ALONE)
                 else:
@@ -69,8 +82,13 @@ class FlatPath:
         self._loaded, self._reader, self._limit, self._mode = loaded, reader, limit, mode
         self._plain = PlainPath(loaded, reader, limit, mode)
         self._passes = Limit(loaded.device, tokens=budget_of(loaded))
+        # Beyond its window a model's own masks decide, which the fast path does not draw.
+        self._reach = loaded.reach
 
     def weigh(self, asked: Sequence[Asked], settings: Settings) -> Iterator[Output]:
+        beyond = [a for a in asked if a.longest > self._reach]
+        yield from self._plain.weigh(beyond, settings)
+        asked = [a for a in asked if a.longest <= self._reach]
         owed = set(range(len(asked)))
         try:
             with matmul(self._mode), _prefix_fits():
@@ -84,6 +102,8 @@ class FlatPath:
                 owed.discard(i)
                 if values is None:
                     yield failed(asked[i].prompt, settings, ALONE)
+                elif not all(map(math.isfinite, values)):
+                    yield from self._plain.weigh([asked[i]], settings)
                 else:
                     yield chosen(asked[i], values, settings)
         except Unsupported as error:
@@ -91,6 +111,9 @@ class FlatPath:
             yield from self._plain.weigh([asked[i] for i in sorted(owed)], settings)
 
     def answer(self, works: Sequence[Work], settings: Settings) -> Iterator[Output]:
+        beyond = [w for w in works if len(w.ids) + w.most > self._reach]
+        yield from self._plain.answer(beyond, settings)
+        works = [w for w in works if len(w.ids) + w.most <= self._reach]
         ordered = [works[i] for i in longest_first([len(w.ids) for w in works])]
         prefix = shared_prefix((w.ids for w in ordered), min((len(w.ids) for w in ordered), default=1) - 1)
         owed = {id(w): w for w in ordered}
@@ -115,7 +138,10 @@ class FlatPath:
                 while (done := self._next(steps)) is not None:
                     work, ids, reason = done
                     del owed[id(work)]
-                    yield answered(work, ids, reason, self._reader, settings)
+                    if reason == BROKEN_ROW:
+                        yield from self._plain.answer([work], settings)
+                    else:
+                        yield answered(work, ids, reason, self._reader, settings)
                 return
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -161,5 +187,4 @@ def cache_bytes(model: Any) -> int:
 
 def row_bytes(loaded: Loaded, tokens: int) -> int:
     """Memory of one row: keys and values twice (growing a cache copies it), logits with their working copies."""
-    vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
-    return 2 * tokens * cache_bytes(loaded.model) + 16 * vocabulary
+    return 2 * tokens * cache_bytes(loaded.model) + 16 * loaded.rows

@@ -15,25 +15,30 @@ from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria,
 
 from safety_eval.core.interfaces import Settings
 from safety_eval.engines._transformers.answer import Reader, cut_at
-from safety_eval.engines._transformers.draw import Sampler
+from safety_eval.engines._transformers.draw import BROKEN, Sampler
 from safety_eval.engines._transformers.load import Loaded
-from safety_eval.engines._transformers.work import Asked, Work
+from safety_eval.engines._transformers.work import BROKEN_ROW, Asked, Work
 from safety_eval.torch_runtime.batches import Limit, in_batches, padded
 from safety_eval.torch_runtime.onednn import matmul
 
 Finished = tuple[list[int], str]
-"""Generated tokens (the end token included) and 'eos', 'stop' or 'length'."""
+"""Generated tokens (the end token included) and 'eos', 'stop', 'length' or 'broken' (logits that are not finite)."""
 
 
 class KeyedDraw(LogitsProcessor):
-    """Leaves only the drawn token: generate's argmax then takes it."""
+    """Leaves only the drawn token: generate's argmax then takes it. `broken`: row -> tokens of its answer when its
+    logits were not finite for the first time."""
 
     def __init__(self, sampler: Sampler, keys: Tensor, prompt_length: int) -> None:
         self._sampler, self._keys, self._start = sampler, keys, prompt_length
+        self.broken: dict[int, int] = {}
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         steps = torch.full_like(self._keys, input_ids.shape[1] - self._start)
         picked = self._sampler.pick(scores, self._keys, steps)
+        for row in (picked == BROKEN).nonzero()[:, 0].tolist():
+            self.broken.setdefault(row, int(steps[0]) + 1)
+        picked = picked.clamp_min(0)
         return torch.full_like(scores, float("-inf")).scatter_(1, picked[:, None], 0.0)
 
 
@@ -71,7 +76,7 @@ def generate(loaded: Loaded, works: Sequence[Work], settings: Settings, reader: 
     width = ids.shape[1]
     keys = torch.tensor([w.draw for w in works], device=loaded.device)
     sampler = Sampler(settings.temperature, settings.top_p)
-    processors = [] if settings.temperature == 0 else [KeyedDraw(sampler, keys, width)]
+    draw = KeyedDraw(sampler, keys, width)
     stops = StopTexts(works, settings.stop, reader, width) if settings.stop else None
     with torch.inference_mode():
         out = loaded.model.generate(
@@ -79,15 +84,19 @@ def generate(loaded: Loaded, works: Sequence[Work], settings: Settings, reader: 
             attention_mask=mask.to(loaded.device),
             max_new_tokens=works[0].most,
             do_sample=False,
-            logits_processor=LogitsProcessorList(processors),
+            logits_processor=LogitsProcessorList([draw]),
             stopping_criteria=StoppingCriteriaList([stops] if stops else []),
         )
     rows = out[:, width:].tolist()
-    return [_finish(row, loaded.eos, stops.ended.get(i) if stops else None) for i, row in enumerate(rows)]
+    ended = stops.ended if stops else {}
+    return [_finish(row, loaded.eos, ended.get(i), draw.broken.get(i)) for i, row in enumerate(rows)]
 
 
-def _finish(row: list[int], eos: Sequence[int], stopped: int | None) -> Finished:
+def _finish(row: list[int], eos: Sequence[int], stopped: int | None, broken: int | None) -> Finished:
     end = next((i + 1 for i, token in enumerate(row) if token in eos), None)
+    ended = min(n for n in (end, stopped, len(row) + 1) if n is not None)
+    if broken is not None and broken <= ended:
+        return row[:broken], BROKEN_ROW
     if stopped is not None and (end is None or stopped < end):
         return row[:stopped], "stop"
     return (row[:end], "eos") if end is not None else (row, "length")

@@ -21,12 +21,16 @@ from safety_eval.torch_runtime.weights import (
 )
 
 ARGS = frozenset(
-    {"revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path"}
-)
+    {
+        "revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path",
+        "allow_partial", "split",
+    }
+)  # fmt: skip
 """Names that --model-args may give this engine.
 
 path: 'auto' (the fast path where the check at load allows it), 'plain' (transformers' own generate and
-batches).
+batches). allow_partial: open a model whose files are not whole. split: 'lm_eval' (context and rest encoded as lm-eval
+does), 'whole' (the whole text encoded at once).
 """
 
 _HUB_SKIP = ["original/*", "onnx/*", "coreml/*", "openvino/*", "*consolidated*", "runs/*"]
@@ -58,6 +62,9 @@ def check_args(args: Mapping[str, str]) -> None:
     for name in sorted(set(args) - ARGS):
         raise UserError(f"the transformers engine has no model argument '{name}'", nearest(name, ARGS))
     flag(args, "trust_remote_code")
+    flag(args, "allow_partial")
+    if args.get("split", "lm_eval") not in ("lm_eval", "whole"):
+        raise UserError(f"unknown split '{args['split']}'", "Use split=lm_eval or split=whole.")
     if args.get("path", "auto") not in ("auto", "plain"):
         raise UserError(f"unknown path '{args['path']}'", "Use path=auto or path=plain.")
 

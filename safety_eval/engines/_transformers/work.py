@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,10 @@ from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Output, Prompt, Reason, key
 from safety_eval.engines._transformers.answer import Reader, cut_at, opened_by
 from safety_eval.engines._transformers.render import encode, encode_choices, render
+
+BROKEN_ROW = "broken"
+"""How an answer ends whose logits are not finite."""
+NOT_FINITE = "the model's numbers are NaN or infinite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,11 @@ class Asked:
     def tokens(self) -> int:
         return sum(len(ids) for ids, _ in self.choices)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest choice with its context."""
+        return max(len(ids) for ids, _ in self.choices)
+
 
 def failed(prompt: Prompt, settings: Settings, error: str, prompt_tokens: int = 0) -> Output:
     """An Output that says why there is no answer."""
@@ -60,10 +70,15 @@ def too_long(prompt: Prompt, settings: Settings, length: int, context: int) -> O
     return failed(prompt, settings, text, length)
 
 
+def unknown_token(prompt: Prompt, settings: Settings, token: int, rows: int) -> Output:
+    """The Output of a prompt with a token that the model has no embedding for."""
+    return failed(prompt, settings, f"the tokenizer gives token {token}, the model knows {rows}")
+
+
 def prepare(
-    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None
+    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None, rows: int | None = None
 ) -> list[Work | Output]:
-    """Prompts as work, or as the Output that says why not."""
+    """Prompts as work, or as the Output that says why not. `rows`: token ids that the model knows."""
     ready: list[Work | Output] = []
     for prompt in prompts:
         try:
@@ -72,6 +87,9 @@ def prepare(
             ready.append(failed(prompt, settings, f"the chat template refuses this prompt: {error}"))
             continue
         ids = encode(tokenizer, rendered)
+        if rows is not None and max(ids) >= rows:
+            ready.append(unknown_token(prompt, settings, max(ids), rows))
+            continue
         if context is not None and len(ids) >= context:
             ready.append(too_long(prompt, settings, len(ids), context))
             continue
@@ -84,7 +102,7 @@ def prepare(
 
 
 def prepare_choices(
-    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None
+    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None, rows: int | None = None
 ) -> list[Asked | Output]:
     """Prompts with choices as work, or as the Output that says why not."""
     ready: list[Asked | Output] = []
@@ -99,9 +117,12 @@ def prepare_choices(
             continue
         split = encode_choices(tokenizer, rendered, prompt.choices)
         longest = max(len(ids) for ids, _ in split)
+        highest = max(max(ids) for ids, _ in split)
         empty = [i for i, (ids, known) in enumerate(split) if len(ids) <= known]
         if empty:
             ready.append(failed(prompt, settings, f"choice {empty[0]} adds no token to the prompt"))
+        elif rows is not None and highest >= rows:
+            ready.append(unknown_token(prompt, settings, highest, rows))
         elif context is not None and longest > context:
             ready.append(too_long(prompt, settings, longest, context))
         else:
@@ -114,8 +135,10 @@ def answered(work: Work, ids: list[int], reason: str, reader: Reader, settings: 
 
     Args:
         ids: generated tokens, the end token included where there was one.
-        reason: 'eos', 'stop' or 'length'.
+        reason: 'eos', 'stop' or 'length'; BROKEN_ROW where the model gave no finite numbers.
     """
+    if reason == BROKEN_ROW:
+        return failed(work.prompt, settings, f"{NOT_FINITE} at token {len(ids)} of the answer")
     text = reader.read(ids[:-1] if reason == "eos" else ids, work.opened)
     answer, hit = cut_at(text.answer, settings.stop)
     return Output(
@@ -127,6 +150,9 @@ def answered(work: Work, ids: list[int], reason: str, reader: Reader, settings: 
 
 def chosen(asked: Asked, logprobs: list[float], settings: Settings) -> Output:
     """The Output of a prompt whose choices have been weighed."""
+    broken = [i for i, value in enumerate(logprobs) if not math.isfinite(value)]
+    if broken:
+        return failed(asked.prompt, settings, f"{NOT_FINITE} in choice {broken[0]}")
     return Output(
         prompt_key=key(asked.prompt), prompt_id=asked.prompt.id, sample=settings.sample,
         choice_logprobs=tuple(logprobs), stop_reason="choice",
