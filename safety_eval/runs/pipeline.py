@@ -65,7 +65,8 @@ def _finish(session: Session) -> None:
     """Write down that the run has ended. Asking again for nothing does not make an old run young."""
     if session.worked or not session.file.finished:
         session.save(session.file.changed(finished=start.now()))
-        session.journal.note(Event.FINISHED, finished=session.file.finished)
+    # A kill between the two lines above and below leaves a time that the journal has not seen.
+    session.journal.once(Event.FINISHED, finished=session.file.finished)
     session.journal.note_files(Event.MEASURED, [session.folder / run_file.NAME])
 
 

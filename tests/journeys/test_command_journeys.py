@@ -60,7 +60,7 @@ def test_the_demo_with_a_real_model_read_by_a_person(walk: Walk) -> None:
     heard = walk(*run, "--gen-kwargs", "max_new_tokens=12")
     assert "benchmark" in heard.flat and "demo/report.html" in heard.flat.replace(" ", "")
     told = first_screen(walk.home / "demo")
-    assert told.verdict.lower().startswith("no verdict") and "smollm2" in told.title.lower()
+    assert told.verdict.lower().startswith("not judged") and "smollm2" in told.title.lower()
 
     walk("review", "demo", "--task", "bold", "--metric", "negative_rate", "--others", "2")
     (sheet,) = (walk.home / "demo" / "review").glob("*.csv")
