@@ -57,11 +57,7 @@ def verify(
     if folder != path:
         _same_as_run(path, folder, verdict, shown)
     policy = policies.load(folder / "policy.yaml")
-    estimates = 0
-    if redacted:
-        _sealed_verdict(folder, policy, verdict)
-    else:
-        estimates = _verdict(folder, policy, verdict, own_tasks)
+    estimates = _verdict_again(folder, policy, verdict, redacted, own_tasks)
     _enough(keys, trusted, policy)
     return Report(
         folder=folder,
@@ -223,6 +219,14 @@ def _same_as_run(run: Path, folder: Path, verdict: Verdict, shown: bool) -> None
 
 
 _AGAIN = "Sign off again, or restore the run folder."
+
+
+def _verdict_again(folder: Path, policy: Policy, verdict: Verdict, redacted: bool, own_tasks: bool) -> int:
+    """The verdict computed again; how many estimates were, too (0 in a redacted copy)."""
+    if redacted:
+        _sealed_verdict(folder, policy, verdict)
+        return 0
+    return _verdict(folder, policy, verdict, own_tasks)
 
 
 def _verdict(folder: Path, policy: Policy, verdict: Verdict, own_tasks: bool) -> int:
