@@ -124,7 +124,8 @@ def signed(road: Traveller, run: str, terms: str, keys: Keys) -> None:
     walk("verify", "elsewhere/received", *both)
     walk("redact", run, "public")
     walk("verify", "public", *both)
-    redacted = "\n".join(p.read_bytes().decode("utf-8", "replace") for p in (walk.home / "public").rglob("*") if p.is_file())
+    files = [p for p in (walk.home / "public").rglob("*") if p.is_file()]
+    redacted = "\n".join(p.read_bytes().decode("utf-8", "replace") for p in files)
     for task in road.suite.tasks:
         good = TASKS[task].good
         assert not isinstance(good, str) or good not in redacted, (
