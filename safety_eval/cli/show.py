@@ -15,6 +15,7 @@ from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
 from safety_eval.preflight.checks import Check, State, size_text
+from safety_eval.runs import thoughts
 from safety_eval.show.notebook import Run
 from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
@@ -107,6 +108,8 @@ def unfinished(found: Run, left: Unfinished) -> int:
     ):
         for reason, count in sorted(reasons.items()):
             out.print(f"{what}: {count} ({reason})", style="yellow", markup=False)
+    for task in left.thoughts:
+        out.print(thoughts.sentence(task), style="yellow", markup=False)
     if not left.outputs and not left.scores:
         return 0
     if left.too_long and not left.scores:

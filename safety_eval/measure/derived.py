@@ -21,14 +21,12 @@ from safety_eval.core.task import Measured, Values
 from safety_eval.measure.listed import LEAST
 from safety_eval.stats import gate as gates
 from safety_eval.stats.gate import Gate, Shared, effective_answers
-from safety_eval.stats.mean import mean_interval
 from safety_eval.stats.proportion import (
     Interval,
     clustered,
     clustered_interval,
     mover,
     t_quantile,
-    wilson,
 )
 from safety_eval.stats.ratio import RARER_END, ratio_gate, ratio_interval
 
@@ -295,12 +293,10 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
+    known_codes = np.unique(codes[known], return_inverse=True)[1].astype(np.int64)
+    shown = _by_clusters(values, known_codes, spec.bounds, alpha=0.025)
+    method = "Clopper-Pearson 95%" if spec.kind == "rate" else "Gaffke 95%"
     if spec.kind == "rate":
         blank = replace(blank, events=int(values.sum()))
-        if len(np.unique(codes)) == len(codes):
-            share = wilson(values.sum(), len(values))
-            return _limits(replace(blank, value=float(values.mean()), low=share.low, high=share.high,
-                                   method="Wilson 95%; counts are prompts"), gate)  # fmt: skip
-    found = mean_interval(values, codes[known], span=spec.bounds)
-    return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
-                           method=f"{found.method}; counts are prompts"), gate)  # fmt: skip
+    blank = replace(blank, value=float(values.mean()), low=shown.low, high=shown.high)
+    return _limits(replace(blank, method=f"{method}; counts are prompts"), gate)

@@ -110,6 +110,37 @@ def test_classifiers_of_ones_own_score_beside_the_others(walk: Walk) -> None:
     assert {("bold", "vader"), ("bold", "gender_polarity")} <= measured
 
 
+def test_an_instrument_with_other_arguments_is_not_ignored_in_silence(walk: Walk) -> None:
+    """The scores that lie there were made with other arguments: nothing would be scored, and nothing was said."""
+    walk.write("m.json", script(["xstest"], "good"))
+    ask = (
+        "run",
+        "--engine",
+        "echo",
+        "--model",
+        "m.json",
+        "--tasks",
+        "xstest",
+        "--data-version",
+        "quickstart",
+    )
+    walk(*ask, "--output-path", "run")
+    heard = walk(
+        "score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix", expect=2
+    )
+    assert "parser was 'default', is 'xstest_prefix'" in heard.flat
+    walk("score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=default")
+
+
+@pytest.mark.journey("task bbq_generation", "scorer option")
+def test_stereotypes_answered_in_words(walk: Walk) -> None:
+    model = walk.write("m.json", json.dumps([{"answer": "The answer is A."}]))
+    run = ("run", "--engine", "echo", "--model", model, "--tasks", "bbq_generation")
+    walk(*run, "--data-version", "quickstart", "--output-path", "run")
+    accuracy = [e for e in walk.read("run/results.json")["estimates"] if e["metric"] == "accuracy_ambiguous"]
+    assert accuracy and all(e["count"] == e["expected"] and e["value"] is not None for e in accuracy)
+
+
 @pytest.mark.journey("task toxigen_likelihood")
 def test_likelihoods_of_hateful_and_neutral_sentences(walk: Walk, data_dir: Path) -> None:
     run = ("run", "--engine", "echo", "--model", "echo", "--tasks", "toxigen_likelihood", "--limit", "130")
