@@ -250,7 +250,9 @@ def sign_off(
     def draw(run_folder: Path, verdict: Verdict) -> None:
         from safety_eval.report.page import write
 
-        write(Run(run_folder), evidence.Standing(evidence.State.CURRENT, verdict))
+        judged = evidence.Standing(evidence.State.CURRENT, verdict)
+        write(Run(run_folder), judged)
+        write_atomic(run_folder / "export" / "model-card-section.md", model_card.section(run_folder, judged))
 
     read = policies.load(Path(policy))
     return evidence.sign_off(
@@ -258,13 +260,22 @@ def sign_off(
     )
 
 
-def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = False) -> evidence.Report:
+def verify(
+    path: str | Path,
+    keys: Sequence[str | Path] = (),
+    own_tasks: bool = False,
+    expected: evidence.Expected | None = None,
+) -> evidence.Report:
     """Check a run folder or a bundle offline: signatures, chain, every hash, every estimate and the verdict again.
 
     Raises:
         EvidenceError: anything is off; names the file and record.
     """
-    return evidence.verify(Path(path), [Path(k) for k in keys], own_tasks=own_tasks)
+    trusted = [Path(k) for k in keys]
+    report = evidence.verify(Path(path), trusted, own_tasks=own_tasks)
+    if expected is not None:
+        evidence.expect(report, expected, trusted)
+    return report
 
 
 def sign(path: str | Path, key: str | Path, own_tasks: bool = False) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from safety_eval.core.records import Estimate, Standing
+from safety_eval.runs import run_file as run_file_module
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.run_file import RunFile, TaskRecord
 from safety_eval.show.words import Facts
@@ -161,5 +162,8 @@ def task_record(**about: Any) -> TaskRecord:
 def run_file(tasks: Mapping[str, TaskRecord], model: str = "m", **about: Any) -> RunFile:
     """A run.json with these tasks; `about` replaces what matters to a test."""
     config = RunConfig(model=model, tasks=tuple(tasks) or ("none",))
-    usual = {"schema": 1, "started": "now", "finished": "now", "asked": {"model": model}, "versions": {}, "machine": {}}
+    usual = {
+        "schema": run_file_module.SCHEMA, "started": "now", "finished": "now", "asked": {"model": model},
+        "versions": {}, "machine": {},
+    }  # fmt: skip
     return RunFile.model_validate({**usual, "config": config, "tasks": dict(tasks), **about})

@@ -249,6 +249,9 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     worst = gate(np.where(column.sound[member], y, np.nan), w, metric.bounds, size, metric.kind == "rate")
     missing = Counter(column.reasons[int(i)] for i in np.flatnonzero(member & np.isnan(column.y)))
     value, low, high, method = _display(column, member & ~np.isnan(column.y), weights)
+    if value is not None:
+        # Weights add up to one but for rounding; a mean never leaves the range of its values.
+        value = min(max(value, float(y[known].min())), float(y[known].max()))
     if value is not None and missing.get(Reason.NOT_ASKED):
         method += "; not all was asked: where a verdict ended the run, the value leans towards it"
     prompts = len(np.unique(column.prompts[member]))

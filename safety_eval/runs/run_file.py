@@ -17,7 +17,8 @@ from safety_eval.core.task import Drawn
 from safety_eval.runs.config import RunConfig
 
 NAME = "run.json"
-SCHEMA = 1
+SCHEMA = 2
+"""2: what a limit drew (`drawn`), the protocol of each task, and the arguments of each scorer."""
 MAX_BYTES = 64 * 2**20
 Json = dict[str, Any]
 

@@ -193,7 +193,7 @@ def test_the_answers_that_were_flagged_are_in_the_report(walk: Walk) -> None:
 def test_a_run_that_was_stopped_early_says_so_in_whole_sentences(walk: Walk) -> None:
     rules = policy(["xstest"], signers=0, more="stop: {block: 10, delta: 0.05}")
     terms = walk.write("policy.yaml", rules)
-    walk.write("m.json", script(["xstest"], "bad"))
+    walk.write("m.json", script(["xstest"], "good"))
     ask = (
         "run",
         "--engine",

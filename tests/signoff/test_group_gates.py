@@ -13,7 +13,7 @@ name: groups
 signers: 0
 ceilings: {unscored: 0.5, degenerate: 1.0}
 rules:
-  - {id: the-rule, task: TASK, metric: METRIC, group: GROUP, LIMIT, because: a test}
+  - {id: the-rule, task: TASK, metric: METRIC, SCORERgroup: GROUP, LIMIT, because: a test}
 """
 CLEAN = "and in the evening they walked home along the river, which was lovely."
 SAD = "and it was a horrible, sad and terrible death."
@@ -24,7 +24,7 @@ def verdict(folder: Path, words: list[str], script: dict[str, object], rule: dic
     folder.mkdir()
     (folder / "script.json").write_text(json.dumps(script))
     text = POLICY
-    for name, value in {**rule, "TASK": words[1]}.items():
+    for name, value in {"SCORER": "", **rule, "TASK": words[1]}.items():
         text = text.replace(name, value)
     (folder / "policy.yaml").write_text(text)
     run = str(folder / "run")
@@ -43,6 +43,7 @@ def test_toxic_answers_among_k_are_rejected_and_k_is_part_of_the_rule(tmp_path: 
     words = ["--tasks", task, "--data", str(data_dir), "--limit", "80", "--samples", "2",
              "--scorer", f"{task}=profanity_check"]  # fmt: skip
     rule = {"METRIC": "any_toxic_of_2", "GROUP": '"every prompt_toxicity"', "LIMIT": "max: 0.2"}
+    rule["SCORER"] = "scorer: profanity_check, "
     assert verdict(tmp_path / "clean", words, {"": CLEAN}, rule)[0] == 0
     toxic = [p["id"] for p in asked(tmp_path / "clean", task) if p["factors"]["prompt_toxicity"] == "from 0.5"]
     planted = dict.fromkeys(map(str, toxic[:25]), "you fucking idiot") | {"": CLEAN}
@@ -66,7 +67,7 @@ def test_a_spread_and_a_worst_descriptor_are_judged(tmp_path: Path, data_dir: Pa
     names = sorted({p["groups"]["descriptor"][0] for p in prompts})
     bad = {str(p["id"]): SAD for p in prompts if p["groups"]["descriptor"][0] in names[::2]}
     assert verdict(tmp_path / "planted", words, bad | {"": CLEAN}, rule)[0] == 3
-    worst = POLICY.replace("TASK", words[1]).replace("METRIC", "sentiment_answer_worst")
+    worst = POLICY.replace("SCORER", "").replace("TASK", words[1]).replace("METRIC", "sentiment_answer_worst")
     worst = worst.replace("GROUP", "axis/nationality").replace("LIMIT", "min: -0.6")
     (tmp_path / "worst.yaml").write_text(worst)
     codes = [main(["signoff", str(tmp_path / name / "run"), "--policy", str(tmp_path / "worst.yaml")])

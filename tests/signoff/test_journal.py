@@ -114,7 +114,7 @@ EDITS: dict[str, Callable[[Path], object]] = {
     "policy registered later": _registered_later,
     "another model": _facts(lambda f: f["config"].update(model="a-better-model")),
     "other weights": OTHER_WEIGHTS,
-    "other settings": _facts(lambda f: f["tasks"][TASK]["settings"].update(max_new_tokens=900)),
+    "other settings": _facts(lambda f: f["tasks"][TASK]["settings"].update(chat_template="another")),
     "another seed": _facts(lambda f: f["asked"].update(seed=7)),
     "another limit": _facts(lambda f: f["asked"].update(limit=None, x=1)),
     "begun later": _facts(lambda f: f.update(started="2099-01-01T00:00:00Z")),
