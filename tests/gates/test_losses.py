@@ -1,4 +1,4 @@
-"""No loss improves a verdict, over random runs, rules, estimands (benchmarks/fidelity/losses.py is the long version)."""
+"""No loss improves a verdict, over random runs, rules and estimands (long: benchmarks/fidelity/losses.py)."""
 
 from __future__ import annotations
 
