@@ -84,10 +84,13 @@ def run(measured: Run, left: Unfinished, details: bool = False) -> None:
 
 def _details(out: Console, measured: Run) -> None:
     from safety_eval.audit import review_table
+    from safety_eval.measure.disparity import disparities
     from safety_eval.report.first_screen import not_measured
     from safety_eval.show import tables, words
+    from safety_eval.show.disparity_table import disparity_table
 
-    for table in tables.run_tables(measured):
+    apart = disparity_table(disparities(measured.estimate_records()))
+    for table in [*tables.run_tables(measured), *([apart] if apart else [])]:
         out.print(tables.rich_table(table))
     for task, metrics in not_measured(measured, measured.estimate_records()).items():
         named = ", ".join(map(words.metric_name, metrics)) or "anything"

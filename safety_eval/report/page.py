@@ -26,6 +26,7 @@ from safety_eval.core.task import Measured
 from safety_eval.evidence.standing import Standing, State, standing
 from safety_eval.measure.against import Counted, against
 from safety_eval.measure.beside import Beside
+from safety_eval.measure.disparity import disparities
 from safety_eval.report import parts as report_parts
 from safety_eval.report.answers import answer_parts
 from safety_eval.report.cards import card_parts, instruments_of
@@ -35,6 +36,7 @@ from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.run_file import RunFile
 from safety_eval.show import chart_style, selection, tables, words
+from safety_eval.show.disparity_table import disparity_table
 from safety_eval.show.selection import Made
 
 
@@ -168,10 +170,16 @@ def _task(report: Report, name: str, facts: words.Facts, beside: Mapping[Made, B
         cards=_cards(list(mine.values()), facts),
         charts=tuple(report.pictures.get(name, ())),
         first=laid_out[0] if laid_out else None,
-        others=(*laid_out[1:], *map(report_parts.laid_out, report.corrected.get(name, ()))),
+        others=(*laid_out[1:], *map(report_parts.laid_out, _further(report, name))),
         about=tuple((words.metric_name(m), meaning) for m, meaning in about.items()),
         answers=answer_parts(measured, report.against.get(name) or [()] * len(measured)),
     )
+
+
+def _further(report: Report, task: str) -> list[tables.Table]:
+    """Differences between a task's groups, and its rates corrected for the scorer's errors."""
+    apart = disparity_table(disparities(e for e in report.estimates if e.task == task))
+    return [*([apart] if apart else []), *report.corrected.get(task, ())]
 
 
 def _published(report: Report, facts: words.Facts, beside: Mapping[Made, Beside]) -> list[PublishedPart]:

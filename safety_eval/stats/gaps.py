@@ -67,11 +67,37 @@ def p_gap(rates: ArrayLike, answers: ArrayLike, bound: float = 0.0) -> float:
     p1, n1, p2, n2 = np.broadcast_arrays(p[:, None], n[:, None], p, n)
     double = _score(p1, n1, p2, n2, square)
     np.fill_diagonal(double, -np.inf)
-    draws = _largest(tuple(np.round(n, _ROUNDED)))
-    shares = (REST_SHARE, 1 - REST_SHARE)
+    return _p_of(n, (float(single), float(double.max())))
+
+
+def mean_gap_limits(means: ArrayLike, variances: ArrayLike, alpha: float = 0.05) -> GapLimits:
+    """As `gap_limits` for means with known sampling variances > 0; by the normal law."""
+    x, n = np.asarray(means, float), 1 / np.asarray(variances, float)
+    rest, many = _rest(x, n)
+    by_rest, by_pair = _critical(n, alpha)
+    half = np.sqrt(1 / n + 1 / many)
+    above, below = x - rest - by_rest * half, rest - x - by_rest * half
+    pairs = x[:, None] - x[None, :] - by_pair * np.sqrt(1 / n[:, None] + 1 / n[None, :])
+    np.fill_diagonal(pairs, -np.inf)
+    return GapLimits(above, below, pairs, float(max(above.max(), below.max(), pairs.max())))
+
+
+def p_mean_gap(means: ArrayLike, variances: ArrayLike) -> float:
+    """As `p_gap` for means, against 'there is no difference'."""
+    x, n = np.asarray(means, float), 1 / np.asarray(variances, float)
+    rest, many = _rest(x, n)
+    single = float(np.abs((x - rest) / np.sqrt(1 / n + 1 / many)).max())
+    double = float(((x[:, None] - x[None, :]) / np.sqrt(1 / n[:, None] + 1 / n[None, :])).max())
+    return _p_of(n, (single, double))
+
+
+def _p_of(n: Floats, scores: tuple[float, float]) -> float:
+    """p-value of the largest score of each family, each with its share of the error."""
+    shares = (REST_SHARE, 1 - REST_SHARE) if n.size > 2 else (0.5, 0.5)
+    families = _largest(tuple(np.round(n, _ROUNDED)))
     each = [
         (1 + (family >= score).sum()) / (1 + DRAWS) / share
-        for family, score, share in zip(draws, (single, double.max()), shares, strict=True)
+        for family, score, share in zip(families, scores, shares, strict=True)
     ]
     return float(min(1.0, *each))
 
