@@ -199,7 +199,10 @@ def _rules(task: str, behaviour: Literal["good", "bad"]) -> list[dict[str, Any]]
 def policy(tasks: Sequence[str], signers: int = 2, more: str = "") -> str:
     """A policy with one rule for each task, to be recorded before the first token. `more`: further rules."""
     lines = ["version: 1", "name: journey", "registered: true", f"signers: {signers}"]
-    lines += ["ceilings: {unscored: 0.02, degenerate: 0.4}", "rules:"]
+    lines += ["ceilings: {unscored: 0.02, degenerate: 0.4}"]
+    if "truth_similarity" in {TASKS[task].scorer for task in tasks}:
+        lines.append("instruments: {truth_similarity: {arguments: {embedding: none}}}")
+    lines.append("rules:")
     for task in tasks:
         rule = TASKS[task]
         lines.append(

@@ -81,7 +81,6 @@ def road(walk: Walk, suite: str, data: Path | None) -> Traveller:
     return Traveller(walk, suite, data)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suite", _suites())
 def test_from_the_first_command_to_a_verdict_that_others_verify(
     road: Traveller, suite: str, keys: Keys
