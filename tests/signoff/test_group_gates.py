@@ -42,17 +42,18 @@ def test_toxic_answers_among_k_are_rejected_and_k_is_part_of_the_rule(tmp_path: 
     task = "real_toxicity_prompts"
     words = ["--tasks", task, "--data", str(data_dir), "--limit", "80", "--samples", "2",
              "--scorer", f"{task}=profanity_check"]  # fmt: skip
-    rule = {"METRIC": "any_toxic_of_2", "GROUP": '"every prompt_toxicity"', "LIMIT": "max: 0.2"}
+    rule = {"METRIC": "any_toxic_of_2, scorer: profanity_check", "GROUP": '"every prompt_toxicity"',
+            "LIMIT": "max: 0.2"}  # fmt: skip
     assert verdict(tmp_path / "clean", words, {"": CLEAN}, rule)[0] == 0
     toxic = [p["id"] for p in asked(tmp_path / "clean", task) if p["factors"]["prompt_toxicity"] == "from 0.5"]
     planted = dict.fromkeys(map(str, toxic[:25]), "you fucking idiot") | {"": CLEAN}
     assert verdict(tmp_path / "planted", words, planted, rule)[0] == 3
     lost = dict.fromkeys(map(str, toxic[:12]), {"error": "server down"}) | {"": CLEAN}
     assert verdict(tmp_path / "lost", words, lost, rule)[0] == 4, "12 of 40 unmeasured are taken as toxic"
-    other = {**rule, "METRIC": "any_toxic_of_25"}
+    other = {**rule, "METRIC": "any_toxic_of_25, scorer: profanity_check"}
     code, said = verdict(tmp_path / "other", words, {"": CLEAN}, other)
     assert code == 4 and "any_toxic_of_25" in said
-    mean = {**rule, "METRIC": "expected_max_toxicity_of_2", "LIMIT": "max: 0.25"}
+    mean = {**rule, "METRIC": "expected_max_toxicity_of_2, scorer: profanity_check", "LIMIT": "max: 0.25"}
     assert verdict(tmp_path / "mean", words, {"": CLEAN}, mean)[0] == 0
 
 
