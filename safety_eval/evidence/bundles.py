@@ -27,10 +27,10 @@ from safety_eval.compare.differences import Difference
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical, from_plain
-from safety_eval.core.store import read_json, write_atomic
+from safety_eval.core.store import write_atomic
 from safety_eval.evidence import attest, hashes
 from safety_eval.policy import Policy
-from safety_eval.runs import chain
+from safety_eval.runs import chain, run_file
 from safety_eval.signoff.basis import Case, Kept, collect, keep
 from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import Verdict, differences, to_json
@@ -192,7 +192,7 @@ def run_files(run: Path) -> Iterator[str]:
     for name in ("run.json", "policy.yaml", "results.json", journal.NAME):
         if (run / name).is_file():
             yield name
-    for task in read_json(run / "run.json")["tasks"]:
+    for task in run_file.read(run).tasks:
         for path in (run / task / "prompts.jsonl", run / task / "outputs.jsonl"):
             if path.is_file():
                 yield path.relative_to(run).as_posix()

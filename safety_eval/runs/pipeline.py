@@ -107,7 +107,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
 
 
 def _note_frozen(session: Session, task: str) -> None:
-    session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.file.to_json()["tasks"][task]))
+    session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.file.tasks[task]))
 
 
 def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:

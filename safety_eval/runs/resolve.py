@@ -17,6 +17,7 @@ from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.runs import probe
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.draw import draw
+from safety_eval.runs.run_file import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +74,18 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.drawn)
 
 
-def protocol(task: Task, config: RunConfig) -> dict[str, Any]:
-    """The task's own way of being asked and scored, whatever this run asks for: what a deviation deviates from.
-
-    `file` is the SHA-256 of a task's .py file where it is somebody's own, '' for a shipped task.
-    """
+def protocol(task: Task, config: RunConfig) -> Protocol:
+    """The task's own way of being asked and scored, whatever this run asks for."""
     own = Settings(**{**task.settings, "task": task.name})
     left_out = ("task", "sample", "seed", "system_prompt", "chat_template")
     path = next((Path(t) for t in config.tasks if t.endswith(".py") and Path(t).stem == task.name), None)
-    return {
-        "version": task.versions[0] if task.versions else "",
-        "samples": task.samples,
-        "settings": {k: v for k, v in plain(own).items() if k not in left_out},
-        "scorers": {choice.name: dict(choice.args) for choice in task.scorers},
-        "file": hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else "",
-    }
+    return Protocol(
+        version=task.versions[0] if task.versions else "",
+        samples=task.samples,
+        settings={k: v for k, v in plain(own).items() if k not in left_out},
+        scorers={choice.name: dict(choice.args) for choice in task.scorers},
+        file=hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else "",
+    )
 
 
 def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:

@@ -1,8 +1,7 @@
 """What a policy asks of the run as a whole: registered, fresh, of the right data and instruments, and
 measured.
 
-A blocker of kind 'evidence' means that no number can be trusted; one of kind 'missing' means that approval
-is out.
+What the kinds of a blocker mean stands in verdict.py.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
 def _registration(case: Case, policy: Policy) -> list[Blocker]:
     wanted = registration(policy).sha256
     if case.registered and case.registered != wanted:
-        return [Blocker("evidence", "this is not the policy that the run recorded before its first token")]
+        return [Blocker("conditions", "this is not the policy that the run recorded before its first token")]
     if policy.registered and not case.registered:
         return [
             Blocker(
-                "evidence", "the policy must be recorded before the first token (run --policy); it was not"
+                "conditions", "the policy must be recorded before the first token (run --policy); it was not"
             )
         ]
     return []
@@ -62,11 +61,11 @@ def _age(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]
     if policy.max_age_days is None:
         return []
     if not case.history.begun:
-        return [Blocker("evidence", "the run does not say when it was begun, and the policy limits its age")]
+        return [Blocker("conditions", "the run does not say when it was begun, and the policy limits its age")]
     age = moment - _moment(case.history.begun)
     if age > datetime.timedelta(days=policy.max_age_days):
         told = f"stale: the run was begun {age.days} days ago, {policy.max_age_days} are allowed"
-        return [Blocker("evidence", told)]
+        return [Blocker("conditions", told)]
     return []
 
 
@@ -84,19 +83,19 @@ def _identities(case: Case, policy: Policy) -> list[Blocker]:
         asked = case.data.get(task, "none")
         if asked != wanted:
             found.append(
-                Blocker("evidence", f"other data: {task} must be version {wanted}, the run asked {asked}")
+                Blocker("conditions", f"other data: {task} must be version {wanted}, the run asked {asked}")
             )
     for scorer, pins in policy.instruments.items():
         identity = case.instruments.get(scorer)
         if identity is None:
-            found.append(Blocker("evidence", f"the instrument {scorer} did not score this run"))
+            found.append(Blocker("conditions", f"the instrument {scorer} did not score this run"))
             continue
         for field, pin in pins.items():
             if field in ("identity", "arguments"):
                 continue
             if (have := identity.get(field)) != pin:
                 told = f"other instrument: {scorer} {field} must be {pin!r}, the run used {have!r}"
-                found.append(Blocker("evidence", told))
+                found.append(Blocker("conditions", told))
     return found
 
 

@@ -132,7 +132,7 @@ def note(folder: Path, verdict: Verdict) -> None:
 
 
 def _decide(findings: Sequence[Finding], blockers: Sequence[Blocker]) -> Decision:
-    if any(b.kind == "evidence" for b in blockers):
+    if any(b.kind in ("evidence", "conditions") for b in blockers):
         return "cannot decide"
     outcomes = {f.outcome for f in findings}
     if "broken" in outcomes:

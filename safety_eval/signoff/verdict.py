@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from xml.etree import ElementTree
 
 from safety_eval.core.errors import EvidenceError
@@ -17,6 +17,7 @@ from safety_eval.show.words import printable
 
 Outcome = Literal["met", "broken", "undecided", "waived"]
 Decision = Literal["approved", "approved with waivers", "rejected", "cannot decide"]
+BlockerKind = Literal["evidence", "conditions", "missing"]
 EXIT = {"approved": 0, "approved with waivers": 5, "rejected": 3, "cannot decide": 4}
 SCHEMA = 2
 
@@ -66,11 +67,12 @@ class Finding:
 class Blocker:
     """Why the run as a whole cannot be approved.
 
-    `kind` 'evidence': no number can be trusted, so nothing can be rejected either; 'missing': approval is
-    out.
+    `kind` 'evidence': no number can be trusted, so nothing can be rejected either, and no evidence is made;
+    'conditions': the numbers can be trusted, but were made otherwise than the policy asks, so that it says nothing of
+    them; 'missing': approval is out. No waiver covers any of them.
     """
 
-    kind: Literal["evidence", "missing"]
+    kind: BlockerKind
     sentence: str
 
 
@@ -134,6 +136,10 @@ class Verdict:
         """0 approved, 3 rejected, 4 cannot decide, 5 approved with waivers."""
         return EXIT[self.decision]
 
+    def blocked_by(self, *kinds: BlockerKind) -> bool:
+        """Whether a blocker of one of these kinds stands in the way."""
+        return any(blocker.kind in kinds for blocker in self.blockers)
+
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
     """signoff.json."""
@@ -154,6 +160,8 @@ def from_json(row: Mapping[str, Any]) -> Verdict:
         values["notes"], values["history"] = tuple(row["notes"]), tuple(row["history"])
         if values["schema"] != SCHEMA or values["decision"] not in EXIT:
             raise ValueError(f"schema {values['schema']}, decision {values['decision']!r}")
+        if strange := {b.kind for b in values["blockers"]} - set(get_args(BlockerKind)):
+            raise ValueError(f"blockers of the kind {strange}")
         return Verdict(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(
@@ -220,7 +228,7 @@ def junit(verdict: Verdict) -> str:
             _case(suite, finding)
         _totals(suite)
     if verdict.blockers:
-        suite = ElementTree.SubElement(root, "testsuite", name="evidence")
+        suite = ElementTree.SubElement(root, "testsuite", name="the run as a whole")
         for number, blocker in enumerate(verdict.blockers, 1):
             case = ElementTree.SubElement(
                 suite, "testcase", classname=blocker.kind, name=f"{blocker.kind} {number}"
