@@ -151,7 +151,7 @@ def descriptive(case: Case, policy: Policy) -> list[str]:
     """Groups that 'every group' leaves out, by name."""
     notes = []
     for rule in policy.rules:
-        if rule.group.startswith("every "):
+        if rule.of.every:
             groups = sorted(e.group for e in case.estimates if _left_out(rule, e))
             if groups:
                 told = f"{rule.id}: descriptive only (fewer than 10 prompts on the list), not required: "
@@ -160,5 +160,5 @@ def descriptive(case: Case, policy: Policy) -> list[str]:
 
 
 def _left_out(rule: Rule, e: Estimate) -> bool:
-    same = (e.task, e.metric, e.axis) == (rule.task, rule.metric, rules.place(rule.group)[0])
+    same = (e.task, e.metric, e.axis) == (rule.task, rule.metric, rule.of.axis)
     return same and rule.scorer in (None, e.scorer) and e.standing is Standing.FEW

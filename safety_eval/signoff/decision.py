@@ -24,7 +24,7 @@ from safety_eval.show.words import name
 from safety_eval.signoff import conditions, rules
 from safety_eval.signoff.asked import AskedTask, deviations, own_instrument
 from safety_eval.signoff.basis import Case, collect
-from safety_eval.signoff.rules import Claim
+from safety_eval.signoff.claim import Claim
 from safety_eval.signoff.verdict import (
     Blocker,
     Circumstances,
@@ -187,17 +187,17 @@ def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
         rule=rule.id,
         task=rule.task,
         metric=rule.metric,
-        scorer=claim.scorer,
-        axis=claim.axis,
-        group=claim.group,
+        scorer=claim.cell.scorer,
+        axis=claim.cell.axis,
+        group=claim.cell.group,
         limit=rule.limit,
         bound=rule.bound,
         outcome=outcome,
         sentence=_sentence(claim, outcome),
         because=rule.because,
-        value=claim.value,
-        low=claim.low,
-        high=claim.high,
+        value=claim.interval.value,
+        low=claim.interval.low,
+        high=claim.interval.high,
         count=claim.count,
         expected=claim.expected,
         p_broken=p_broken,
@@ -208,8 +208,9 @@ def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
 
 def _sentence(claim: Claim, outcome: Outcome) -> str:
     if claim.fault:
-        here = "" if claim.axis == "total" else f", {name(claim.axis)} {name(claim.group)}".rstrip()
-        return f"{claim.rule.task} {name(claim.rule.metric)}{here}: {claim.fault}."
+        cell = claim.cell
+        here = "" if cell.axis == "total" else f", {name(cell.axis)} {name(cell.group)}".rstrip()
+        return f"{cell.task} {name(cell.metric)}{here}: {claim.fault}."
     if outcome == "met" or (claim.stopped and outcome == "undecided"):
         return f"{claim.words}."
     if outcome == "broken":

@@ -27,7 +27,6 @@ from safety_eval.policy import About, Policy, Rule
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
 from safety_eval.show.words import name
-from safety_eval.signoff.rules import place
 from safety_eval.stats.gate import Shared, effective_answers
 from safety_eval.stats.plan import all_pass_probability, paired_prompts_needed, prompts_needed
 
@@ -135,7 +134,7 @@ def text(made: Plan) -> str:
 
 def _need(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> Need:
     sizes = None if prompts is None else _sizes(rule, prompts, policy.claim(rule))
-    groups = len(sizes) if sizes else (rule.min_groups if rule.group.startswith("every ") else 1)
+    groups = len(sizes) if sizes else (rule.min_groups if rule.of.every else 1)
     have = min(sizes) if sizes else (0.0 if sizes == [] else None)
     made = _planned(rule, policy, (groups, sizes, have))
     return replace(made, words=made.words + _otherwise(rule, policy, prompts))
@@ -222,7 +221,7 @@ def _sizes(rule: Rule, prompts: Sequence[Prompt], about: About) -> list[float]:
     """Effective number of prompts behind each number of the rule; groups too small to be gated are left out."""
     metric = _metric(rule)
     asked = [p for p in prompts if metric is None or metric.where is None or metric.where(p)]
-    axis, group = place(rule.group)
+    axis, group = rule.of.axis, rule.of.group
     if axis == "total":
         return [_effective(asked, about)] if asked else []
     if axis == "macro":
