@@ -215,6 +215,8 @@ def _public_of(keyid: str, about: Mapping[str, Any]) -> Any:
     from securesystemslib.signer._utils import compute_default_keyid
 
     try:
+        if set(about) != {"keytype", "scheme", "keyval"} or set(about["keyval"]) != {"public"}:
+            raise ValueError("it has other fields than a key's")
         if _SCHEMES.get(about["keytype"]) != about["scheme"]:
             raise ValueError(f"scheme {about['scheme']!r}")
         if compute_default_keyid(about["keytype"], about["scheme"], about["keyval"]) != keyid:
@@ -245,7 +247,7 @@ def _envelope(folder: Path, name: str) -> Any:
         again = envelope.to_dict()
     except Exception as error:  # the library raises many kinds for a damaged envelope
         raise EvidenceError(f"{name} is no DSSE envelope: {error!r}") from error
-    if again != value:
+    if again != value or any(set(s) != {"keyid", "sig"} for s in value["signatures"]):
         raise EvidenceError(f"{name} was written again: another encoding of the same bytes")
     return envelope
 

@@ -1,6 +1,7 @@
-"""The planted releases are shared with benchmarks/fidelity/signoff_simulation.py."""
+"""The planted releases and the mutations are shared with benchmarks/."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / "fidelity"))
+for room in ("fidelity", "reliability"):
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks" / room))
