@@ -75,7 +75,7 @@ def bundle(
     write_atomic(making / "policy.yaml", policy_text(policy))
     write_atomic(making / "signoff.json", canonical(to_json(verdict)) + "\n")
     write_atomic(making / KEPT, canonical(keep(case)) + "\n")
-    write_atomic(making / SALTS, canonical({"secret": secrets.token_hex(32)}) + "\n")
+    write_atomic(making / SALTS, canonical({"secret": secrets.token_hex(32)}) + "\n", private=True)
     manifest = canonical(make_manifest(making)).encode() + b"\n"
     write_atomic(making / MANIFEST, manifest)
     attest.write(making, attest.statements(verdict, manifest, __version__, configuration(making)))

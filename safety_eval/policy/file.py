@@ -281,7 +281,7 @@ def parse(text: str, source: str = "the policy") -> Policy:
     """The policy written in `text`; `source` names it in errors."""
     try:
         written = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{source} is not YAML: {' '.join(str(error).split())}", "Check the indentation."
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from safety_eval.core import secrets
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.core.records import Prompt
 from safety_eval.preflight.checks import Check, State
@@ -51,7 +52,7 @@ def wanted_model(config: RunConfig) -> Wanted:
 
 def model_spec(config: RunConfig) -> ModelSpec:
     """What the engine is built from."""
-    return ModelSpec(config.model, config.model_args, config.dtype, config.device, config.batch_size)
+    return ModelSpec(config.model, secrets.opened(config.model_args), config.dtype, config.device, config.batch_size)
 
 
 def _all_asked(folder: Path, plan: TaskPlan, config: RunConfig) -> bool:

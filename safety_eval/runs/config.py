@@ -22,7 +22,7 @@ class Generation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_new_tokens: int | None = Field(default=None, ge=1)
 
@@ -43,8 +43,8 @@ class RunConfig(BaseModel):
     limit: int | None = Field(None, ge=1)
     samples: int | None = Field(None, ge=1)
     batch_size: str = "auto"
-    dtype: str = "auto"
-    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|xpu|cuda(:[0-9]+)?)$")
     seed: int = Field(0, ge=0, lt=2**63)
     chat_template: Literal["auto", "on", "off"] = "auto"
     system_prompt: str | None = None
@@ -137,7 +137,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}", "Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is not readable YAML: {error}", "Correct the file.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no mapping", "Write `key: value` lines.")

@@ -9,7 +9,7 @@ from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.store import Appender, read_lines, write_atomic, writing
-from safety_eval.runs import answers, chain, pipeline, resolve, run_file
+from safety_eval.runs import answers, chain, own_code, pipeline, resolve, run_file
 from safety_eval.runs.run_file import RunFile
 
 
@@ -21,6 +21,8 @@ def merge(shards: Sequence[Path], folder: Path) -> Path:
             comes twice, or the folder holds something already. Missing parts are allowed: they are owed.
     """
     files = [run_file.read(s) for s in shards]
+    for shard, file in zip(shards, files, strict=True):
+        own_code.refuse(file.config, shard)
     _same_run(shards, files)
     if (folder / run_file.NAME).exists():
         raise UserError(f"{folder} holds a run already", "Choose another --output-path.")

@@ -44,6 +44,9 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
     _known("--scorer", config.scorers, tasks)
     _known("--data-version", [t for t in config.data_version if t], tasks)
     _known("--prompts", config.prompts, tasks)
+    if (version := config.data_version.get("")) and not any(version in task.versions for task in tasks):
+        known = sorted({v for task in tasks for v in task.versions})
+        raise UserError(f"no task of this run has a data version '{version}'", nearest(version, known))
     for task in tasks:
         if task.kind not in engine.capabilities:
             able = ", ".join(sorted(engine.capabilities))
@@ -51,7 +54,12 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
                 f"engine '{config.engine}' cannot do '{task.kind}', which task '{task.name}' needs (it can: {able})",
                 "Choose another --engine, or leave the task out.",
             )
-    return [_plan(config, task) for task in tasks]
+    plans = [_plan(config, task) for task in tasks]
+    used = {choice.name for plan in plans for choice in plan.scorers}
+    for name in config.scorer_args:
+        if name not in used:
+            raise UserError(f"--scorer-args {name}:...: no task of this run is scored by it", nearest(name, used))
+    return plans
 
 
 def load(plan: TaskPlan, limit: int | None) -> PromptSet:

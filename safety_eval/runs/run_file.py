@@ -30,7 +30,8 @@ class _Part(BaseModel):
 
 def _is_name(text: str) -> str:
     """A name becomes a part of a path: it is one part, and stays in the folder."""
-    if not text or len(text) > LONGEST_NAME or text in (".", "..") or any(c in "/\\" or ord(c) < 32 for c in text):
+    one_part = text.isprintable() and "/" not in text and "\\" not in text and text not in ("", ".", "..")
+    if not one_part or len(text) > LONGEST_NAME:
         raise ValueError(f"{text[:40]!r} cannot be a name")
     return text
 

@@ -21,7 +21,7 @@ from safety_eval.core.records import Estimate, plain
 from safety_eval.core.task import Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
-from safety_eval.runs import answers, chain, results, run_file
+from safety_eval.runs import answers, chain, own_code, results, run_file
 from safety_eval.runs.run_file import RunFile
 from safety_eval.signoff.asked import Asked, read
 from safety_eval.signoff.consistency import check_records
@@ -167,7 +167,7 @@ def remeasure(folder: Path, file: RunFile, faults: Faults, own_tasks: bool = Tru
     found: list[Estimate] = []
     for name, record in file.tasks.items():
         try:
-            task = _task(file, name, own_tasks)
+            task = _task(folder, file, name, own_tasks)
             wrong = list(check_records(folder, name, record))
             faults += [_evidence(w) for w in wrong]
             if not wrong:
@@ -186,10 +186,11 @@ def subject(file: RunFile) -> dict[str, Any]:
     return {"model": file.config.model, **{k: v for k, v in file.engine.items() if k != "device"}}
 
 
-def _task(file: RunFile, name: str, own_tasks: bool) -> Task:
+def _task(folder: Path, file: RunFile, name: str, own_tasks: bool) -> Task:
     asked = next((t for t in file.config.tasks if Path(t).stem == name), name)
     if asked.endswith(".py") and not own_tasks:
         raise UserError(f"task '{name}' is a file of its own ({asked}); code is never run from evidence")
+    own_code.refuse(file.config, folder)
     task: Task = plugins.find("tasks", asked)
     return task
 

@@ -23,7 +23,8 @@ from safety_eval.core.records import Prompt
 from safety_eval.core.task import Metric, Task
 from safety_eval.measure.listed import LEAST
 from safety_eval.measure.metrics import headline_weights
-from safety_eval.policy import About, Policy, Rule
+from safety_eval.policy import About, Policy, Rule, check
+from safety_eval.policy.fit import OF_ANSWERS
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
 from safety_eval.show.words import name
@@ -85,6 +86,8 @@ def plan(policy: Policy, prompts: Mapping[str, Sequence[Prompt]] | None = None) 
     Args:
         prompts: of each task, as they would be asked; {} or None plans without them.
     """
+    for task in dict.fromkeys(rule.task for rule in policy.rules):
+        check(policy, plugins.find("tasks", task))
     needs = tuple(_need(rule, policy, (prompts or {}).get(rule.task)) for rule in policy.rules)
     known = [n.chance for n in needs if n.chance is not None]
     return Plan(policy.name, policy.power, needs, math.prod(known) if known else None)
@@ -214,7 +217,7 @@ def _metric(rule: Rule) -> Metric | None:
 def _derived(rule: Rule) -> bool:
     """Whether the rule is about a score of the task's `derive`: no share, though it may lie between 0 and 1."""
     task: Task = plugins.find("tasks", rule.task)
-    return task.derive is not None and rule.metric not in ("refusal_rate", "degenerate_rate")
+    return task.derive is not None and rule.metric not in OF_ANSWERS
 
 
 def _sizes(rule: Rule, prompts: Sequence[Prompt], about: About) -> list[float]:
