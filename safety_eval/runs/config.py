@@ -13,6 +13,8 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
 from safety_eval.runs.spelling import plain_settings
 
+MOST_SAMPLES = 10_000
+"""Answers to one prompt: beyond this somebody mistyped, or wants this machine to be busy for ever."""
 _NOT_ANSWER_CHANGING = {"batch_size", "output_path", "data", "policy", "prompts", "predict_only"}
 """Fields that a resume may change: paths (contents are checked by digest) and how the work is batched."""
 
@@ -24,7 +26,7 @@ class Generation(BaseModel):
 
     temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    max_new_tokens: int | None = Field(default=None, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
 class RunConfig(BaseModel):
@@ -41,7 +43,7 @@ class RunConfig(BaseModel):
     engine: str = "transformers"
     model_args: dict[str, str] = {}
     limit: int | None = Field(None, ge=1)
-    samples: int | None = Field(None, ge=1)
+    samples: int | None = Field(None, ge=1, le=MOST_SAMPLES)
     batch_size: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|xpu|cuda(:[0-9]+)?)$")

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.store import read_json, write_json
 from safety_eval.core.task import Drawn
-from safety_eval.runs.config import RunConfig
+from safety_eval.runs.config import MOST_SAMPLES, RunConfig
 
 NAME = "run.json"
 SCHEMA = 2
@@ -79,7 +79,7 @@ class TaskRecord(_Part):
     prompts: int
     prompts_digest: str
     drawn: Drawn | None = None
-    samples: int = Field(ge=1)
+    samples: int = Field(ge=1, le=MOST_SAMPLES)
     settings: Json
     protocol: Protocol = Protocol()
     instruments: dict[Name, Json]

@@ -175,6 +175,8 @@ def test_a_new_run_folder_and_the_salts_are_their_owners_alone(tmp_path: Path) -
         (["--prompts", "nothing=x"], "not among the tasks"),
         (["--scorer-args", "refusal:x=1"], "no task of this run is scored by it"),
         (["--device", "warp"], "device"),
+        (["--samples", "9" * 30], "samples"),
+        (["--gen-kwargs", f"max_new_tokens={'9' * 30}"], "max_new_tokens"),
         (["--dtype", "float7"], "dtype"),
         (["--gen-kwargs", "temperature=inf"], "temperature"),
         (["--gen-kwargs", "temperature=nan"], "temperature"),
