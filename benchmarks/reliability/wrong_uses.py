@@ -29,8 +29,8 @@ VALUES = (
     "", " ", "0", "-1", "1.5", "9" * 30, "nan", "inf", "-inf", "1e999", "none", "x", "x=", "=x", "a=b=c", ",", ",,=",
     ":", "a:b", "a:b=c", "{}", "[1]", "null", "../x", "/proc/nope/x", "/dev/null", "y" * 5000,
     "\x1b[31mred", "\u202egnp.exe", "\ud800", "caf\u00e9", "1/0", "0/3", "2/1", "cuda:99", "float7",
-    "temperature=inf", "temperature=-1", "top_p=nan", "max_new_tokens=1e9", "small_task=", "small_task=vader+vader", "small_task=nothing",
-    "nothing=vader", "vader:x=1",
+    "temperature=inf", "temperature=-1", "top_p=nan", "max_new_tokens=1e9", "small_task=", "small_task=vader+vader",
+    "small_task=nothing", "nothing=vader", "vader:x=1",
 )  # fmt: skip
 FLAGS = (
     "--model", "--tasks", "--engine", "--model-args", "--limit", "--samples", "--batch-size", "--dtype", "--device",

@@ -26,8 +26,8 @@ from safety_eval import __version__
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
-from safety_eval.core.records import canonical, from_plain
-from safety_eval.core.store import write_atomic
+from safety_eval.core.records import canonical
+from safety_eval.core.store import typed, write_atomic
 from safety_eval.evidence import attest, hashes
 from safety_eval.policy import Policy
 from safety_eval.runs import chain, run_file
@@ -237,9 +237,9 @@ def read_kept(folder: Path) -> Kept:
         raise EvidenceError(f"{KEPT} is missing")
     try:
         row = hashes.strict((folder / KEPT).read_bytes(), KEPT)
-        rows = row["differences"]
-        return Kept(None if rows is None else [from_plain(Difference, d) for d in rows], tuple(row["missing"]))
-    except (KeyError, TypeError, AttributeError) as error:
+        rows, missing = row["differences"], tuple(str(sentence) for sentence in row["missing"])
+        return Kept(None if rows is None else [typed(Difference, d) for d in rows], missing)
+    except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"{KEPT} is damaged: {error!r}") from error
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import plain
+from safety_eval.core.store import typed
 from safety_eval.show.words import printable
 
 Outcome = Literal["met", "broken", "undecided", "waived"]
@@ -153,15 +154,14 @@ def from_json(row: Mapping[str, Any]) -> Verdict:
         EvidenceError: it is none.
     """
     try:
+        if not isinstance(row, Mapping) or row.get("schema") != SCHEMA:
+            raise ValueError(f"it does not have the schema {SCHEMA}")
+        typed(Verdict, row)
         values = dict(row)
         values["findings"] = tuple(Finding(**f) for f in row["findings"])
         values["blockers"] = tuple(Blocker(**b) for b in row["blockers"])
         values["asked"] = Circumstances(**{**row["asked"], "deviations": tuple(row["asked"]["deviations"])})
         values["notes"], values["history"] = tuple(row["notes"]), tuple(row["history"])
-        if values["schema"] != SCHEMA or values["decision"] not in EXIT:
-            raise ValueError(f"schema {values['schema']}, decision {values['decision']!r}")
-        if strange := {b.kind for b in values["blockers"]} - set(get_args(BlockerKind)):
-            raise ValueError(f"blockers of the kind {strange}")
         return Verdict(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(
