@@ -107,7 +107,7 @@ def typed(kind: type[Record], row: Any) -> Record:
     from pydantic import ValidationError
 
     try:
-        _adapter(kind).validate_json(json.dumps(row), strict=True)
+        _adapter(kind).validate_json(json.dumps(row), strict=True)  # type: ignore[arg-type]
         return from_plain(kind, row)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
