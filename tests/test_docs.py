@@ -94,7 +94,8 @@ def test_the_scorer_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     [code] = blocks(ROOT / "docs" / "how-to" / "add-a-scorer.md", "python")
     Path("blocklist.py").write_text(code, encoding="utf-8")
-    rules = [{"share": 0.5, "answer": "What a Foo Bar they are."}, {"answer": "They are foo barred."}]
+    bad_answer = "What a Foo Bar they are."
+    rules = [{"share": 0.5, "answer": bad_answer}, {"answer": "They are foo barred."}]
     Path("model.json").write_text(json.dumps(rules), encoding="utf-8")
     words = ["run", "--engine", "echo", "--model", "model.json", "--tasks", "toxigen", "--data-version", "quickstart",
              "--scorer", "toxigen=blocklist.py", "--output-path", "run"]  # fmt: skip
@@ -104,14 +105,14 @@ def test_the_scorer_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch:
     assert not list(Path("run").rglob("outputs.jsonl"))
     Path("phrases.txt").write_text("foo bar\n", encoding="utf-8")
     assert main([*words, *args]) == 0
-    bad = [output["text"] == rules[0]["answer"] for output in rows(Path("run/toxigen/outputs.jsonl"))]
-    table = open_run("run").estimates().set_index(["scorer", "metric", "axis"])
-    row = table.loc[("blocklist", "toxic_rate", "total")].iloc[0]
-    assert row["value"] == pytest.approx(sum(bad) / len(bad)) and 0 < sum(bad) < len(bad)
+    bad = [output["text"] == bad_answer for output in rows(Path("run/toxigen/outputs.jsonl"))]
+    table = open_run("run").estimates()
+    [row] = table[(table.metric == "toxic_rate") & (table.axis == "total")].to_dict("records")
+    assert row["scorer"] == "blocklist" and row["value"] == pytest.approx(sum(bad) / len(bad)) and 0 < sum(bad) < len(bad)
 
 
 def test_the_engine_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that answers with its prompt's second word, up to a stop string, and fails at one prompt."""
+    """A program that repeats its prompt, and fails at one."""
     monkeypatch.chdir(tmp_path)
     [code] = blocks(ROOT / "docs" / "how-to" / "add-an-engine.md", "python")
     Path("program.py").write_text(code, encoding="utf-8")
@@ -120,11 +121,12 @@ def test_the_engine_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch:
     task = shutil.copy(ROOT / "tests" / "pipeline" / "small_task.py", "small_task.py")
     ask = ["run", "--engine", "program.py", "--model", "./my-model", "--output-path", "run", "--tasks"]
     assert main([*ask, "truthfulqa_choice", "--data-version", "quickstart"]) == 2
-    assert main([*ask, str(task), "--gen-kwargs", "stop= had"]) == 4
+    assert main([*ask, str(task), "--gen-kwargs", "temperature=0"]) == 4
     outputs = rows(Path("run/small_task/outputs.jsonl"))
     failed = [row for row in outputs if row.get("error")]
     assert {row["prompt_id"] for row in failed} == {"p07"} and len(outputs) == 48
-    assert all(row["text"].endswith(str(int(row["prompt_id"][1:]))) for row in outputs if row not in failed)
+    asked = {row["id"]: row["text"] for row in rows(Path("run/small_task/prompts.jsonl"))}
+    assert all(row["text"].strip() == asked[row["prompt_id"]] for row in outputs if row not in failed)
 
 
 def test_the_python_of_the_readme_and_the_tutorial_reads_a_run(

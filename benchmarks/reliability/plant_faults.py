@@ -5,8 +5,8 @@
     python benchmarks/reliability/plant_faults.py --check          # only that every fault can still be planted
 
 The mistakes are listed in `faults/*.toml` beside this file: what was written before, what is written instead, and which
-tests are asked first. A mistake that they miss is asked of the whole suite. The working tree is never touched: all of it
-happens in a copy. Results: `planted_faults.json`, one row for each.
+tests are asked first. A mistake that they miss is asked of the whole suite. The working tree is never touched: all of
+it happens in a copy. Results: `planted_faults.json`, one row for each.
 """
 
 from __future__ import annotations

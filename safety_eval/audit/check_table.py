@@ -20,8 +20,8 @@ from safety_eval.stats.whole_counts import best_order, chance_fit, check_row, me
 CAVEAT = (
     "What this shows: a cell that is not a whole count over its n cannot be the share of that column; the number, "
     "its n, or its column is wrong, and this check cannot say which. What it does not show: why (rounding of rounded "
-    "numbers, lost answers, a slip in copying the table or in this file do the same), or that a fitting cell is right: by "
-    "chance a cell fits {low:.0f} to {high:.0f}% of the time. A mean over columns does not change when they are "
+    "numbers, lost answers, a slip in copying the table or in this file do the same), or that a fitting cell is right: "
+    "by chance a cell fits {low:.0f} to {high:.0f}% of the time. A mean over columns does not change when they are "
     "permuted."
 )
 
