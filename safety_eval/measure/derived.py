@@ -302,5 +302,5 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     method = "Clopper-Pearson 95%" if spec.kind == "rate" else "Gaffke 95%"
     if spec.kind == "rate":
         blank = replace(blank, events=int(values.sum()))
-    blank = replace(blank, value=float(values.mean()), low=shown.low, high=shown.high)
+    blank = replace(blank, value=float(values.mean()), sd=float(values.std()), low=shown.low, high=shown.high)
     return _limits(replace(blank, method=f"{method}; counts are prompts"), gate)

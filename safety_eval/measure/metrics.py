@@ -268,6 +268,7 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         effective_prompts=effective_answers(w, [Shared(1.0, column.prompts[member])]),
         effective_clusters=effective_answers(w, [Shared(1.0, column.clusters[member])]),
         span=metric.bounds,
+        sd=None if value is None else _deviation(y[known], w[known]),
         lowest=None if conditional else worst.lowest,
         highest=None if conditional else worst.highest,
         gate_low=None if conditional else worst.low,
@@ -278,6 +279,11 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         reason=reason,
         data_version=column.version,
     )
+
+
+def _deviation(y: Floats, weights: Floats) -> float:
+    mean = np.average(y, weights=weights)
+    return float(np.sqrt(np.average(np.square(y - mean), weights=weights)))
 
 
 def of_list(column: Column, rows: NDArray[np.bool_]) -> list[Shared]:
