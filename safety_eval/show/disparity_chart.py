@@ -30,7 +30,7 @@ def disparity_chart(d: Disparity) -> Figure:
     axes.set_yticks(list(rows), [words.name(name) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(words.metric_name(d.metric))
-    axes.set_title(_words(d), fontsize=9, loc="left")
+    figure.suptitle(_words(d), x=0.01, ha="left", fontsize=9)
     if d.kind == "rate":
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     axes.spines[["top", "right"]].set_visible(False)
@@ -41,8 +41,9 @@ def _words(d: Disparity) -> str:
     worst = "lowest" if d.better == "neither" else "worst"
     differ = "shown to differ from" if d.better == "neither" else "shown worse than"
     return (
-        f"{words.name(d.task)}, {words.metric_name(d.metric)} by {words.name(d.axis)}: are all {d.groups} groups the "
-        f"same? p = {p_words(d.p_equal)}\nBar: as measured. Dot: drawn towards the mean by its noise, filled where "
-        f"{differ} the rest.\nBand: where the truly {worst} group lies (95%). "
+        f"{words.name(d.task)}, {words.metric_name(d.metric)} by {words.name(d.axis)}: "
+        f"are all {d.groups} groups the same? p = {p_words(d.p_equal)}\n"
+        f"Bar: as measured. Dot: drawn towards the mean by its noise; filled where {differ} the rest.\n"
+        f"Band: where the truly {worst} group lies (95%). "
         f"Gap between two groups: at least {words.number(d.gap_low, d.kind)} (95%)."
     ).replace("p = <", "p < ")
