@@ -108,7 +108,8 @@ def test_the_scorer_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch:
     bad = [output["text"] == bad_answer for output in rows(Path("run/toxigen/outputs.jsonl"))]
     table = open_run("run").estimates()
     [row] = table[(table.metric == "toxic_rate") & (table.axis == "total")].to_dict("records")
-    assert row["scorer"] == "blocklist" and row["value"] == pytest.approx(sum(bad) / len(bad)) and 0 < sum(bad) < len(bad)
+    assert row["scorer"] == "blocklist" and 0 < row["value"] < 1
+    assert row["value"] == pytest.approx(sum(bad) / len(bad))
 
 
 def test_the_engine_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate, Output, Prompt, Standing
+from safety_eval.core.records import Estimate, Output, Prompt, Reason, Standing, heading
 from safety_eval.core.task import Measured, Values
 from safety_eval.measure.listed import LEAST
 from safety_eval.stats import gate as gates
@@ -152,9 +152,9 @@ def _read(spec: Spec, scorer: str, rows: Sequence[Measured]) -> _Rows:
     for row in rows:
         given: Mapping[str, float | str] = row.values.get(scorer, {})
         if row.output.error:
-            value, reason = None, row.output.error.split(":")[0]
+            value, reason = None, heading(row.output.error)
         elif not set(spec.needs) <= set(given):
-            value, reason = None, row.errors.get(scorer, "not scored").split(":")[0]
+            value, reason = None, heading(row.errors.get(scorer, Reason.NOT_SCORED))
         else:
             value = measure(row.prompt, row.output, given)
             reason = "undecided" if value is None else ""

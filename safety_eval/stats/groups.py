@@ -16,7 +16,7 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from safety_eval.stats.proportion import (
     Clustered,
@@ -283,7 +283,8 @@ def tau_interval(values: ArrayLike, variances: ArrayLike, level: float = 0.95) -
         return math.sqrt(optimize.brentq(lambda tau2: q(tau2) - target, 0.0, high))
 
     tail = (1 - level) / 2
-    return solved(float(stats.chi2.ppf(1 - tail, x.size - 1))), solved(float(stats.chi2.ppf(tail, x.size - 1)))
+    low, high = (float(special.chdtri(x.size - 1, beyond)) for beyond in (1 - tail, tail))
+    return solved(high), solved(low)
 
 
 def shrunk(values: ArrayLike, variances: ArrayLike, spread: Spread | None = None) -> Floats:

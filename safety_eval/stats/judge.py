@@ -12,8 +12,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from safety_eval.stats.proportion import Interval, clopper_pearson, mover, normal_quantile
 
@@ -272,7 +272,7 @@ def auc(bad: ArrayLike, harmless: ArrayLike) -> float:
     x, y = np.asarray(bad, float), np.asarray(harmless, float)
     if not x.size or not y.size:
         return math.nan
-    ranks = stats.rankdata(np.r_[x, y])
+    ranks = scipy.stats.rankdata(np.r_[x, y])
     return float((ranks[: x.size].sum() - x.size * (x.size + 1) / 2) / (x.size * y.size))
 
 

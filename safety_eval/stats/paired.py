@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from safety_eval.stats.proportion import (
     Clustered,
@@ -70,7 +70,7 @@ def tango(b: float, c: float, n: float, level: float = 0.95) -> Interval:
 
 def mcnemar(b: int, c: int) -> float:
     """Exact two-sided McNemar p-value; shown, it does not decide. Oracle: statsmodels `mcnemar`."""
-    return 1.0 if b + c == 0 else float(stats.binomtest(min(b, c), b + c).pvalue)
+    return 1.0 if b + c == 0 else float(scipy.stats.binomtest(min(b, c), b + c).pvalue)
 
 
 def difference_upper(b: float, c: float, n: float, alpha: float = 0.05) -> float:
