@@ -165,7 +165,7 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
     if estimate.standing is Standing.FEW:
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
-        return f"descriptive only: {'fewer than 10 to judge by, so no policy acts on it' if brief else stem}"
+        return f"descriptive only: {'fewer than 10 prompts, so no policy acts on it' if brief else stem}"
     if few_clusters(estimate):
         return f"few clusters{effective or ', below 30 effective'}"
     return printable(estimate.reason)
