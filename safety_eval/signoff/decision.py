@@ -73,6 +73,7 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
     )
     blockers = (*case.faults, *conditions.blockers(case, policy, moment), *_unnamed(case, policy))
     record = registration(policy)
+    said = (*conditions.errors(case, findings), *conditions.descriptive(case, policy))
     return Verdict(
         decision=_decide(findings, blockers),
         policy=policy.name,
@@ -84,7 +85,7 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
         family=policy.family,
         findings=tuple(findings),
         blockers=blockers,
-        notes=(*case.notes, *conditions.descriptive(case, policy), *notes, *conditions.unregistered(case)),
+        notes=(*case.notes, *said, *notes, *conditions.unregistered(case)),
         run_sha256=case.run_sha256,
         results_sha256=case.results_sha256,
         baseline=case.baseline,

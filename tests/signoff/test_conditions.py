@@ -235,6 +235,15 @@ def test_a_run_that_was_asked_otherwise_is_told_so_in_evidence_that_signs_and_ve
     assert main(["report", str(run)]) == 0 and "Cannot decide" in (run / "report.html").read_text()
 
 
+def test_an_instrument_with_known_errors_decides_with_a_line_that_says_them(asked, tmp_path: Path, capsys) -> None:
+    run = Path(shutil.copytree(asked(), tmp_path / "run"))
+    (tmp_path / "policy.yaml").write_text(NAMED)
+    assert main(["signoff", str(run), "--policy", str(tmp_path / "policy.yaml")]) == 0
+    words = "toxigen by profanity_check: In our own audit toxicity missed 83% of 2,767 hateful texts"
+    assert words in " ".join(capsys.readouterr().out.split()) and words in (run / "report.html").read_text()
+    assert not any("vader" in note for note in judged(run).notes)
+
+
 def test_the_verdict_names_what_was_judged(asked) -> None:
     verdict = judged(asked())
     told = " ".join(facts(verdict))
