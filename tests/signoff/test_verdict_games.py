@@ -97,7 +97,7 @@ GAMES: dict[str, Game] = {
         "3 answers for each prompt", 0, run=("--samples", "3"), loose=True, tasks=TASKS
     ),
     "another model than the pinned": Game(
-        "weights must be", policy=f"conditions: {{weights: {'0' * 64}}}\n", tasks=TASKS
+        "weights must be", policy=f"conditions: {{weights: {'a' * 64}}}\n", tasks=TASKS
     ),
     "a policy made afterwards": Game("must be recorded before", policy="registered: true\n", tasks=TASKS),
 }
@@ -174,7 +174,8 @@ def test_the_honest_run_is_approved_and_verify_names_what_was_judged(task: str, 
     code, said = told("verify", tmp_path / "r", "--key", public[0])
     run = json.loads((tmp_path / "r" / "run.json").read_text())
     digest = json.loads((tmp_path / "r" / "signoff.json").read_text())["policy_sha256"]
-    named = (run["config"]["model"], run["engine"]["weights"], "policy: games", digest, "verdict: approved, 20")
+    model = (f"model: {run['engine']['model']}", run["engine"]["weights"])
+    named = (*model, "policy: games", digest, "verdict: approved, 20")
     assert code == 0 and all(word in said for word in (*named, "(trusted)")), said
 
 
