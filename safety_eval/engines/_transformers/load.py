@@ -14,6 +14,7 @@ from transformers import AutoConfig
 from transformers.utils import logging
 
 from safety_eval.core.interfaces import ModelSpec
+from safety_eval.engines._transformers import template
 from safety_eval.engines._transformers.complete import check_vocabulary, known_tokens, reasons, refuse
 from safety_eval.engines._transformers.source import Source, flag, locate
 from safety_eval.torch_runtime.devices import device_of, dtype_of
@@ -71,6 +72,7 @@ def load(spec: ModelSpec) -> Loaded:
     source = locate(spec)
     remote = flag(spec.args, "trust_remote_code")
     config, tokenizer = _open_small(source, remote)
+    dressed = template.examine(tokenizer, source.name, spec.template)
     # transformers changes the configuration that it is given.
     model, doubts = _open_model(spec, source, copy.deepcopy(config), dtype, device)
     check_vocabulary(source.name, model, tokenizer)
@@ -87,7 +89,7 @@ def load(spec: ModelSpec) -> Loaded:
         eos=eos,
         pad=pad,
         rows=rows,
-        identity=_identity(source, model, tokenizer, where, remote) | ({"partial": doubts} if doubts else {}),
+        identity=_identity(source, model, tokenizer, where, remote) | dressed | ({"partial": doubts} if doubts else {}),
         window=_window(model.config),
         mixing=_mixing(model.config),
     )
