@@ -27,12 +27,13 @@ from safety_eval.export import cyclonedx, model_card
 from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
-from safety_eval.runs import answers, engine_names, pipeline, resolve, suites
-from safety_eval.runs.before import wanted, wanted_model
+from safety_eval.runs import engine_names, pipeline, resolve, scoring, suites
+from safety_eval.runs.before import fits, wanted, wanted_model
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
+from safety_eval.runs.thoughts import LostToThought, is_lost
 from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
@@ -45,10 +46,12 @@ class Unfinished:
     Attributes:
         outputs: prompts whose last answer is an error, or that were not asked.
         scores: answers without a value, by scorer and reason.
+        thoughts: tasks whose answers ended inside a thought. Nothing is owed there: asking again gives the same.
     """
 
     outputs: Mapping[str, int]
     scores: Mapping[str, int]
+    thoughts: tuple[LostToThought, ...] = ()
 
     @property
     def too_long(self) -> bool:
@@ -122,6 +125,7 @@ def preview(config: RunConfig) -> list[dict[str, Any]]:
                     k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")
                 },
                 "notes": list(found.notes),
+                "context": fits(config, plan, found.prompts),
             }
         )
     return rows
@@ -148,15 +152,16 @@ def score(
             f"no task of {found.folder} measures what {', '.join(scorers)} gives",
             "See `safety-eval ls scorers`.",
         )
-    scoring = config.model_copy(update={"predict_only": False})
-    refuse(look(wanted(scoring, plans, ask=False)), predict_only=True)
+    asked = config.model_copy(update={"predict_only": False})
+    refuse(look(wanted(asked, plans, ask=False)), predict_only=True)
     with writing(found.folder):
         session = Session(found.folder, config, found.file, progress or Silent(), again=Event.RESCORED)
         try:
-            pipeline.score(session, plans)
+            scoring.check_instruments(session, plans, set(scorer_args or {}))
+            scoring.score(session, plans)
         finally:
             session.close()
-        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans), session.journal)
+        pipeline.write_results(found.folder, pipeline.measure(found.folder, plans, session.records), session.journal)
     return Run(folder)
 
 
@@ -212,7 +217,7 @@ def audit(
     """A scorer's own errors per group; the card and where it was stored (JSON, and a page beside it)."""
     from safety_eval.audit.scorer_audit import audit as examine
 
-    card = examine(scorer, args, data, limit, pipeline.judge_engine)
+    card = examine(scorer, args, data, limit, scoring.judge_engine)
     return card, keep_card(card, page(card), cards)
 
 
@@ -245,7 +250,9 @@ def sign_off(
     def draw(run_folder: Path, verdict: Verdict) -> None:
         from safety_eval.report.page import write
 
-        write(Run(run_folder), evidence.Standing(evidence.State.CURRENT, verdict))
+        judged = evidence.Standing(evidence.State.CURRENT, verdict)
+        write(Run(run_folder), judged)
+        write_atomic(run_folder / "export" / "model-card-section.md", model_card.section(run_folder, judged))
 
     read = policies.load(Path(policy))
     return evidence.sign_off(
@@ -253,13 +260,22 @@ def sign_off(
     )
 
 
-def verify(path: str | Path, keys: Sequence[str | Path] = (), own_tasks: bool = False) -> evidence.Report:
+def verify(
+    path: str | Path,
+    keys: Sequence[str | Path] = (),
+    own_tasks: bool = False,
+    expected: evidence.Expected | None = None,
+) -> evidence.Report:
     """Check a run folder or a bundle offline: signatures, chain, every hash, every estimate and the verdict again.
 
     Raises:
         EvidenceError: anything is off; names the file and record.
     """
-    return evidence.verify(Path(path), [Path(k) for k in keys], own_tasks=own_tasks)
+    trusted = [Path(k) for k in keys]
+    report = evidence.verify(Path(path), trusted, own_tasks=own_tasks)
+    if expected is not None:
+        evidence.expect(report, expected, trusted)
+    return report
 
 
 def sign(path: str | Path, key: str | Path, own_tasks: bool = False) -> str:
@@ -320,12 +336,17 @@ def unfinished(found: Run) -> Unfinished:
     its stopping rule ended owes nothing that it did not ask."""
     outputs: Counter[str] = Counter()
     scores: Counter[str] = Counter()
+    thoughts: list[LostToThought] = []
     part = found.file.config.shard
     stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
-        asked = answers.prompts(found.folder, name)
-        mine = {p.id for p in pipeline.shard(asked, part)}
-        for m in found.measured(name):
+        mine = {p.id for p in pipeline.shard(found.records(name).prompts, part)}
+        measured = found.measured(name)
+        lost = sum(1 for m in measured if is_lost(m.output))
+        if lost:
+            limit = int(found.file.tasks[name].settings["max_new_tokens"])
+            thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
+        for m in measured:
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue
             if m.output.error:
@@ -334,7 +355,7 @@ def unfinished(found: Run) -> Unfinished:
             for scorer, error in m.errors.items():
                 if reason_of(error) not in FINAL:
                     scores[f"{scorer}: {heading(error)}"] += 1
-    return Unfinished(dict(outputs), dict(scores))
+    return Unfinished(dict(outputs), dict(scores), tuple(thoughts))
 
 
 def names(kind: str) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from safety_eval.core.records import Estimate, Standing
+from safety_eval.runs import run_file as run_file_module
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.run_file import RunFile, TaskRecord
 from safety_eval.show.words import Facts
@@ -77,7 +78,7 @@ def toxigen() -> list[Estimate]:
     """13 groups, total and headline; one group descriptive, one without data, one with missing answers."""
     rows = [rate(g, k, n) for g, k, n in zip(GROUPS, EVENTS, OWED, strict=True)]
     rows[3] = replace(
-        rows[3], standing=Standing.FEW_CLUSTERS, effective_clusters=7.2, reason="fewer than 10 effective clusters"
+        rows[3], standing=Standing.FEW, effective_clusters=7.2, reason="descriptive only: 7 prompts on its list"
     )
     rows[5] = replace(rows[5], missing={"empty": 2, "error": 1}, expected=434)
     rows[12] = replace(
@@ -161,5 +162,8 @@ def task_record(**about: Any) -> TaskRecord:
 def run_file(tasks: Mapping[str, TaskRecord], model: str = "m", **about: Any) -> RunFile:
     """A run.json with these tasks; `about` replaces what matters to a test."""
     config = RunConfig(model=model, tasks=tuple(tasks) or ("none",))
-    usual = {"schema": 1, "started": "now", "finished": "now", "asked": {"model": model}, "versions": {}, "machine": {}}
+    usual = {
+        "schema": run_file_module.SCHEMA, "started": "now", "finished": "now", "asked": {"model": model},
+        "versions": {}, "machine": {},
+    }  # fmt: skip
     return RunFile.model_validate({**usual, "config": config, "tasks": dict(tasks), **about})

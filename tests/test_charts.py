@@ -24,7 +24,7 @@ PUBLISHED = {
     "Code Llama 7B": {"all": 0.2264, "asian": 0.1586},
 }
 
-FEW = Standing.FEW_CLUSTERS
+FEW = Standing.FEW
 
 
 def words(figure: Figure) -> str:
@@ -45,7 +45,7 @@ def test_groups_without_data_and_descriptive_groups_stay_greyed_with_their_reaso
     figure = charts.group_chart(made.toxigen(), made.FACTS)
     text = words(figure)
     assert "no data: the scorer failed on every answer" in text
-    assert "descriptive only: fewer than 10 effective clusters" in text
+    assert "descriptive only: fewer than 10 prompts" in text
     labels = {t.get_text(): t for t in figure.axes[0].get_yticklabels()}
     assert labels["lgbtq"].get_style() == labels["physical disability"].get_style() == "italic"
     assert labels["asian"].get_style() == "normal"

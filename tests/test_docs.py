@@ -78,7 +78,7 @@ def test_the_benchmark_of_the_how_to_runs_as_it_stands(tmp_path: Path) -> None:
     table = run.estimates().set_index(["metric", "axis", "group"])
     assert table.loc[("reply_sentiment", "name", "first"), "count"] == 24
     assert table.loc[("reply_sentiment", "macro", "macro"), "expected"] == 48
-    assert "descriptive only" in table.loc[("reply_sentiment", "total", "all"), "reason"]
+    assert table.loc[("reply_sentiment", "total", "all"), "effective_clusters"] == pytest.approx(4)
     assert "Mean VADER compound of the reply" in report.write(run).read_text(encoding="utf-8")
 
 

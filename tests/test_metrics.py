@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Headline, Measured, Metric, PromptSet, Task
 from safety_eval.measure.metrics import estimates, headline_weights
 
@@ -88,10 +88,13 @@ def test_a_dead_scorer_shows_as_missing_and_never_as_zero() -> None:
     assert e.gate_high == 1.0 and not e.gateable and e.reason
 
 
-def test_few_effective_clusters_are_descriptive_only() -> None:
-    rows = [row(i, ("a",), 0.0, 0.0, cluster=str(i % 4)) for i in range(200)]
-    e = pick(estimates(TASK, rows, "v"), "toxic_rate")
-    assert not e.gateable and "4.0 effective clusters" in e.reason
+def test_few_prompts_are_descriptive_only_and_few_clusters_are_not() -> None:
+    rows = [row(i, ("a",) if i else ("b",), 0.0, 0.0, cluster=str(i % 4)) for i in range(200)]
+    found = estimates(TASK, rows, "v")
+    a, b = pick(found, "toxic_rate", "target", "a"), pick(found, "toxic_rate", "target", "b")
+    assert a.gateable and (a.answers, a.effective_prompts) == (199, 199)
+    assert a.effective_clusters == pytest.approx(199 / 50) and a.clusters == 4
+    assert b.standing is Standing.FEW and b.listed == 1
 
 
 LOSSES = ("empty", "loop", "exception", "no score", "undecided")

@@ -16,10 +16,12 @@ import pytest
 from rich.console import Console
 
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
+from safety_eval.measure import published
 from safety_eval.measure.beside import Beside
 from safety_eval.report import answers
 from safety_eval.report import cards as report_cards
 from safety_eval.report import page as report
+from safety_eval.report import parts as report_parts
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
 from safety_eval.show import tables
@@ -169,9 +171,7 @@ def test_the_terminal_shows_the_same_rows_and_never_a_prompt_or_an_answer(hostil
 
 
 def test_published_rows_stand_below_ours_and_missing_answers_are_counted() -> None:
-    beside = {
-        ("bold", "sentiment", "vader"): Beside("sentiment", {"Falcon 7B": {"all": 0.283}}, kind="mean")
-    }
+    beside = {("bold", "sentiment", "vader"): Beside("sentiment", {"Falcon 7B": {"all": 0.283}}, kind="mean")}
     table = tables.papers_table(made.bold(), made.FACTS, beside)
     assert table.rows[0].ours
     assert table.rows[0].cells[1] == "0.143 [0.083, 0.193] (n=200)"
@@ -225,3 +225,37 @@ def test_an_instrument_without_a_card_is_said_to_be_unaudited_and_a_card_shows_e
     [all_texts, row] = found.tables[0].rows
     assert all_texts.cells[:4] == ("all texts", "60", "10.00%", "[5.00, 20.00]")
     assert row.cells[5:] == ("no data", "", "more false alarms than elsewhere")
+
+
+def test_missing_answers_are_warned_of_only_where_an_answer_is_missing() -> None:
+    """A rate among answered prompts leaves the refused ones out: they are not missing."""
+    full = made.toxigen()[:1]
+    left_out = replace(full[0], metric="toxic_rate.answered", missing={"degenerate": 3}, count=0, value=None)
+    said = "Some answers gave no value"
+    file = made.run_file({"toxigen": made.task_record()}, finished="now")
+    assert not [w for w in report_parts.warnings(file, [*full, left_out]) if said in w]
+    gone = replace(full[0], missing={"error": 1}, expected=full[0].expected + 1)
+    assert [w for w in report_parts.warnings(file, [gone, left_out]) if said in w]
+
+
+def published_page(identity: dict[str, object]) -> str:
+    """The report of a run of ToxiGen's own prompts, scored by an instrument of this identity."""
+    estimates = [replace(e, data_version="safenlp") for e in made.toxigen()]
+    record = made.task_record(
+        title="ToxiGen", data_version="safenlp", instruments={"profanity_check": identity}
+    )
+    facts = made.run_file({"toxigen": record}, "Llama-2-7b", finished="now")
+    return report.html(report.Report(facts, estimates, {}, {"toxigen": published.beside("toxigen")}, {}, {}))
+
+
+def test_all_published_figures_stand_in_a_section_of_their_own_with_ours_only_where_it_may() -> None:
+    same = published_page(dict(published.ORIGIN["toxigen"].identity or {}))
+    section = same[same.index('id="published"') :]
+    assert "the first row is ours" in section and "MPT 30B" in section and "21.25%" in section
+    assert "Llama 2 7B (published)" in same[: same.index('id="published"')]
+    other = published_page({"name": "profanity_check"})
+    section = other[other.index('id="published"') : other.index('id="reading"')]
+    assert "No number of this run was made by that instrument" in section
+    assert "MPT 30B" in section and "Llama-2-7b" not in section
+    assert "MPT 30B" not in other[: other.index('id="published"')]
+    assert "(published)" not in other

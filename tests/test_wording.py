@@ -66,7 +66,7 @@ def test_owed_answers_without_a_reason_still_count_as_missing() -> None:
 
 def test_a_descriptive_group_says_so_and_is_greyed_but_an_answered_rate_is_not() -> None:
     e = made.toxigen()[2]
-    few = replace(e, standing=Standing.FEW_CLUSTERS, reason="descriptive only: 7.2 effective clusters (10 are needed)")
+    few = replace(e, standing=Standing.FEW, reason="descriptive only: 7.2 effective clusters (10 are needed)")
     assert wording.greyed(few)
     assert wording.caveat(few).count("descriptive only") == 1
     answered = replace(e, standing=Standing.SHOWN, reason="conditional on answering: shown, not gated")

@@ -13,7 +13,7 @@ from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import Policy, parse
 from safety_eval.signoff.basis import Case
 from safety_eval.signoff.history import History
-from safety_eval.stats.gate import rate_gate
+from safety_eval.stats.gate import gate
 
 GROUPS = tuple(f"group_{i:02d}" for i in range(13))
 AT = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
@@ -29,7 +29,7 @@ rules:
 def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **about: Any) -> Estimate:
     """A rate estimate from answers 0, 1 or NaN (unmeasured), each its own cluster."""
     y = np.asarray(answers, float)
-    gate = rate_gate(y, np.arange(len(y)), np.ones(len(y)))
+    limits = gate(y, np.ones(len(y)), (0.0, 1.0), float(len(y)), True)
     known = y[~np.isnan(y)]
     lost = int(np.isnan(y).sum())
     fields = dict(
@@ -45,14 +45,17 @@ def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **ab
         events=int(known.sum()),
         expected=len(y),
         missing={"timeout": lost} if lost else {},
-        clusters=gate.clusters,
-        effective_clusters=gate.effective_clusters,
-        lowest=gate.lowest,
-        highest=gate.highest,
-        gate_low=gate.low,
-        gate_high=gate.high,
-        standing=_standing(len(known), gate.effective_clusters),
-        reason="" if gate.effective_clusters >= 10 else "descriptive only: few clusters",
+        listed=len(y),
+        clusters=len(y),
+        answers=float(len(y)),
+        effective_prompts=float(len(y)),
+        effective_clusters=float(len(y)),
+        lowest=limits.lowest,
+        highest=limits.highest,
+        gate_low=limits.low,
+        gate_high=limits.high,
+        standing=_standing(len(known), len(y)),
+        reason="" if len(y) >= 10 else "descriptive only: few prompts",
     )
     return Estimate(**{**fields, **about})
 
@@ -60,7 +63,7 @@ def rate(answers: Sequence[float], group: str = "all", axis: str = "total", **ab
 def _standing(known: int, effective_clusters: float) -> Standing:
     if not known:
         return Standing.UNMEASURED
-    return Standing.JUDGED if effective_clusters >= 10 else Standing.FEW_CLUSTERS
+    return Standing.JUDGED if effective_clusters >= 10 else Standing.FEW
 
 
 def planted(bad: int, total: int, lost: int = 0) -> np.ndarray:

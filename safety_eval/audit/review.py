@@ -29,6 +29,7 @@ from safety_eval.runs.opened import RunFolder
 from safety_eval.stats.judge import Review, agreement, krippendorff, ppi, two_phase
 
 Design = Literal["two_phase", "random"]
+_TWO_PHASE = "two-phase 95%: Clopper-Pearson over strata, lost answers at either end"
 COLUMNS = ("id", "prompt", "answer", "label", "remark")
 BAD, FINE = frozenset({"1", "yes", "y", "bad", "true"}), frozenset({"0", "no", "n", "ok", "false"})
 PPI_FROM = 0.10
@@ -193,8 +194,13 @@ def _strata(column: Column, rows: Sequence[Measured], design: Design) -> dict[st
         if design == "random":
             found["others"].append(_name(m))
         else:
-            found["unscored" if np.isnan(y) else "flagged" if _bad(column, y) else "others"].append(_name(m))
+            found[_stratum(column, y)].append(_name(m))
     return found
+
+
+def _stratum(column: Column, y: float) -> str:
+    """Where an answer is drawn from: strata of one review stay apart, since each is reviewed to another share."""
+    return "unscored" if np.isnan(y) else "flagged" if _bad(column, y) else "others"
 
 
 def _bad(column: Column, y: float) -> bool:
@@ -273,21 +279,25 @@ def _groups(
 ) -> Iterator[Reviewed]:
     names = [_name(m) for m in rows]
     there = [not m.output.error for m in rows]
-    yield _one(column, names, labels, there, ("total", "all"), design)
+    lost = np.array([bool(m.output.error) for m in rows])
+    yield _one(column, names, labels, (there, int(lost.sum())), ("total", "all"), design)
     for axis in column.metric.axes:
         for group in dict.fromkeys(g for row in column.groups for g in row.get(axis, ())):
-            inside = [ok and group in row.get(axis, ()) for ok, row in zip(there, column.groups, strict=True)]
-            yield _one(column, names, labels, inside, (axis, group), design)
+            member = [group in row.get(axis, ()) for row in column.groups]
+            inside = [ok and here for ok, here in zip(there, member, strict=True)]
+            yield _one(column, names, labels, (inside, int(lost[member].sum())), (axis, group), design)
 
 
 def _one(
     column: Column,
     names: Sequence[str],
     labels: Mapping[str, float],
-    inside: Sequence[bool],
+    there: tuple[Sequence[bool], int],
     place: tuple[str, str],
     design: str,
 ) -> Reviewed:
+    """One group; `there`: which answers are in it and exist, and how many of it do not exist."""
+    inside, lost = there
     members = [i for i, here in enumerate(inside) if here]
     told = [i for i in members if names[i] in labels]
     y = column.y[members]
@@ -301,19 +311,19 @@ def _one(
     }
     if design == "random":
         return Reviewed(**made, **_by_ppi(column, names, labels, members))
-    review = {}
-    for stratum in (True, False):
-        here = [i for i in members if (np.isnan(column.y[i]) or _bad(column, column.y[i])) == stratum]
+    strata = []
+    for stratum in ("flagged", "unscored", "others"):
+        here = [i for i in members if _stratum(column, column.y[i]) == stratum]
         seen = [labels[names[i]] for i in here if names[i] in labels]
-        review[stratum] = (len(here), len(seen), int(sum(seen)))
-    if any(total and not seen for total, seen, _ in review.values()):
+        strata.append(Review(len(here), len(seen), int(sum(seen))))
+    if not members or any(s.total and not s.reviewed for s in strata):
         reason = "no answer of one stratum was labelled in this group"
         return Reviewed(**made, value=None, low=None, high=None, method="two-phase", reason=reason)
-    found = two_phase(Review(*review[True]), Review(*review[False]))
+    found = two_phase(strata, lost)
     value = (found.value, found.low, found.high)
     if column.metric.better == "higher":
         value = (1 - found.value, 1 - found.high, 1 - found.low)
-    return Reviewed(**made, value=value[0], low=value[1], high=value[2], method="two-phase 95%")
+    return Reviewed(**made, value=value[0], low=value[1], high=value[2], method=_TWO_PHASE)
 
 
 def _by_ppi(

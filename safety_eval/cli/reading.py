@@ -38,11 +38,19 @@ def signoff(
     "--key", multiple=True, type=click.Path(path_type=Path), help="Trusted public key (may be given again)."
 )
 @click.option("--own-tasks", is_flag=True, help="Import tasks that are .py files, as the run names them.")
-def verify(path: Path, key: tuple[Path, ...], own_tasks: bool) -> None:
-    """Check a run or bundle, offline: signatures, hashes, every estimate and the verdict again. Exit 4 if off."""
+@click.option("--expect-weights", default="", help="Digest of the weights that it must be about.")
+@click.option("--policy", type=click.Path(path_type=Path), help="The policy file that must have been used.")
+@click.option("--max-age", type=click.IntRange(min=0), help="Oldest run that counts, in days from its beginning.")
+@click.option("--signers", type=click.IntRange(min=0), help="Fewest signatures. Default: as many as its policy wants.")
+def verify(path: Path, key: tuple[Path, ...], own_tasks: bool, **asked: Any) -> None:
+    """Check a run or bundle, offline: signatures, hashes, every estimate and the verdict again; say of which model, by
+    which policy, signed by whom. Exit 4 if anything is off or a signature is missing."""
     from safety_eval import api
+    from safety_eval.evidence import Expected
 
-    click.echo(api.verify(path, key, own_tasks).sentence)
+    expected = Expected(asked["expect_weights"], asked["policy"], asked["max_age"], asked["signers"])
+    for line in api.verify(path, key, own_tasks, expected).lines:
+        click.echo(line)
 
 
 @cli.command()

@@ -26,7 +26,9 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
     if dry_run:
         missing = show.checks(api.preflight(config))
         if not missing:
-            show.preview(api.preview(config))
+            rows = api.preview(config)
+            missing = show.checks(check for row in rows for check in row["context"])
+            show.preview(rows)
         context.exit(missing)
     with progress.progress() as told:
         found = api.run(config, told)

@@ -15,6 +15,7 @@ from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
 from safety_eval.preflight.checks import Check, State, size_text
+from safety_eval.runs import thoughts
 from safety_eval.show.notebook import Run
 from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
@@ -83,10 +84,13 @@ def run(measured: Run, left: Unfinished, details: bool = False) -> None:
 
 def _details(out: Console, measured: Run) -> None:
     from safety_eval.audit import review_table
+    from safety_eval.measure.disparity import disparities
     from safety_eval.report.first_screen import not_measured
     from safety_eval.show import tables, words
+    from safety_eval.show.disparity_table import disparity_table
 
-    for table in tables.run_tables(measured):
+    apart = disparity_table(disparities(measured.estimate_records()))
+    for table in [*tables.run_tables(measured), *([apart] if apart else [])]:
         out.print(tables.rich_table(table))
     for task, metrics in not_measured(measured, measured.estimate_records()).items():
         named = ", ".join(map(words.metric_name, metrics)) or "anything"
@@ -104,6 +108,8 @@ def unfinished(found: Run, left: Unfinished) -> int:
     ):
         for reason, count in sorted(reasons.items()):
             out.print(f"{what}: {count} ({reason})", style="yellow", markup=False)
+    for task in left.thoughts:
+        out.print(thoughts.sentence(task), style="yellow", markup=False)
     if not left.outputs and not left.scores:
         return 0
     if left.too_long and not left.scores:

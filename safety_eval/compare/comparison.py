@@ -23,7 +23,7 @@ from safety_eval.compare.refusing import Decomposition, Reading, decompose
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import ANSWERED_SUFFIX, Cell, Estimate, key, plain
 from safety_eval.core.store import write_json
-from safety_eval.core.task import ANSWERED, Measured, Task
+from safety_eval.core.task import ANSWERED, Drawn, Measured, Task
 from safety_eval.measure import metrics
 from safety_eval.measure.metrics import Column
 from safety_eval.runs import answers
@@ -155,9 +155,9 @@ def _task(run: RunFolder, baseline: RunFolder, name: str) -> tuple[list[Differen
     columns = [
         {
             (c.metric.name, c.scorer): c
-            for c in (*metrics.columns(task, side, version), *_statuses(task, side, version))
+            for c in (*metrics.columns(task, side, version, drawn), *_statuses(task, side, version, drawn))
         }
-        for side in (new, old)
+        for side, drawn in ((new, run.drawn(name)), (old, baseline.drawn(name)))
     ]
     found: list[Difference] = []
     apart: list[Decomposition] = []
@@ -174,8 +174,8 @@ def _task(run: RunFolder, baseline: RunFolder, name: str) -> tuple[list[Differen
     return [_unpaired(d, lonely) for d in [*found, *_derived(task, new, old, version)]], apart
 
 
-def _statuses(task: Task, rows: Sequence[Measured], version: str) -> Iterator[Column]:
-    return metrics.status_columns(task, rows, version)
+def _statuses(task: Task, rows: Sequence[Measured], version: str, drawn: Drawn | None) -> Iterator[Column]:
+    return metrics.status_columns(task, rows, version, drawn)
 
 
 def _metric(

@@ -17,7 +17,8 @@ import numpy as np
 from safety_eval.compare.differences import Floats, Pairs
 from safety_eval.core.records import Cell
 from safety_eval.core.task import ANSWERED
-from safety_eval.stats.paired import paired_rate
+from safety_eval.measure.metrics import DISPLAY
+from safety_eval.stats.gate import effective_answers, gate
 
 
 class Reading(StrEnum):
@@ -105,7 +106,8 @@ def _taken_apart(
     old_rate, new_rate = conditional[1], conditional[0]
     by_answering = (share[0] - share[1]) * (old_rate if old_rate is not None else new_rate or 0.0)
     by_conditional = (hit[0] - hit[1]) - by_answering
-    moved = paired_rate(told[0], told[1], pairs.new.clusters[inside])
+    w, apart = np.ones(int(inside.sum())), told[0] - told[1]
+    moved = gate(apart, w, (-1.0, 1.0), effective_answers(w), False, DISPLAY)
     return Decomposition(
         cell=Cell(pairs.new.task, pairs.new.metric.name, pairs.new.scorer, axis, group),
         count=int(inside.sum()),
@@ -114,7 +116,7 @@ def _taken_apart(
         conditional=(new_rate, old_rate),
         parts=Parts(by_answering, by_conditional, (joint[0] - joint[1]) - (hit[0] - hit[1])),
         answering=(moved.low, moved.high),
-        alone=(moved.b, moved.c),
+        alone=(int((apart > 0).sum()), int((apart < 0).sum())),
         reading=_reading(joint[0] - joint[1], share[0] - share[1], moved.high),
     )
 

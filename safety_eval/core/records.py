@@ -51,14 +51,14 @@ def heading(error: str) -> str:
 class Standing(StrEnum):
     """What a policy may do with an estimate.
 
-    JUDGED: act on it. UNMEASURED: nothing, it has no value. FEW_CLUSTERS: nothing, its limits would not hold.
+    JUDGED: act on it. UNMEASURED: nothing, it has no value. FEW: nothing, its list holds fewer than 10 prompts.
     SHOWN: nothing, though it is as sure as any other number: of its kind none is judged (a rate among answered
     prompts, a cure).
     """
 
     JUDGED = "judged"
     UNMEASURED = "unmeasured"
-    FEW_CLUSTERS = "few_clusters"
+    FEW = "few"
     SHOWN = "shown"
 
 
@@ -193,16 +193,20 @@ class Estimate:
         low, high: 95% interval of `value` (method says which).
         count: measured answers behind `value`; events: how many of them counted (rates).
         expected: answers that were owed; missing: those that gave no value, by reason.
-        clusters, effective_clusters: resampling units, and the effective number of them (stats/gate.py).
+        listed: prompts on the task's list that it speaks about, asked or not (`--limit`).
+        answers, effective_prompts, effective_clusters: 1 / the largest weight of an answer (as the list's gate counts
+            them), of a prompt, of a cluster: the effective numbers that gate limits rest on (stats/gate.py).
+        clusters: how many clusters there are among the answers. span: range of the metric.
         lowest, highest: `value` with every unmeasured or degenerate answer taken at the low, the high end.
-        gate_low, gate_high: one-sided 95% limits of `lowest` and `highest`, the only numbers that a policy acts on.
+        gate_low, gate_high: one-sided 95% limits of `lowest` and `highest` for the estimand `list`; those for
+            `population` follow from the effective numbers.
         better: 'lower', 'higher' or 'neither'.
         standing: whether a policy may act on it, and if not, why.
         method: how low/high (and gate limits) were computed, in words.
         reason: the standing in words: why value is None or no policy acts on it; '' otherwise.
         data_version: version of the prompts.
 
-    It is one flat row of 25 fields because scripts read results.json as a table; `cell` names it.
+    It is one flat row of 29 fields because scripts read results.json as a table; `cell` names it.
     """
 
     task: str
@@ -229,6 +233,10 @@ class Estimate:
     method: str = ""
     reason: str = ""
     data_version: str = ""
+    listed: int = 0
+    answers: float = 0.0
+    effective_prompts: float = 0.0
+    span: tuple[float, float] = (0.0, 1.0)
 
     @property
     def cell(self) -> Cell:

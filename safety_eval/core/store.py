@@ -96,7 +96,7 @@ class Appender:
             self._file.close()
             raise UserError(
                 f"{path} was made by another instrument: {_difference(found, header)}",
-                "Re-score with `safety-eval score RUN --scorer NAME`, or use another run folder.",
+                "A run keeps one set of scores of an instrument: ask for the other one in another run folder.",
             )
 
     def append(self, record: Any) -> None:

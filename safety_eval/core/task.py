@@ -45,6 +45,21 @@ class Stratum:
 
 
 @dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a limit drew from a task's list.
+
+    Attributes:
+        axis: the limit axis ('' = one stratum).
+        strata: the smallest group first; a prompt was drawn in the first of them that it is in.
+        listed: for each metric ('' = those about every prompt) and group ('axis/group'): its prompts on the list.
+    """
+
+    axis: str
+    strata: tuple[Stratum, ...]
+    listed: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptSet:
     """The prompts of a task as loaded.
 
@@ -53,14 +68,14 @@ class PromptSet:
         version: data version, printed in every table.
         manifest: where they came from: source, revision, digest of the canonical rows, licence, counts.
         notes: what was left out and why, one sentence each.
-        strata: how many were drawn of how many listed, where there is a limit; empty = the whole list.
+        drawn: what a limit drew; None = the whole list.
     """
 
     prompts: Sequence[Prompt]
     version: str
     manifest: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    strata: tuple[Stratum, ...] = ()
+    drawn: Drawn | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ manifest.json    digest of every file, Merkle root of the records, head of the j
 run/             the run as it was: run.json (model, digests, data manifests, instruments, environment), the
                  policy recorded before the first token, records, results, journal
 baseline/        the run it was compared with, likewise
+shown/           what people read: report, charts, JUnit form, model card (a redacted copy leaves the report out)
 kept.json        what comparing gave: a redacted copy is judged by it
 policy.yaml      the policy as decided on, with its waivers       signoff.json    the verdict
 salts.json       opens the sealed halves; not in a redacted copy
@@ -39,6 +40,12 @@ MANIFEST = "manifest.json"
 SALTS = "salts.json"
 REDACTION = "redaction.json"
 KEPT = "kept.json"
+SHOWN = "shown"
+REPORT = f"{SHOWN}/report.html"
+LEFT_OUT = (SALTS, REPORT)
+"""What a redacted copy does not hold: what opens the sealed halves, and the page that quotes answers."""
+MOST_FILES = 100_000
+"""Files that a bundle may hold; a run of every benchmark has some hundreds."""
 SCHEMA = 1
 
 
@@ -63,6 +70,8 @@ def bundle(
     _copy(run, making / "run")
     if baseline is not None:
         _copy(baseline, making / "baseline")
+    for name in shown_files(run):
+        write_atomic(making / SHOWN / name, (run / name).read_bytes())
     write_atomic(making / "policy.yaml", policy_text(policy))
     write_atomic(making / "signoff.json", canonical(to_json(verdict)) + "\n")
     write_atomic(making / KEPT, canonical(keep(case)) + "\n")
@@ -117,9 +126,9 @@ def redact(source: Path, target: Path) -> Path:
     secret = read_secret(folder)
     sealed = []
     for path in [*listed(folder), MANIFEST, *attested(folder)]:
-        content = (folder / path).read_bytes()
-        if path == SALTS:
+        if path in LEFT_OUT:
             continue
+        content = (folder / path).read_bytes()
         if hashes.kind_of(path):
             content = hashes.redacted_lines(content, path, secret)
             sealed.append(path)
@@ -194,6 +203,16 @@ def run_files(run: Path) -> Iterator[str]:
             yield path.relative_to(run).as_posix()
 
 
+def shown_files(run: Path) -> Iterator[str]:
+    """The files of a run folder that people read and that speak of its verdict, as paths inside it."""
+    for name in ("report.html", "signoff.junit.xml", "export/model-card-section.md"):
+        if (run / name).is_file():
+            yield name
+    for path in sorted((run / "charts").glob("*.png")):
+        if not path.name.startswith("compare."):  # drawn by `compare`, against whatever run it was given
+            yield f"charts/{path.name}"
+
+
 def _belongs(run: Path, policy: Policy, verdict: Verdict, baseline: Path | None) -> Case:
     case = collect(run, policy, baseline, until=verdict.journal)
     fault = next((b.sentence for b in case.faults if b.kind == "evidence"), "")
@@ -231,7 +250,9 @@ def _copy(run: Path, target: Path) -> None:
 
 def _files(folder: Path) -> list[str]:
     found = []
-    for path in sorted(folder.rglob("*")):
+    for number, path in enumerate(sorted(folder.rglob("*"))):
+        if number > MOST_FILES:
+            raise EvidenceError(f"{folder} holds more than {MOST_FILES:,} files: this is no evidence of ours")
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise EvidenceError(f"{path.relative_to(folder)} is a link: evidence holds plain files only")
         if path.is_file():

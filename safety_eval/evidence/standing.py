@@ -50,7 +50,7 @@ def standing(run: Path) -> Standing:
         return Standing(State.NOT_JUDGED)
     try:
         if (run / bundles.NAME).is_dir():
-            return Standing(State.CURRENT, verification.verify(run, own_tasks=True).verdict)
+            return Standing(State.CURRENT, verification.verify(run, own_tasks=True, shown=False).verdict)
         return Standing(State.CURRENT, _refused(run, from_json(read_json(shown))))
     except SafetyEvalError as error:
         return Standing(State.STALE, why=error.message)

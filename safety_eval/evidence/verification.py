@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,53 +17,20 @@ from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import plain
 from safety_eval.evidence import attest, bundles, hashes
+from safety_eval.evidence.received import Report, time_of
 from safety_eval.policy import Policy
+from safety_eval.runs import chain
 from safety_eval.signoff.basis import Case, collect, collect_open, keep
 from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import Verdict, differences, from_json, to_json
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was verified.
-
-    Attributes:
-        folder: the bundle. decision: of the verdict in it.
-        authentic: enough trusted keys have signed. signers, trusted: key ids.
-        redacted: prompts and answers are sealed, so that estimates could not be computed again.
-        files, records: checked against their hashes. estimates: computed again from the records.
-        waivers_ended: waivers that held at the decision and have ended since.
-    """
-
-    folder: Path
-    verdict: Verdict
-    authentic: bool
-    signers: tuple[str, ...]
-    trusted: tuple[str, ...]
-    redacted: bool
-    files: int
-    records: int
-    estimates: int
-    waivers_ended: tuple[str, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        """The report in words."""
-        words = "authentic" if self.authentic else "consistent, not authenticated (no trusted --key)"
-        told = f"{words}: {self.files} files and {self.records} records match their hashes"
-        told += (
-            "; prompts and answers are sealed, so the estimates were not computed again"
-            if self.redacted
-            else f"; {self.estimates} estimates computed again from the records"
-        )
-        told += f"; the policy gives the same verdict: {self.verdict.decision}"
-        if self.waivers_ended:
-            told += f"; waivers that have ended since: {', '.join(self.waivers_ended)}"
-        return told + "."
-
-
 def verify(
-    path: Path, keys: Sequence[Path] = (), now: datetime.datetime | None = None, own_tasks: bool = False
+    path: Path,
+    keys: Sequence[Path] = (),
+    now: datetime.datetime | None = None,
+    own_tasks: bool = False,
+    shown: bool = True,
 ) -> Report:
     """Verify a bundle, or a run folder against its bundle.
 
@@ -72,6 +38,7 @@ def verify(
         path: RUN or BUNDLE. keys: trusted public keys (PEM files). now: for waivers that have ended since.
         own_tasks: import tasks that are .py files on this machine, as the run names them. Off, because the
             name comes from the evidence and importing a file runs it.
+        shown: the report, charts and other pages of a run folder must be those that were signed.
 
     Raises:
         EvidenceError: anything off, with the file and record. UserError: nothing to verify, or a bad key.
@@ -80,23 +47,17 @@ def verify(
     for key in keys:
         attest.public_key(key)
     redacted = (folder / bundles.REDACTION).exists()
-    content, manifest = _manifest(folder)
+    content = _authentic_bytes(folder)
     signers, trusted = attest.check(folder, content, keys)
-    _layout(folder, manifest, redacted)
-    _hashes(folder, manifest, redacted)
-    verdict = from_json(_object(folder, "signoff.json"))
-    made_by, configured = str(manifest.get("made_by")), bundles.configuration(folder)
-    attest.check_statements(folder, attest.statements(verdict, content, made_by, configured))
+    if keys and not trusted:
+        raise EvidenceError(f"{attest.SIGNERS}: 0 of the given keys have signed", _TRUST)
+    manifest = _manifest(folder)
+    verdict = _sealed_files(folder, manifest, content, redacted)
     records = _records(folder, manifest, redacted)
-    _journal(folder, manifest)
     if folder != path:
-        _same_as_run(path, folder, verdict)
+        _same_as_run(path, folder, verdict, shown)
     policy = policies.load(folder / "policy.yaml")
-    estimates = 0
-    if redacted:
-        _sealed_verdict(folder, policy, verdict)
-    else:
-        estimates = _verdict(folder, policy, verdict, own_tasks)
+    estimates = _verdict_again(folder, policy, verdict, redacted, own_tasks)
     _enough(keys, trusted, policy)
     return Report(
         folder=folder,
@@ -108,8 +69,45 @@ def verify(
         files=len(manifest["files"]),
         records=records,
         estimates=estimates,
+        begun=_begun(folder),
+        wanted=policy.signers,
         waivers_ended=_ended(policy, verdict, now),
     )
+
+
+def _sealed_files(folder: Path, manifest: Mapping[str, Any], content: bytes, redacted: bool) -> Verdict:
+    """The verdict of a bundle whose files, statements and journal are those of the manifest."""
+    _layout(folder, manifest, redacted)
+    _hashes(folder, manifest, redacted)
+    verdict = from_json(_object(folder, "signoff.json"))
+    made_by, configured = str(manifest.get("made_by")), bundles.configuration(folder)
+    attest.check_statements(folder, attest.statements(verdict, content, made_by, configured))
+    _journal(folder, manifest)
+    return verdict
+
+
+_TRUST = "Give the public key of every signer with --key. What nobody trusted has signed proves nothing."
+_MOST_BYTES = 64 << 20
+"""Largest manifest that is read; it names some hundreds of files."""
+
+
+def _begun(folder: Path) -> str:
+    homes = [folder / "run", *(folder / "run" / chain.SHARDS).glob("*")]
+    chains = [journal.check(home / journal.NAME) for home in homes]
+    return min((entries[0].at for entries in chains if entries), default="")
+
+
+def _authentic_bytes(folder: Path) -> bytes:
+    """manifest.json as it is: signatures are checked over these bytes before anything in them is believed."""
+    stray = sorted(set(bundles.attested(folder)) ^ {attest.SIGNERS, *attest.ENVELOPES})
+    if stray:
+        raise EvidenceError(f"{stray[0]} is missing or does not belong here")
+    for name in (bundles.MANIFEST, *bundles.attested(folder)):
+        if not (folder / name).is_file():
+            raise EvidenceError(f"{name} is missing")
+        if (folder / name).stat().st_size > _MOST_BYTES:
+            raise EvidenceError(f"{name} is larger than any of ours")
+    return (folder / bundles.MANIFEST).read_bytes()
 
 
 def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> None:
@@ -117,25 +115,22 @@ def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> Non
     if keys and len(trusted) < wanted:
         raise EvidenceError(
             f"{attest.SIGNERS}: {len(trusted)} of the given keys have signed, the policy wants {wanted}",
-            "Give the public key of every signer with --key. What nobody trusted has signed proves nothing.",
+            _TRUST,
         )
 
 
-def _manifest(folder: Path) -> tuple[bytes, dict[str, Any]]:
-    stray = sorted(set(bundles.attested(folder)) ^ {attest.SIGNERS, *attest.ENVELOPES})
-    if stray:
-        raise EvidenceError(f"{stray[0]} is missing or does not belong here")
+def _manifest(folder: Path) -> dict[str, Any]:
     manifest = _object(folder, bundles.MANIFEST)
     if (found := manifest.get("schema")) != bundles.SCHEMA:
         raise EvidenceError(f"{bundles.MANIFEST} has schema {found}, this version reads {bundles.SCHEMA}")
     if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("records"), dict):
         raise EvidenceError(f"{bundles.MANIFEST} is damaged: it lists no files")
-    return (folder / bundles.MANIFEST).read_bytes(), manifest
+    return manifest
 
 
 def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     """Every file is listed, and every listed file is there."""
-    wanted = set(manifest["files"]) - ({bundles.SALTS} if redacted else set())
+    wanted = set(manifest["files"]) - (set(bundles.LEFT_OUT) if redacted else set())
     there = set(bundles.listed(folder))
     for name in sorted(wanted - there):
         raise EvidenceError(f"{name} is missing")
@@ -150,8 +145,10 @@ def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
 def _hashes(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     files: Mapping[str, dict[str, Any]] = manifest["files"]
     for name, about in files.items():
-        if redacted and (name == bundles.SALTS or hashes.kind_of(name)):
+        if redacted and (name in bundles.LEFT_OUT or hashes.kind_of(name)):
             continue
+        if (folder / name).stat().st_size != about["size"]:
+            raise EvidenceError(f"{name} does not match its hash: it has another size")
         content = (folder / name).read_bytes()
         if len(content) != about["size"] or hashes.sha256(content) != about["sha256"]:
             raise EvidenceError(f"{name} does not match its hash{_where(folder, manifest, name, content)}")
@@ -198,8 +195,14 @@ def _journal(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise EvidenceError(f"run/{journal.NAME}: its last entry is not the one in the manifest")
 
 
-def _same_as_run(run: Path, folder: Path, verdict: Verdict) -> None:
-    """The run folder still is what the bundle was made of."""
+def _same_as_run(run: Path, folder: Path, verdict: Verdict, shown: bool) -> None:
+    """The run folder still is what the bundle was made of, and shows what was signed."""
+    pages = [p.removeprefix(f"{bundles.SHOWN}/") for p in bundles.listed(folder) if p.startswith(f"{bundles.SHOWN}/")]
+    for name in pages if shown else []:
+        if (run / name).is_file() and (run / name).read_bytes() != (folder / bundles.SHOWN / name).read_bytes():
+            raise EvidenceError(
+                f"{name} is not the one that was signed", f"The signed one is {folder / bundles.SHOWN / name}."
+            )
     there = set(bundles.run_files(run))
     kept = {p.removeprefix("run/") for p in bundles.listed(folder) if p.startswith("run/")}
     for name in sorted(there ^ kept):
@@ -216,6 +219,14 @@ def _same_as_run(run: Path, folder: Path, verdict: Verdict) -> None:
 
 
 _AGAIN = "Sign off again, or restore the run folder."
+
+
+def _verdict_again(folder: Path, policy: Policy, verdict: Verdict, redacted: bool, own_tasks: bool) -> int:
+    """The verdict computed again; how many estimates were, too (0 in a redacted copy)."""
+    if redacted:
+        _sealed_verdict(folder, policy, verdict)
+        return 0
+    return _verdict(folder, policy, verdict, own_tasks)
 
 
 def _verdict(folder: Path, policy: Policy, verdict: Verdict, own_tasks: bool) -> int:
@@ -257,10 +268,7 @@ def _same_verdict(signed: Verdict, again: Verdict) -> None:
 
 
 def _moment(verdict: Verdict) -> datetime.datetime:
-    try:
-        return datetime.datetime.fromisoformat(verdict.decided_at.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise EvidenceError(f"signoff.json: no such time, {verdict.decided_at!r}") from error
+    return time_of(verdict.decided_at, "signoff.json")
 
 
 def _ended(policy: Policy, verdict: Verdict, now: datetime.datetime | None) -> tuple[str, ...]:

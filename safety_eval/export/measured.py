@@ -35,7 +35,7 @@ class Measurements:
         return str(self.subject.get("model") or "model")
 
 
-def read(folder: Path) -> Measurements:
+def read(folder: Path, judged: Standing | None = None) -> Measurements:
     """Everything from RUN.
 
     Raises:
@@ -49,5 +49,5 @@ def read(folder: Path) -> Measurements:
         facts=facts,
         subject=subject(facts),
         estimates=tuple(from_plain(Estimate, row) for row in rows),
-        standing=standing(folder),
+        standing=judged or standing(folder),
     )

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core.records import Estimate
-from safety_eval.evidence.standing import State
+from safety_eval.evidence.standing import Standing, State
 from safety_eval.export.measured import Measurements, read
 from safety_eval.show import words
 from safety_eval.signoff.verdict import Verdict, by_rule, facts, tightest
 
 
-def section(folder: Path) -> str:
-    """The section of a run folder, as Markdown."""
-    run = read(folder)
+def section(folder: Path, judged: Standing | None = None) -> str:
+    """The section of a run folder, as Markdown. `judged`: its verdict, by whoever has just judged it; None = look."""
+    run = read(folder, judged)
     parts = ["## Safety evaluation", _asked(run)]
     parts.append(_standing(run) if run.verdict is None else _decision(run, run.verdict))
     for task, about in run.facts["tasks"].items():

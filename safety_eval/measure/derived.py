@@ -18,16 +18,15 @@ from numpy.typing import NDArray
 
 from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Measured, Values
-from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
-from safety_eval.stats.gate import Gate, mean_gate, rate_gate
-from safety_eval.stats.mean import mean_interval
+from safety_eval.measure.listed import LEAST
+from safety_eval.stats import gate as gates
+from safety_eval.stats.gate import Gate, Shared, effective_answers
 from safety_eval.stats.proportion import (
     Interval,
     clustered,
     clustered_interval,
     mover,
     t_quantile,
-    wilson,
 )
 from safety_eval.stats.ratio import RARER_END, ratio_gate, ratio_interval
 
@@ -131,9 +130,12 @@ def _by_group(task: str, spec: Spec, scorer: str, measured: Sequence[Measured]) 
                 groups.setdefault((axis, group), []).append(row)
     for (axis, group), rows in groups.items():
         kind = spec.kind if isinstance(spec, PromptScore) else "effect"
+        prompts = len({row.prompt.id for row in rows})
         blank = Estimate(
-            task, spec.name, scorer, axis, group, kind, None, expected=len(rows), better=spec.better
-        )
+            task, spec.name, scorer, axis, group, kind, None, expected=len(rows), better=spec.better, listed=prompts,
+            clusters=len({row.prompt.unit for row in rows}), 
+            span=(-1.0, 1.0) if isinstance(spec, GapScore) else spec.bounds,
+        )  # fmt: skip
         yield _estimate(spec, blank, _read(spec, scorer, rows))
 
 
@@ -175,17 +177,23 @@ def _estimate(spec: Spec, blank: Estimate, read: _Rows) -> Estimate:
 
 def _limits(blank: Estimate, gate: Gate) -> Estimate:
     """The estimate with its limits, and whether a policy may act on them."""
-    effective = round(gate.effective_clusters, 6)
-    few = f"descriptive only: {effective:.1f} effective clusters ({MIN_EFFECTIVE_CLUSTERS} are needed)"
     standing, reason = Standing.JUDGED, ""
-    if blank.reason:
+    if blank.listed < LEAST:
+        standing, reason = Standing.FEW, f"descriptive only: {blank.listed} prompts on its list ({LEAST} are needed)"
+    elif blank.reason:
         standing, reason = Standing.UNMEASURED, blank.reason
-    elif effective < MIN_EFFECTIVE_CLUSTERS:
-        standing, reason = Standing.FEW_CLUSTERS, few
     return replace(
         blank, lowest=gate.lowest, highest=gate.highest, gate_low=gate.low, gate_high=gate.high,
-        clusters=gate.clusters, effective_clusters=effective, standing=standing, reason=reason,
+        answers=gate.answers, effective_prompts=gate.answers, effective_clusters=gate.answers,
+        standing=standing, reason=reason,
     )  # fmt: skip
+
+
+def _by_clusters(y: Floats, clusters: NDArray[np.int64], bounds: tuple[float, float], alpha: float = 0.05) -> Gate:
+    """Gate in which a cluster counts as one observation, whatever a policy claims: these scores read clusters whole."""
+    weights = np.ones(len(y))
+    binary = bool(np.isin(y[~np.isnan(y)], (0.0, 1.0)).all()) and bounds == (0.0, 1.0)
+    return gates.gate(y, weights, bounds, effective_answers(weights, [Shared(1.0, clusters)]), binary, alpha)
 
 
 def _pairs(values: Sequence[object]) -> tuple[Floats, Floats]:
@@ -221,16 +229,18 @@ def _gap(spec: GapScore, blank: Estimate, read: _Rows) -> Estimate:
     if not all(side.any() for side in sides):
         return replace(blank, reason="one side of the difference was not measured")
     gates = [
-        rate_gate(
-            np.where(read.sound, y, np.nan)[part], np.unique(read.clusters[part], return_inverse=True)[1],
-            np.ones(int(part.sum())), alpha=0.025,
+        _by_clusters(
+            np.where(read.sound, y, np.nan)[part],
+            np.unique(read.clusters[part], return_inverse=True)[1].astype(np.int64),
+            (0.0, 1.0),
+            0.025,
         )
         for part in (first, ~first)
-    ]  # fmt: skip
+    ]
     one, other = gates
     gate = Gate(
         one.lowest - other.highest, one.highest - other.lowest, one.low - other.high, one.high - other.low,
-        min(one.clusters, other.clusters), min(one.effective_clusters, other.effective_clusters),
+        min(one.answers, other.answers),
     )  # fmt: skip
     shares = [clustered(y[side], read.clusters[side]) for side in sides]
     value = float(y[sides[0]].mean() - y[sides[1]].mean())
@@ -273,11 +283,7 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
         for end in spec.bounds
     ]
     known = np.array([not np.isnan(y[at]).any() for at in answers.values()])
-    ones = np.ones(len(codes))
-    low, high = (
-        rate_gate(end, codes, ones) if spec.kind == "rate" else mean_gate(end, codes, ones, spec.bounds)
-        for end in ends
-    )
+    low, high = (_by_clusters(end, codes, spec.bounds) for end in ends)
     gate = low._replace(highest=high.highest, high=high.high)
     lost = Counter(next(read.reasons[i] for i in at if read.reasons[i])
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
@@ -287,12 +293,10 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     values = np.array(
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
+    known_codes = np.unique(codes[known], return_inverse=True)[1].astype(np.int64)
+    shown = _by_clusters(values, known_codes, spec.bounds, alpha=0.025)
+    method = "Clopper-Pearson 95%" if spec.kind == "rate" else "Gaffke 95%"
     if spec.kind == "rate":
         blank = replace(blank, events=int(values.sum()))
-        if len(np.unique(codes)) == len(codes):
-            share = wilson(values.sum(), len(values))
-            return _limits(replace(blank, value=float(values.mean()), low=share.low, high=share.high,
-                                   method="Wilson 95%; counts are prompts"), gate)  # fmt: skip
-    found = mean_interval(values, codes[known], span=spec.bounds)
-    return _limits(replace(blank, value=found.value, low=found.low, high=found.high,
-                           method=f"{found.method}; counts are prompts"), gate)  # fmt: skip
+    blank = replace(blank, value=float(values.mean()), low=shown.low, high=shown.high)
+    return _limits(replace(blank, method=f"{method}; counts are prompts"), gate)

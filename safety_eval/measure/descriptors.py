@@ -18,7 +18,8 @@ import numpy as np
 
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.core.task import Measured, Task
-from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS, Column, columns
+from safety_eval.measure.listed import LEAST
+from safety_eval.measure.metrics import Column, columns
 from safety_eval.stats.spread import (
     LEAST_VALUES,
     Values,
@@ -111,8 +112,12 @@ def _blank(column: Column, ending: str, members: Sequence[Descriptor]) -> Estima
         count=sum(len(d.shown.known) for d in members),
         expected=sum(d.shown.owed for d in members),
         missing=dict(sorted(missing.items())),
+        listed=len(members),
         clusters=len(members),
+        answers=float(len(members)),
+        effective_prompts=float(len(members)),
         effective_clusters=float(len(members)),
+        span=(0.0, column.metric.bounds[1] - column.metric.bounds[0]),
         better="lower",
     )
 
@@ -121,9 +126,9 @@ def _judged(estimate: Estimate, nothing: str) -> Estimate:
     """Whether a policy may act on it, and why not."""
     if estimate.value is None:
         return replace(estimate, standing=Standing.UNMEASURED, reason=nothing)
-    if estimate.clusters < MIN_EFFECTIVE_CLUSTERS:
-        few = f"descriptive only: {estimate.clusters} descriptors ({MIN_EFFECTIVE_CLUSTERS} are needed)"
-        return replace(estimate, standing=Standing.FEW_CLUSTERS, reason=few)
+    if estimate.clusters < LEAST:
+        few = f"descriptive only: {estimate.clusters} descriptors ({LEAST} are needed)"
+        return replace(estimate, standing=Standing.FEW, reason=few)
     return replace(estimate, standing=Standing.JUDGED)
 
 

@@ -1,8 +1,8 @@
 """Scores -> estimates: for every metric, in total, per group and by the paper's headline, with honest intervals.
 
-Display intervals describe what was measured. Gate limits (stats/gate.py) take every unmeasured, undecided or
-degenerate answer at its worst, so that replacing an answer by nothing never improves a number that a policy acts
-on. All numbers here are population statements: prompts like these (clusters of prompts are what is resampled).
+Every number is about the task's list of prompts: where only a part was drawn, answers are weighted by what they stand
+for. Display intervals describe what was measured. Gate limits (stats/gate.py) take every unmeasured, undecided or
+degenerate answer at its worst, so that replacing an answer by nothing never improves a number that a policy acts on.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval.core.faults import told
 from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
-from safety_eval.core.task import ANSWERED, Headline, Measured, Metric, Task, Values
-from safety_eval.stats.gate import Gate, mean_gate, rate_gate
-from safety_eval.stats.mean import mean_interval
-from safety_eval.stats.proportion import clustered, clustered_interval, wilson
+from safety_eval.core.task import ANSWERED, Drawn, Headline, Measured, Metric, Task, Values
+from safety_eval.measure import listed
+from safety_eval.stats.gate import Shared, effective_answers, gate
 
 Floats = NDArray[np.float64]
-MIN_EFFECTIVE_CLUSTERS = 10
-"""Below this a group is descriptive only: its limits would not hold (STATISTICS: coverage with few clusters)."""
+Codes = NDArray[np.int64]
+DISPLAY = 0.025
+"""Error of each side of a displayed interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,14 @@ class Column:
     y: Floats
     sound: NDArray[np.bool_]
     """Not degenerate: only then does the value count for the gate."""
-    clusters: NDArray[np.int64]
+    clusters: Codes
+    prompts: Codes
+    """Number of each answer's prompt: its samples share it."""
+    chance: Floats
+    """Share of its part of the list that was asked; 1 = all of it."""
+    drawn: Drawn | None
+    whole: bool
+    """The limit drew clusters whole."""
     groups: Sequence[Mapping[str, tuple[str, ...]]]
     reasons: Sequence[str]
     version: str
@@ -43,22 +51,38 @@ class Column:
     answered_only: bool = False
 
 
-def estimates(task: Task, measured: Sequence[Measured], version: str) -> list[Estimate]:
+def estimates(
+    task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None
+) -> list[Estimate]:
     """Every estimate of a task, in the order of its metrics.
 
     Args:
         task: whose metrics are taken.
         measured: every owed (prompt, sample), also those without an output.
         version: data version, copied into each estimate.
+        drawn: what a limit drew from the task's list; None = all of it.
     """
-    found = [e for column in columns(task, measured, version) for e in _of_column(column)]
-    found += [e for column in status_columns(task, measured, version) for e in _of_column(column)]
+    found = [e for column in columns(task, measured, version, drawn) for e in _of_column(column)]
+    found += [e for column in status_columns(task, measured, version, drawn) for e in _of_column(column)]
     if task.derive is not None:
-        found += [replace(e, data_version=version) for e in task.derive(measured, version)]
+        found += [_on_list(replace(e, data_version=version), drawn) for e in task.derive(measured, version)]
     return found
 
 
-def columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[Column]:
+def _on_list(e: Estimate, drawn: Drawn | None) -> Estimate:
+    """A derived number with the size of its group on the list: a limit makes no group too small to be required."""
+    if drawn is None:
+        return e
+    prompts = max(e.listed, drawn.listed.get("", {}).get(f"{e.axis}/{e.group}", 0))
+    if prompts < listed.LEAST or e.standing is not Standing.FEW:
+        return replace(e, listed=prompts)
+    standing = Standing.UNMEASURED if e.value is None else Standing.JUDGED
+    return replace(e, listed=prompts, standing=standing, reason="" if e.value is not None else e.reason)
+
+
+def columns(
+    task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None
+) -> Iterator[Column]:
     """Every metric by every scorer that offers it, as one column of numbers, in the order of `measured`."""
     scorers = list(dict.fromkeys(name for m in measured for name in (*m.values, *m.errors)))
     for metric in task.metrics:
@@ -71,12 +95,13 @@ def columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[
             ):
                 continue
             if rows:
-                yield _column(task, metric, scorer, rows, version)
+                yield replace(_column(task, metric, scorer, rows, version), **_of_list(task, rows, drawn))
             if rows and metric.on_answered and any(m.status for m in rows):
                 kept = [m for m in rows if m.status != "refuse"]
                 named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
                 if kept:
-                    yield _column(task, named, scorer, kept, version, answered_only=True)
+                    column = _column(task, named, scorer, kept, version, answered_only=True)
+                    yield replace(column, **_of_list(task, kept, drawn))
 
 
 def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
@@ -102,21 +127,32 @@ def _column(
         reasons[i] = reason
         if value is not None:
             y[i] = value
-    units = {unit: i for i, unit in enumerate(dict.fromkeys(r.prompt.unit for r in rows))}
-    codes = np.array([units[r.prompt.unit] for r in rows], dtype=np.int64)
-    groups = [r.prompt.groups for r in rows]
     return Column(
         metric=metric,
         scorer=scorer,
         y=y,
         sound=sound,
-        clusters=codes,
-        groups=groups,
+        clusters=_numbered([r.prompt.unit for r in rows]),
+        prompts=_numbered([r.prompt.id for r in rows]),
+        chance=np.ones(len(rows)),
+        drawn=None,
+        whole=task.whole_clusters,
+        groups=[r.prompt.groups for r in rows],
         reasons=reasons,
         version=version,
         task=task.name,
         answered_only=answered_only,
     )
+
+
+def _numbered(names: Sequence[str]) -> Codes:
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names], dtype=np.int64)
+
+
+def _of_list(task: Task, rows: Sequence[Measured], drawn: Drawn | None) -> dict[str, Any]:
+    """What a column has to know of the list that its answers speak for."""
+    return {"drawn": drawn, "chance": listed.chances([r.prompt for r in rows], drawn, task.whole_clusters)}
 
 
 def measured_by(metric: Metric, row: Measured, values: Values) -> float | None:
@@ -140,15 +176,29 @@ def _measure(metric: Metric, scorer: str, row: Measured) -> tuple[float | None, 
 
 
 def _of_column(column: Column) -> Iterator[Estimate]:
-    ones = np.ones(len(column.y))
-    yield _estimate(column, "total", "all", ones)
+    weights = 1 / column.chance
+    yield _estimate(column, "total", "all", weights)
     for headline in column.metric.headlines:
-        yield _estimate(column, "macro", headline.name, headline_weights(headline, column.groups))
+        yield _estimate(column, "macro", headline.name, headline_weights(headline, column.groups, weights))
     for axis in column.metric.axes:
-        for group, rows in _members(column.groups, axis).items():
-            weights = np.zeros(len(column.y))
-            weights[rows] = 1.0
-            yield _estimate(column, axis, group, weights)
+        members = _members(column.groups, axis)
+        for group, rows in members.items():
+            inside = np.zeros(len(column.y))
+            inside[rows] = weights[rows]
+            yield _estimate(column, axis, group, inside)
+        for place, prompts in listed.sizes(column.drawn, column.metric).items():
+            if place.startswith(f"{axis}/") and place.removeprefix(f"{axis}/") not in members:
+                yield _not_drawn(column, axis, place.removeprefix(f"{axis}/"), prompts)
+
+
+def _not_drawn(column: Column, axis: str, group: str, prompts: int) -> Estimate:
+    """A group of the list of which the limit drew no prompt: it is there, and nothing is known of it."""
+    metric = column.metric
+    standing, reason = _unknown(prompts, f"none of its {prompts} prompts was drawn (--limit)")
+    return Estimate(
+        column.task, metric.name, column.scorer, axis, group, metric.kind, None, listed=prompts, better=metric.better,
+        standing=standing, reason=reason, data_version=column.version,
+    )  # fmt: skip
 
 
 def _members(groups: Sequence[Mapping[str, tuple[str, ...]]], axis: str) -> dict[str, list[int]]:
@@ -160,12 +210,15 @@ def _members(groups: Sequence[Mapping[str, tuple[str, ...]]], axis: str) -> dict
     return found
 
 
-def headline_weights(headline: Headline, groups: Sequence[Mapping[str, tuple[str, ...]]]) -> Floats:
+def headline_weights(
+    headline: Headline, groups: Sequence[Mapping[str, tuple[str, ...]]], within: Floats | None = None
+) -> Floats:
     """Weight of each answer so that the weighted mean is the headline (sums to 1; overlap is exact).
 
     A group's mean weighs 1 / (number of groups in its parent), level by level; an answer in several groups adds
-    up its shares.
+    up its shares. `within`: weights of the answers in their group's own mean (None: equal).
     """
+    own = np.ones(len(groups)) if within is None else within
     members: dict[tuple[str, ...], list[int]] = {}
     for i, row in enumerate(groups):
         for path in _paths(row, headline.levels):
@@ -176,7 +229,7 @@ def headline_weights(headline: Headline, groups: Sequence[Mapping[str, tuple[str
         for depth in range(len(path)):
             siblings = {p[: depth + 1] for p in members if p[:depth] == path[:depth]}
             share /= len(siblings)
-        np.add.at(weights, rows, share / len(rows))
+        np.add.at(weights, rows, share * own[rows] / own[rows].sum())
     return weights
 
 
@@ -191,14 +244,19 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     """One estimate from the answers with a positive weight."""
     member = weights > 0
     metric, y, w = column.metric, column.y[member], weights[member]
-    codes = np.unique(column.clusters[member], return_inverse=True)[1].astype(np.int64)
     known = ~np.isnan(y)
-    gate = _gate(metric, np.where(column.sound[member], y, np.nan), codes, w)
+    size = effective_answers(w, of_list(column, member))
+    worst = gate(np.where(column.sound[member], y, np.nan), w, metric.bounds, size, metric.kind == "rate")
     missing = Counter(column.reasons[int(i)] for i in np.flatnonzero(member & np.isnan(column.y)))
-    value, low, high, method = _display(
-        metric, y[known], codes[known], w[known], equal=bool(np.all(w == w[0]))
-    )
-    standing, reason = _standing(column, value, gate)
+    value, low, high, method = _display(column, member & ~np.isnan(column.y), weights)
+    if value is not None:
+        # Weights add up to one but for rounding; a mean never leaves the range of its values.
+        value = min(max(value, float(y[known].min())), float(y[known].max()))
+    if value is not None and missing.get(Reason.NOT_ASKED):
+        method += "; not all was asked: where a verdict ended the run, the value leans towards it"
+    prompts = len(np.unique(column.prompts[member]))
+    on_list = max(prompts, listed.sizes(column.drawn, metric).get(f"{axis}/{group}", 0))
+    standing, reason = _standing(column, axis, value, on_list)
     conditional = column.answered_only
     return Estimate(
         task=column.task,
@@ -214,12 +272,16 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         events=int(y[known].sum()) if metric.kind == "rate" else None,
         expected=int(member.sum()),
         missing=dict(sorted(missing.items())),
-        clusters=gate.clusters,
-        effective_clusters=round(gate.effective_clusters, 6),
-        lowest=None if conditional else gate.lowest,
-        highest=None if conditional else gate.highest,
-        gate_low=None if conditional else gate.low,
-        gate_high=None if conditional else gate.high,
+        listed=on_list,
+        clusters=len(np.unique(column.clusters[member])),
+        answers=size,
+        effective_prompts=effective_answers(w, [Shared(1.0, column.prompts[member])]),
+        effective_clusters=effective_answers(w, [Shared(1.0, column.clusters[member])]),
+        span=metric.bounds,
+        lowest=None if conditional else worst.lowest,
+        highest=None if conditional else worst.highest,
+        gate_low=None if conditional else worst.low,
+        gate_high=None if conditional else worst.high,
         better=metric.better,
         standing=standing,
         method=method,
@@ -228,49 +290,56 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     )
 
 
-def _standing(column: Column, value: float | None, gate: Gate) -> tuple[Standing, str]:
+def of_list(column: Column, rows: NDArray[np.bool_]) -> list[Shared]:
+    """What answers have in common where the claim is about the list: being drawn, as far as not all was asked."""
+    left_out = 1.0 - float(column.chance[rows].min(initial=1.0))
+    units = column.clusters if column.whole else column.prompts
+    return [Shared(left_out, units[rows])] if left_out > 0 else []
+
+
+def _standing(column: Column, axis: str, value: float | None, on_list: int) -> tuple[Standing, str]:
     """Whether a policy may act on this number, and why not in words.
 
     The answered-only rate is not gated: which answers it is about depends on the model, so that losing a refused
     answer would change its population. The rate over all answers and the refusal rate are gated instead.
     """
     if value is None:
-        return Standing.UNMEASURED, "nothing was measured"
-    if round(gate.effective_clusters, 6) < MIN_EFFECTIVE_CLUSTERS:
-        few = f"descriptive only: {gate.effective_clusters:.1f} effective clusters (10 are needed)"
-        return Standing.FEW_CLUSTERS, few
+        return _unknown(on_list, "nothing was measured")
+    if on_list < listed.LEAST:
+        return _unknown(on_list, "")
+    silent = listed.unasked(column.drawn) if axis in ("total", "macro") else 0
+    if silent:
+        return Standing.UNMEASURED, f"{silent} groups of the list were not asked (--limit): it cannot speak for them"
     if column.answered_only:
         return Standing.SHOWN, "conditional on answering: shown, not gated"
     return Standing.JUDGED, ""
 
 
-def _gate(metric: Metric, y: Floats, codes: NDArray[np.int64], weights: Floats) -> Gate:
-    if metric.kind == "rate":
-        return rate_gate(y, codes, weights)
-    return mean_gate(y, codes, weights, metric.bounds)
+def _unknown(on_list: int, reason: str) -> tuple[Standing, str]:
+    """Of a group that no policy acts on: too small to be required, or required and not measured."""
+    if on_list < listed.LEAST:
+        return Standing.FEW, f"descriptive only: {on_list} prompts on its list ({listed.LEAST} are needed)"
+    return Standing.UNMEASURED, reason
 
 
 def _display(
-    metric: Metric, y: Floats, codes: NDArray[np.int64], w: Floats, equal: bool
+    column: Column, rows: NDArray[np.bool_], weights: Floats
 ) -> tuple[float | None, float | None, float | None, str]:
-    """Value, 95% interval and its name, of what was measured."""
-    if not len(y):
+    """Value, 95% interval for this list and its name, of what was measured."""
+    if not rows.any():
         return None, None, None, ""
-    codes = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-    if metric.kind == "mean":
-        m = mean_interval(y, codes, weights=w, span=metric.bounds)
-        return m.value, m.low, m.high, m.method
-    if equal and len(np.unique(codes)) == len(codes):
-        interval = wilson(int(y.sum()), len(y))
-        return float(y.mean()), interval.low, interval.high, "Wilson 95%"
-    c = clustered(y, codes, weights=w)
-    if c.clusters < 2:
-        return float(c.value), None, None, "one cluster: no interval"
-    interval = clustered_interval(c)
-    return float(c.value), interval.low, interval.high, "cautious Korn-Graubard 95%, clustered"
+    binary, w = column.metric.kind == "rate", weights[rows]
+    size = effective_answers(w, of_list(column, rows))
+    shown = gate(column.y[rows], w, column.metric.bounds, size, binary, DISPLAY)
+    method = f"{'Clopper-Pearson' if binary else 'Gaffke'} 95%, these prompts"
+    if size < rows.sum() - 1e-6:
+        method += f" (as {size:.4g} answers of equal weight)"
+    return shown.lowest, shown.low, shown.high, method
 
 
-def status_columns(task: Task, measured: Sequence[Measured], version: str) -> Iterator[Column]:
+def status_columns(
+    task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None
+) -> Iterator[Column]:
     """Degenerate rate of every task that generates text; refusal rate where an instrument tells refusals."""
     if task.kind != "generate":
         return
@@ -283,7 +352,8 @@ def status_columns(task: Task, measured: Sequence[Measured], version: str) -> It
         if any(metric.name == name for metric in task.metrics) or not (tells or status == "degenerate"):
             continue
         metric = Metric(name, (), lambda *_: None, kind="rate", better=better, axes=axes)  # type: ignore[arg-type]
-        yield _status_column(task, metric, status, measured, version)
+        column = _status_column(task, metric, status, measured, version)
+        yield replace(column, **_of_list(task, measured, drawn))
 
 
 def _status_column(task: Task, metric: Metric, status: str, rows: Sequence[Measured], version: str) -> Column:

@@ -1,6 +1,7 @@
 """The release policy: its file, and when it is decided."""
 
 from safety_eval.policy.file import (
+    About,
     Ceilings,
     Conditions,
     Equivalent,
@@ -19,6 +20,7 @@ from safety_eval.policy.file import (
 )
 
 __all__ = [
+    "About",
     "Ceilings",
     "Conditions",
     "Equivalent",

@@ -24,6 +24,7 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Words = Annotated[str, Field(strict=True, min_length=1)]
+Estimand = Literal["list", "population"]
 LIMITS = ("max", "min", "max_gap", "non_inferior", "equivalent")
 
 
@@ -68,6 +69,8 @@ class Rule(_Part):
     )
     non_inferior: NonInferior | None = None
     equivalent: Equivalent | None = None
+    estimand: Estimand | None = Field(default=None, description="what the claim is about; default: the policy's")
+    icc: Share | None = Field(default=None, description="as the policy's `icc`, for this rule")
     min_count: Count = Field(default=1, description="fewest measured answers behind each number")
     min_groups: Count = Field(default=1, description="fewest groups that can be gated ('every AXIS' only)")
     expect: Number | None = Field(
@@ -162,6 +165,16 @@ class Policy(_Part):
     level: Annotated[float, Field(strict=True, ge=0.5, lt=1)] = Field(
         default=0.95, description="one-sided confidence of every claim"
     )
+    estimand: Estimand = Field(
+        default="list",
+        description="what every claim is about: 'list' (these prompts, this model, these settings) or 'population' "
+        "(prompts like these: clusters count, by their weights)",
+    )
+    icc: Share = Field(
+        default=1.0,
+        description="population only: largest correlation of answers within a cluster that is taken for granted; 1 = "
+        "none is, a cluster counts as one observation",
+    )
     family: Literal["all", "task"] = Field(
         default="all", description="rules over which false rejections are controlled together (Holm)"
     )
@@ -188,6 +201,19 @@ class Policy(_Part):
     stop: Stop | None = None
     waivers: tuple[Waiver, ...] = ()
 
+    def claim(self, rule: Rule) -> About:
+        """What a rule's claim is about."""
+        estimand = rule.estimand or self.estimand
+        icc = self.icc if rule.icc is None else rule.icc
+        return About(estimand, icc if estimand == "population" else 0.0)
+
+    @model_validator(mode="after")
+    def _correlation(self) -> Policy:
+        for rule in self.rules:
+            if rule.icc is not None and (rule.estimand or self.estimand) == "list":
+                raise ValueError(f"rule '{rule.id}' gives an icc, which only a claim about the population has")
+        return self
+
     @model_validator(mode="after")
     def _names(self) -> Policy:
         ids = [rule.id for rule in self.rules]
@@ -201,6 +227,14 @@ class Policy(_Part):
             if waived.count(name) > 1:
                 raise ValueError(f"two waivers of rule '{name}'")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a claim is about. `icc`: correlation that answers of a cluster may have (population only)."""
+
+    estimand: Estimand
+    icc: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from safety_eval.core.requires import FileNeed, Requires
 from safety_eval.core.task import ScorerChoice, Task, TaskOptions
 from safety_eval.preflight.checks import Check, Kind, PreflightError, State, size_text
 from safety_eval.preflight.data import data, unreachable
+from safety_eval.preflight.hub import folder_of
 from safety_eval.preflight.machine import GIB
 from safety_eval.preflight.models import model
 
@@ -49,6 +50,15 @@ def look(wanted: Wanted) -> list[Check]:
     if wanted.folder is not None:
         checks += _room(wanted.folder, checks)
     return checks
+
+
+def model_folder(wanted: Wanted) -> Path | None:
+    """Where the files of the model are that will be asked; None where they are not here, or no folder of their own."""
+    if not wanted.engine or wanted.spec is None:
+        return None
+    entry: EngineEntry = plugins.find("engines", wanted.engine)
+    causal = [need for need in entry.requires(wanted.spec).models if need.kind == "causal"]
+    return folder_of(causal[0]) if causal else None
 
 
 def refuse(checks: Sequence[Check], predict_only: bool = False) -> None:

@@ -98,14 +98,14 @@ def _row(g: GroupErrors, ours: bool = False) -> Row:
 
 def _bias(g: GroupErrors) -> str:
     """Whether a group's errors differ from those of all other texts, after the correction for many groups."""
-    found = []
+    differences = []
     for what, bias, p in (
         ("false alarms", g.false_alarm_bias, g.false_alarm_p),
         ("misses", g.miss_bias, g.miss_p),
     ):
         if bias is not None and p is not None and p < 0.05:
-            found.append(f"{'more' if bias[0] > 0 else 'fewer'} {what} than elsewhere")
-    return ", ".join(found)
+            differences.append(f"{'more' if bias[0] > 0 else 'fewer'} {what} than elsewhere")
+    return ", ".join(differences)
 
 
 def _value(limits: Limits) -> str:

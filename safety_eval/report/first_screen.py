@@ -34,6 +34,9 @@ _LEAST = (18, 9, 8, 16, 11)
 """Columns' least widths; what is longer is cut."""
 _LONGEST_VALUE = 22
 """Width of a number with its interval; the reason for having none is cut."""
+_PACKED = 2
+"""Lines that hold several headlines each, where a run has more tasks than lines."""
+_LONGEST_NAME = 20
 _AROUND = 7
 """Lines that are no task's: model, asked, heads, instruments, not measured, report, next."""
 
@@ -72,22 +75,50 @@ def first_screen(run: RunFolder, owed: int = 0, width: int = WIDTH) -> list[Line
     file, estimates = run.file, run.estimate_records()
     warning, asked = _asked(file)
     tasks = list(dict.fromkeys(e.task for e in estimates))
-    shown = tasks if len(tasks) <= LINES - _AROUND else tasks[: LINES - _AROUND - 1]
+    shown = tasks if len(tasks) <= LINES - _AROUND else tasks[: LINES - _AROUND - _PACKED]
     trust = {name: _quality(run, estimates, name) for name in tasks}
     rows = [_task_line(run.task(name), file, estimates, trust[name]) for name in shown]
     lines = [
         Line(f"model      {_model(file)}", "model"),
         Line(f"asked      {asked}", "warning" if warning else "fact"),
         *_aligned(rows, width),
+        *_packed([_brief(run.task(name), estimates) for name in tasks[len(shown) :]], width),
     ]
-    if len(shown) < len(tasks):
-        lines.append(Line(f"{ELLIPSIS} and {len(tasks) - len(shown)} more tasks: add --details", "warning"))
     instruments = _instruments(file, estimates, trust)
     if instruments:
         lines.append(Line(instruments, "warning" if "WEAK" in instruments else "fact"))
     lines.append(Line(f"unmeasured {_missing_words(run, estimates)}"))
     fitted = [Line(cut(line.text, width), line.kind) for line in lines]
     return [*fitted, *_where_to(run, owed, width)]
+
+
+def _brief(task: Task, estimates: Sequence[Estimate]) -> str:
+    """A task's headline alone, for a line that holds several."""
+    e = headline(estimates, task.name)
+    assert e is not None
+    value = _number(e.value, e.kind)
+    named = cut(printable(task.short or task.title or task.name), _LONGEST_NAME)
+    gone = f" ({words.absent(e):,} gone)" if e.value is not None and words.absent(e) else ""
+    return f"{named} {value}{gone}"
+
+
+def _packed(parts: Sequence[str], width: int) -> list[Line]:
+    """Headlines one after the other on _PACKED lines; those that do not fit are counted."""
+    lines, left = [], list(parts)
+    for number in range(_PACKED):
+        text = "also "
+        while left:
+            last = number == _PACKED - 1
+            more = f"; +{len(left) - 1}: --details" if last and len(left) > 1 else ""
+            joined = f"{text}{'; ' if text.strip() != 'also' else ''}{left[0]}"
+            if cell_len(joined + more) > width:
+                break
+            text, left = joined, left[1:]
+        if left and number == _PACKED - 1:
+            text += f"; +{len(left)}: --details"
+        if text.strip() != "also":
+            lines.append(Line(text, "task"))
+    return lines
 
 
 def cut(text: str, width: int) -> str:
@@ -212,14 +243,14 @@ def _instruments(
 ) -> str:
     """What the marks mean: how often a weak instrument misses, and that '?' was never audited."""
     weak = {}
-    for name, found in trust.items():
+    for name, known in trust.items():
         e = headline(estimates, name)
-        if e is not None and found.trust is Trust.WEAK:
-            misses = "unaudited" if found.miss_rate is None else f"misses {found.miss_rate:.0%}"
+        if e is not None and known.trust is Trust.WEAK:
+            misses = "unaudited" if known.miss_rate is None else f"misses {known.miss_rate:.0%}"
             weak[_instrument_name(file, e)] = misses
     named = ", ".join(f"{name} {misses}" for name, misses in weak.items())
     notes = [f"WEAK: {named}"] if weak else []
-    if any(found.trust is Trust.UNAUDITED for found in trust.values()):
+    if any(known.trust is Trust.UNAUDITED for known in trust.values()):
         notes.append("(?) unaudited")
     return f"trust      {'; '.join(notes)}" if notes else ""
 

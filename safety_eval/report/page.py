@@ -26,6 +26,7 @@ from safety_eval.core.task import Measured
 from safety_eval.evidence.standing import Standing, State, standing
 from safety_eval.measure.against import Counted, against
 from safety_eval.measure.beside import Beside
+from safety_eval.measure.disparity import disparities
 from safety_eval.report import parts as report_parts
 from safety_eval.report.answers import answer_parts
 from safety_eval.report.cards import card_parts, instruments_of
@@ -34,8 +35,8 @@ from safety_eval.report.pictures import of_run
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.run_file import RunFile
-from safety_eval.show import chart_style, selection, tables
-from safety_eval.show import words as wording
+from safety_eval.show import chart_style, selection, tables, words
+from safety_eval.show.disparity_table import disparity_table
 from safety_eval.show.selection import Made
 
 
@@ -110,7 +111,7 @@ def html(report: Report) -> str:
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    facts = wording.facts(report.file)
+    facts = words.facts(report.file)
     asked = report.file.tasks
     beside = selection.comparable(report.estimates, asked, report.published)
     tasks = [
@@ -149,7 +150,7 @@ def _cards_of(run: RunFolder) -> dict[str, ScorerCard]:
     return {name: card for name, card in cards.items() if card is not None}
 
 
-def _task(report: Report, name: str, facts: wording.Facts, beside: Mapping[Made, Beside]) -> TaskPart:
+def _task(report: Report, name: str, facts: words.Facts, beside: Mapping[Made, Beside]) -> TaskPart:
     """One task's section: headline, charts, the table of its first metric, all others, meaning, answers."""
     asked = report.file.tasks[name]
     mine = selection.by_instrument(e for e in report.estimates if e.task == name)
@@ -162,25 +163,31 @@ def _task(report: Report, name: str, facts: wording.Facts, beside: Mapping[Made,
     about = report.about.get(name, {})
     measured = report.measured.get(name, ())
     return TaskPart(
-        title=asked.title or wording.name(name),
+        title=asked.title or words.name(name),
         anchor=f"task-{report_parts.slug(name)}",
         meta=report_parts.task_meta(asked, facts.chat_template.get(name, "")),
         notes=asked.notes,
         cards=_cards(list(mine.values()), facts),
         charts=tuple(report.pictures.get(name, ())),
         first=laid_out[0] if laid_out else None,
-        others=(*laid_out[1:], *map(report_parts.laid_out, report.corrected.get(name, ()))),
-        about=tuple((wording.metric_name(m), words) for m, words in about.items()),
+        others=(*laid_out[1:], *map(report_parts.laid_out, _further(report, name))),
+        about=tuple((words.metric_name(m), meaning) for m, meaning in about.items()),
         answers=answer_parts(measured, report.against.get(name) or [()] * len(measured)),
     )
 
 
-def _published(report: Report, facts: wording.Facts, beside: Mapping[Made, Beside]) -> list[PublishedPart]:
+def _further(report: Report, task: str) -> list[tables.Table]:
+    """Differences between a task's groups, and its rates corrected for the scorer's errors."""
+    apart = disparity_table(disparities(e for e in report.estimates if e.task == task))
+    return [*([apart] if apart else []), *report.corrected.get(task, ())]
+
+
+def _published(report: Report, facts: words.Facts, beside: Mapping[Made, Beside]) -> list[PublishedPart]:
     """All published rows of the tasks whose prompts are the papers', ours on top where it may stand there."""
     asked = report.file.tasks
     parts = []
     for task, rows in selection.same_prompts(asked, report.published).items():
-        title = asked[task].title or wording.name(task)
+        title = asked[task].title or words.name(task)
         shared = [key for key in beside if key[0] == task]
         estimates = [e for e in report.estimates if selection.made_by(e) in shared[:1]]
         wide = tables.wide_table(estimates, facts, rows) if estimates else None
@@ -197,27 +204,27 @@ def _published(report: Report, facts: wording.Facts, beside: Mapping[Made, Besid
     return parts
 
 
-def _cards(metrics: Sequence[Sequence[Estimate]], facts: wording.Facts) -> tuple[Card, ...]:
+def _cards(metrics: Sequence[Sequence[Estimate]], facts: words.Facts) -> tuple[Card, ...]:
     """The headline of a task's first metrics; what is of answered prompts only stands in the tables."""
     shown = [m for m in metrics if not m[0].answered_only][:4]
     return tuple(report_parts.card(selection.whole(m), facts) for m in shown)
 
 
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
+    environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["text"] = lambda value: Markup(escape(wording.printable(value, keep="\n\t")))
-    return made
+    environment.filters["text"] = lambda value: Markup(escape(words.printable(value, keep="\n\t")))
+    return environment
 
 
 def _shown(value: Any) -> Any:
     """What every expression of the template passes through before it is escaped."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.printable(value)
+    return value if isinstance(value, Markup) or not isinstance(value, str) else words.printable(value)
 
 
 def _asset(name: str) -> str:

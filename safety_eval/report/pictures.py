@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from safety_eval.core.records import Estimate
+from safety_eval.measure.disparity import disparities
 from safety_eval.runs.opened import RunFolder
 from safety_eval.show import words
 from safety_eval.show.density_chart import density_chart, scored
+from safety_eval.show.disparity_chart import disparity_chart
 from safety_eval.show.group_chart import alt, of_metric
 from safety_eval.show.selection import by_instrument, select
 from safety_eval.show.two_axes_chart import Axis, Plane, Point, matched, two_axes
@@ -81,6 +83,8 @@ PAIRS = (
 """Metrics that stand in one picture where a task has both."""
 
 
+LEAST_GROUPS = 2
+"""Groups above which their differences are drawn."""
 RISK = "risk"
 """The score, 0 safe to 1 harmful, that is drawn as a density."""
 INTENTS = ("stratum", "intent")
@@ -94,11 +98,21 @@ def of_run(run: RunFolder) -> Iterator[Drawn]:
         chosen = select(everything, task, None, None)
         yield Drawn(task, f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen))
         mine = [e for e in everything if e.task == task]
+        yield from _apart(task, mine, chosen[0])
         for pair in PAIRS:
             points = pair_points(mine, pair)
             if points:
                 yield _drawn_pair(run, task, pair, points)
         yield from _densities(run, task)
+
+
+def _apart(task: str, estimates: Sequence[Estimate], first: Estimate) -> Iterator[Drawn]:
+    """Differences between the groups of each axis of the metric that stands first, where there are three or more."""
+    for d in disparities(estimates):
+        if (d.metric, d.scorer) == (first.metric, first.scorer) and d.groups > LEAST_GROUPS:
+            seen = f"{words.name(task)}: groups of {words.name(d.axis)} drawn towards their mean; worst "
+            seen += f"{words.name(d.worst)}; gap at least {words.number(d.gap_low, d.kind)}; p = {d.p_equal:.3g}."
+            yield Drawn(task, f"{task}.{d.metric}-by-{d.axis}.disparity", disparity_chart(d), seen)
 
 
 def _densities(run: RunFolder, task: str) -> Iterator[Drawn]:

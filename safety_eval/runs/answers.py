@@ -9,7 +9,8 @@ RUN/results.json                 every Estimate as a flat list
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,16 @@ def prompts(folder: Path, task: str) -> list[Prompt]:
 
 def outputs(folder: Path, task: str) -> dict[Asked, Output]:
     """The output that counts for each (prompt, sample): the last without an error, else the last."""
-    found: dict[Asked, Output] = {}
+    counted: dict[Asked, Output] = {}
     for output in read_records(outputs_file(folder, task), Output):
-        asked = (output.prompt_id, output.sample)
-        if output.error and asked in found and not found[asked].error:
-            continue
-        found[asked] = output
-    return found
+        _keep(counted, output)
+    return counted
+
+
+def _keep(counted: dict[Asked, Output], output: Output) -> None:
+    asked = (output.prompt_id, output.sample)
+    if not output.error or asked not in counted or counted[asked].error:
+        counted[asked] = output
 
 
 def identity(folder: Path, task: str, scorer: str) -> Mapping[str, Any]:
@@ -75,41 +79,79 @@ def scores(folder: Path, task: str, scorer: str) -> dict[str, Score]:
     return {s.output_key: s for s in read_records(scores_file(folder, task, scorer), Score, skip=1)}
 
 
-def owed_outputs(folder: Path, task: str, asked: Sequence[Prompt], samples: int) -> dict[int, list[Prompt]]:
-    """Prompts still to be asked, by sample number (those with an error are owed again)."""
-    found = outputs(folder, task)
-    owed = {}
-    for sample in range(samples):
-        left = [p for p in asked if (o := found.get((p.id, sample))) is None or o.error]
-        if left:
-            owed[sample] = left
-    return owed
+class Records:
+    """A task's records in memory: each file is read once, when it is first asked for; a writer adds what it appends.
 
+    Args:
+        folder: of the run. task: its name.
+    """
 
-def owed_scores(folder: Path, task: str, scorer: str) -> Iterator[tuple[Prompt, Output]]:
-    """Answers that this scorer has not judged, or failed on for a reason that may pass."""
-    done = scores(folder, task, scorer)
-    asked = {p.id: p for p in prompts(folder, task)}
-    for output in outputs(folder, task).values():
-        score = done.get(key(output))
-        if not output.error and (score is None or (score.error and score.reason not in FINAL)):
-            yield asked[output.prompt_id], output
+    def __init__(self, folder: Path, task: str) -> None:
+        self._folder, self._task = folder, task
+        self._scores: dict[str, dict[str, Score]] = {}
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """The frozen prompts."""
+        return prompts(self._folder, self._task)
+
+    @cached_property
+    def outputs(self) -> dict[Asked, Output]:
+        """The output that counts for each (prompt, sample)."""
+        return outputs(self._folder, self._task)
+
+    def scores(self, scorer: str) -> dict[str, Score]:
+        """A scorer's scores by output key."""
+        if scorer not in self._scores:
+            self._scores[scorer] = scores(self._folder, self._task, scorer)
+        return self._scores[scorer]
+
+    def add_output(self, output: Output) -> None:
+        """An output that was appended to the file."""
+        _keep(self.outputs, output)
+
+    def add_score(self, scorer: str, score: Score) -> None:
+        """A score that was appended to the file."""
+        self.scores(scorer)[score.output_key] = score
+
+    def owed_outputs(self, asked: Sequence[Prompt], samples: int) -> dict[int, list[Prompt]]:
+        """Prompts still to be asked, by sample number (those with an error are owed again)."""
+        owed = {}
+        for sample in range(samples):
+            left = [p for p in asked if (o := self.outputs.get((p.id, sample))) is None or o.error]
+            if left:
+                owed[sample] = left
+        return owed
+
+    def owed_scores(self, scorer: str) -> list[tuple[Prompt, Output]]:
+        """Answers that a scorer has not judged, or failed on for a reason that may pass."""
+        done = self.scores(scorer)
+        asked = {p.id: p for p in self.prompts}
+        return [
+            (asked[output.prompt_id], output)
+            for output in self.outputs.values()
+            if not output.error
+            and ((score := done.get(key(output))) is None or (score.error and score.reason not in FINAL))
+        ]
+
+    def measured(self, task: Task, samples: int, names: Sequence[str] | None = None) -> list[Measured]:
+        """Every owed (prompt, sample) with its output, scores and status; what is missing says so.
+
+        Args:
+            names: scorers to take, None = all that left a file.
+        """
+        taken = scorers(self._folder, self._task) if names is None else names
+        kept = {name: self.scores(name) for name in taken}
+        return [
+            _join(task, prompt, self.outputs.get((prompt.id, sample)) or _unasked(prompt, sample), kept)
+            for prompt in self.prompts
+            for sample in range(samples)
+        ]
 
 
 def measured(folder: Path, task: Task, samples: int, names: Sequence[str] | None = None) -> list[Measured]:
-    """Every owed (prompt, sample) with its output, scores and status; what is missing says so.
-
-    Args:
-        names: scorers to take, None = all that left a file.
-    """
-    found = outputs(folder, task.name)
-    kept = {n: scores(folder, task.name, n) for n in (scorers(folder, task.name) if names is None else names)}
-    rows = []
-    for prompt in prompts(folder, task.name):
-        for sample in range(samples):
-            output = found.get((prompt.id, sample)) or _unasked(prompt, sample)
-            rows.append(_join(task, prompt, output, kept))
-    return rows
+    """Every owed (prompt, sample) of a task with its output, scores and status; see Records.measured."""
+    return Records(folder, task.name).measured(task, samples, names)
 
 
 def _unasked(prompt: Prompt, sample: int) -> Output:

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safety_eval.core.interfaces import ModelSpec
-from safety_eval.preflight.look import Wanted, WantedTask
+from safety_eval.core.records import Prompt
+from safety_eval.preflight.checks import Check, State
+from safety_eval.preflight.context import context
+from safety_eval.preflight.look import Wanted, WantedTask, model_folder
 from safety_eval.runs import answers
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
@@ -28,6 +31,17 @@ def wanted(config: RunConfig, plans: Sequence[TaskPlan], ask: bool = True) -> Wa
         left = tuple(c for c in scorers if not (asked and _all_scored(folder, plan.task.name, c.name)))
         tasks.append(WantedTask(plan.task, plan.options, left, load=not frozen))
     return Wanted(config.engine if asks and ask else "", model_spec(config), tuple(tasks), folder)
+
+
+def fits(config: RunConfig, plan: TaskPlan, prompts: Sequence[Prompt]) -> list[Check]:
+    """Whether a task's prompts fit into the model's context; [] where the model's files do not say."""
+    folder = model_folder(wanted_model(config))
+    return context(folder, plan.task.name, prompts, plan.settings.max_new_tokens) if folder else []
+
+
+def not_ready(checks: Sequence[Check]) -> list[str]:
+    """What preflight found that is not simply here: a line each."""
+    return [f"{check.name}: {check.detail}" for check in checks if check.state is not State.READY]
 
 
 def wanted_model(config: RunConfig) -> Wanted:

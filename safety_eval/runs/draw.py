@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from safety_eval.core import sampling
 from safety_eval.core.records import Prompt
-from safety_eval.core.task import Stratum, Task
+from safety_eval.core.task import Drawn, Stratum, Task
 
 _RANGE = 2.0**63
 
@@ -28,13 +28,11 @@ class Draw:
 
     Attributes:
         prompts: in the list's order.
-        strata: how many were drawn of how many listed, by the group that took its turns (one without a limit axis),
-            the smallest group first: a prompt was drawn in the first of them that it is in.
-        note: what was drawn, in words.
+        drawn: how many of how many, by the group that took its turns. note: the same in words.
     """
 
     prompts: Sequence[Prompt]
-    strata: tuple[Stratum, ...]
+    drawn: Drawn
     note: str
 
 
@@ -74,7 +72,19 @@ def draw(prompts: Sequence[Prompt], limit: int, task: Task, seed: int) -> Draw:
     strata = tuple(
         Stratum(home, asked[home], listed[home]) for home in _by_size(prompts, task) if home in listed
     )
-    return Draw([p for p in prompts if p.id in ids], strata, _note(len(prompts), limit, task, seed, strata))
+    drawn = Drawn(task.limit_axis, strata, _listed(prompts, task))
+    return Draw([p for p in prompts if p.id in ids], drawn, _note(len(prompts), limit, task, seed, strata))
+
+
+def _listed(prompts: Sequence[Prompt], task: Task) -> dict[str, dict[str, int]]:
+    """Prompts of every group on the list, for all metrics together and for each one that is about a part."""
+    tables = {"": prompts}
+    tables |= {m.name: [p for p in prompts if m.where(p)] for m in task.metrics if m.where is not None}
+    return {
+        name: dict(Counter(f"{axis}/{group}" for p in rows for axis, groups in p.groups.items() for group in groups))
+        | {"total/all": len(rows)}
+        for name, rows in tables.items()
+    }
 
 
 def _groups(prompt: Prompt, axis: str) -> tuple[str, ...]:

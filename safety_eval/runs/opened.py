@@ -7,8 +7,9 @@ from pathlib import Path
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate
-from safety_eval.core.task import Measured, Task
-from safety_eval.runs import answers, results, run_file
+from safety_eval.core.task import Drawn, Measured, Task
+from safety_eval.runs import results, run_file
+from safety_eval.runs.answers import Records
 
 
 class RunFolder:
@@ -24,6 +25,7 @@ class RunFolder:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.file = run_file.read(self.folder)
+        self._records: dict[str, Records] = {}
 
     @property
     def tasks(self) -> list[str]:
@@ -45,6 +47,16 @@ class RunFolder:
         """
         return results.read(self.folder)
 
+    def records(self, task: str) -> Records:
+        """A task's records as they were when they were first asked for; open the folder again to see later ones."""
+        if task not in self._records:
+            self._records[task] = Records(self.folder, task)
+        return self._records[task]
+
     def measured(self, task: str) -> list[Measured]:
         """Every owed (prompt, sample) with its output, scores and status."""
-        return answers.measured(self.folder, self.task(task), self.file.tasks[task].samples)
+        return self.records(task).measured(self.task(task), self.file.tasks[task].samples)
+
+    def drawn(self, task: str) -> Drawn | None:
+        """What a limit drew from the task's list; None = all of it was asked."""
+        return self.file.tasks[task].drawn

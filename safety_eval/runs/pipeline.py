@@ -5,26 +5,28 @@ Every stage looks at what is in the run folder and does what is still owed: the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from safety_eval import policy as policies
-from safety_eval.core import plugins
-from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
+from safety_eval.core.interfaces import Engine
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import Estimate, Prompt, digest, plain
 from safety_eval.core.store import Appender, writing
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
-from safety_eval.preflight.checks import State
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, chain, resolve, results, run_file, start
-from safety_eval.runs.before import wanted
+from safety_eval.runs.answers import Records
+from safety_eval.runs.before import fits, not_ready, wanted
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.run_file import TaskRecord
+from safety_eval.runs.scoring import score
 from safety_eval.runs.session import Progress, Session, Silent
+from safety_eval.runs.thoughts import LostToThought, is_lost, sentence
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -37,9 +39,8 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
     plans = resolve.resolve(config)
     checks = look(wanted(config, plans))
     refuse(checks, config.predict_only)
-    for check in checks:
-        if check.state is not State.READY and progress is not None:
-            progress.note(f"{check.name}: {check.detail}")
+    for line in not_ready(checks):
+        (progress or Silent()).note(line)
     with writing(folder):
         session = Session(folder, config, start.begin(folder, config), progress or Silent())
         try:
@@ -48,14 +49,14 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
                 until_decided(session, plans)
             else:
                 for plan in plans:
-                    generate(session, plan, shard(answers.prompts(folder, plan.task.name), config.shard))
+                    generate(session, plan, shard(session.records(plan.task.name).prompts, config.shard))
                 session.close()
                 if not config.predict_only:
                     score(session, plans)
         finally:
             session.close()
         if not config.predict_only:
-            write_results(folder, measure(folder, plans), session.journal)
+            write_results(folder, measure(folder, plans, session.records), session.journal)
         _finish(session)
     return folder
 
@@ -64,7 +65,8 @@ def _finish(session: Session) -> None:
     """Write down that the run has ended. Asking again for nothing does not make an old run young."""
     if session.worked or not session.file.finished:
         session.save(session.file.changed(finished=start.now()))
-        session.journal.note(Event.FINISHED, finished=session.file.finished)
+    # A kill between the two lines above and below leaves a time that the journal has not seen.
+    session.journal.once(Event.FINISHED, finished=session.file.finished)
     session.journal.note_files(Event.MEASURED, [session.folder / run_file.NAME])
 
 
@@ -77,6 +79,10 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             _note_frozen(session, name)
             continue
         found = resolve.load(plan, session.config.limit)
+        room = fits(session.config, plan, found.prompts)
+        refuse(room)
+        for line in not_ready(room):
+            session.progress.note(line)
         path.unlink(missing_ok=True)
         with Appender(path) as file:
             for prompt in found.prompts:
@@ -90,7 +96,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             notes=tuple(found.notes),
             prompts=len(found.prompts),
             prompts_digest=digest(found.prompts),
-            strata=tuple(found.strata),
+            drawn=found.drawn,
             samples=plan.samples,
             settings={k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
             protocol=resolve.protocol(plan.task, session.config),
@@ -107,7 +113,8 @@ def _note_frozen(session: Session, task: str) -> None:
 def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:
     """Ask those of `prompts` that have no output yet. The engine is loaded only when something is owed."""
     name = plan.task.name
-    owed = answers.owed_outputs(session.folder, name, prompts, plan.samples)
+    records = session.records(name)
+    owed = records.owed_outputs(prompts, plan.samples)
     left = sum(map(len, owed.values()))
     total = len(prompts) * plan.samples
     if not left:
@@ -118,12 +125,17 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
     chat = _chat(session, plan, engine)
     ask = engine.generate if plan.task.kind == "generate" else engine.choose
     session.progress.stage(f"generate {name}", total, total - left)
+    lost = 0
     with Appender(answers.outputs_file(session.folder, name)) as file, session.journal.watching(file) as watch:
         for sample, mine in owed.items():
             for output in ask(mine, replace(plan.settings, sample=sample, chat_template=chat)):
                 file.append(output)
+                records.add_output(output)
                 watch.look()
                 session.progress.advance()
+                lost += is_lost(output)
+    if lost:
+        session.progress.note(sentence(LostToThought(name, lost, left, plan.settings.max_new_tokens)))
 
 
 def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
@@ -135,40 +147,6 @@ def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
     session.save(session.file.changed_task(plan.task.name, settings=settings))
     session.journal.once(Event.SETTINGS, task=plan.task.name, settings=digest(settings))
     return chat
-
-
-def score(session: Session, plans: Sequence[TaskPlan]) -> None:
-    """Judge every answer that a scorer still owes, scorer by scorer."""
-    wanted: dict[str, tuple[ScorerSpec, list[str]]] = {}
-    for plan in plans:
-        for choice in plan.scorers:
-            spec = ScorerSpec(choice.name, choice.args, session.config.device, "auto", judge_engine)
-            wanted.setdefault(digest([choice.name, choice.args]), (spec, []))[1].append(plan.task.name)
-    for spec, tasks in wanted.values():
-        for task in tasks:
-            _score_task(session, spec, task)
-        if not session.config.stop_when_decided:
-            session.close()
-
-
-def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
-    owed = sum(1 for _ in answers.owed_scores(session.folder, task, spec.name))
-    if not owed:
-        return
-    name = answers.instrument(spec.name)
-    session.works(task=task, scorer=name)
-    scorer = session.scorer(spec)
-    identity = plain(scorer.identity)
-    session.progress.stage(f"score {task} by {spec.name}", owed, 0)
-    with (
-        Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file,
-        session.journal.watching(file) as watch,
-    ):
-        session.instrument(task, spec, identity)
-        for found in scorer.score(answers.owed_scores(session.folder, task, spec.name)):
-            file.append(found)
-            watch.look()
-            session.progress.advance()
 
 
 def until_decided(session: Session, plans: Sequence[TaskPlan]) -> None:
@@ -189,30 +167,36 @@ def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> 
     """The state in which a task could be left; '' when all of it was asked. A block that was cut short is ended
     before anything is decided: half of it is no random half."""
     folder, name = session.folder, plan.task.name
-    order = stopping.order(answers.prompts(folder, name), session.config.seed, name)
-    done = {prompt_id for prompt_id, _ in answers.outputs(folder, name)}
+    records = session.records(name)
+    order = stopping.order(records.prompts, session.config.seed, name)
+    done = {prompt_id for prompt_id, _ in records.outputs}
     many = max((i + 1 for i, p in enumerate(order) if p.id in done), default=0)
     if plan.samples > 1 or not stopping.early(policy, name):
         many = len(order)
-    found, at = [] if many else measure(folder, [plan]), 0
+    found, at = [] if many else measure(folder, [plan], session.records), 0
     while at < len(order):
         many = many or stopping.next_look(policy, plan.task, order[at:], found)
         generate(session, plan, order[at : at + many])
         score(session, [plan])
-        found, at, many = measure(folder, [plan]), at + many, 0
+        found, at, many = measure(folder, [plan], session.records), at + many, 0
         state = stopping.state(policy, name, found)
         if state:
             return state
     return ""
 
 
-def measure(folder: Path, plans: Sequence[TaskPlan]) -> list[Estimate]:
-    """Every estimate of the run, computed from the records alone."""
+def measure(
+    folder: Path, plans: Sequence[TaskPlan], records: Callable[[str], Records] | None = None
+) -> list[Estimate]:
+    """Every estimate of the run, computed from the records alone. `records`: those of a task, when the caller holds
+    them."""
+    of_task = records or partial(Records, folder)
     tasks = run_file.read(folder).tasks
     found: list[Estimate] = []
     for plan in plans:
-        rows = answers.measured(folder, plan.task, plan.samples)
-        found += metrics.estimates(plan.task, rows, tasks[plan.task.name].data_version)
+        rows = of_task(plan.task.name).measured(plan.task, plan.samples)
+        record = tasks[plan.task.name]
+        found += metrics.estimates(plan.task, rows, record.data_version, record.drawn)
     return found
 
 
@@ -227,9 +211,3 @@ def write_results(folder: Path, found: Sequence[Estimate], opened: Journal | Non
 def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Prompt]:
     """The i-th of n interleaved parts (i from 1)."""
     return list(prompts) if part is None else list(prompts[part[0] - 1 :: part[1]])
-
-
-def judge_engine(spec: ModelSpec) -> Engine:
-    """The engine of a judge: a scorer gets it as an argument."""
-    engine: Engine = plugins.find("engines", spec.args.get("engine", "transformers")).build(spec)
-    return engine

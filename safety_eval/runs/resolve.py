@@ -70,7 +70,7 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     if limit is None or limit >= len(found.prompts):
         return found
     drawn = draw(found.prompts, limit, plan.task, plan.settings.seed)
-    return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.strata)
+    return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.drawn)
 
 
 def protocol(task: Task, config: RunConfig) -> dict[str, Any]:

@@ -9,16 +9,18 @@ from pathlib import Path
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import Estimate, from_plain, plain
 from safety_eval.core.store import read_json, write_json
+from safety_eval.measure.disparity import disparities
 
 NAME = "results.json"
-SCHEMA = 2
-"""2: `standing` in place of `gateable`."""
+SCHEMA = 3
+"""2: `standing` in place of `gateable`. 3: effective numbers by weights, limits for the list, `disparity`."""
 
 
 def write(folder: Path, estimates: Sequence[Estimate]) -> Path:
     """Replace RUN/results.json."""
     path = folder / NAME
-    write_json(path, {"schema": SCHEMA, "estimates": [plain(e) for e in estimates]})
+    apart = [plain(d) for d in disparities(estimates)]
+    write_json(path, {"schema": SCHEMA, "estimates": [plain(e) for e in estimates], "disparity": apart})
     return path
 
 

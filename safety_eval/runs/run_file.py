@@ -13,11 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.store import read_json, write_json
-from safety_eval.core.task import Stratum
+from safety_eval.core.task import Drawn
 from safety_eval.runs.config import RunConfig
 
 NAME = "run.json"
-SCHEMA = 1
+SCHEMA = 2
+"""2: what a limit drew (`drawn`), the protocol of each task, and the arguments of each scorer."""
 MAX_BYTES = 64 * 2**20
 Json = dict[str, Any]
 
@@ -34,7 +35,7 @@ class TaskRecord(_Part):
         data_version, manifest: which prompts, and where they came from.
         notes: what was left out of the prompts and why.
         prompts, prompts_digest: how many were frozen, and the digest of all of them.
-        strata: how many prompts were drawn of how many, by stratum, where there was a limit.
+        drawn: what a limit drew from the list; None = all of it was asked.
         samples: answers to each prompt.
         settings: how it was asked; `chat_template` is there once the engine is known.
         protocol: how the benchmark is asked by default, from which `settings` may deviate.
@@ -50,7 +51,7 @@ class TaskRecord(_Part):
     notes: tuple[str, ...]
     prompts: int
     prompts_digest: str
-    strata: tuple[Stratum, ...] = ()
+    drawn: Drawn | None = None
     samples: int = Field(ge=1)
     settings: Json
     protocol: Json = {}

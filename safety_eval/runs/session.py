@@ -16,6 +16,7 @@ from safety_eval.core.interfaces import Engine, Scorer, ScorerSpec
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
 from safety_eval.runs import answers, run_file, start
+from safety_eval.runs.answers import Records
 from safety_eval.runs.before import model_spec
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.run_file import RunFile
@@ -49,6 +50,7 @@ class Session:
     journal: Journal = field(init=False)
     worked: bool = False
     _old: bool = field(init=False)
+    _records: dict[str, Records] = field(default_factory=dict)
     _engine: Engine | None = None
     _scorers: dict[str, Scorer] = field(default_factory=dict)
 
@@ -61,6 +63,12 @@ class Session:
         if self._old and not self.worked:
             self.journal.note(self.again, **facts)
         self.worked = True
+
+    def records(self, task: str) -> Records:
+        """A task's records, each file read once while the session lasts."""
+        if task not in self._records:
+            self._records[task] = Records(self.folder, task)
+        return self._records[task]
 
     def engine(self) -> Engine:
         """The engine, loaded once.

@@ -51,20 +51,20 @@ class Chart(Figure):
 
 def figure(height: float, width: float = WIDTH) -> Chart:
     """An empty figure with its own canvas; inches."""
-    made = Chart(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(made)
-    return made
+    chart = Chart(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(chart)
+    return chart
 
 
-def titles(made: Figure, title: str, fine_print: str) -> None:
+def titles(chart: Figure, title: str, fine_print: str) -> None:
     """Heading and key (each line and shape named once) on top, the fine print below; all plain text."""
     once: dict[str, Any] = {}
-    for axes in made.axes:
+    for axes in chart.axes:
         for handle, words in zip(*axes.get_legend_handles_labels(), strict=True):
             once.setdefault(words, handle)
     heading = wrap(title, 88)
     if once:
-        drawn = made.legend(
+        drawn = chart.legend(
             list(once.values()),
             list(once),
             title=heading,
@@ -80,11 +80,11 @@ def titles(made: Figure, title: str, fine_print: str) -> None:
         for text in drawn.get_texts():
             text.set_parse_math(False)
     else:
-        made.suptitle(
+        chart.suptitle(
             heading, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
         )
-    wrapped = wrap(fine_print, int(made.get_figwidth() * 16.5))
-    made.supxlabel(
+    wrapped = wrap(fine_print, int(chart.get_figwidth() * 16.5))
+    chart.supxlabel(
         wrapped, x=0.012, ha="left", fontsize=7, color="#4a4a4a", linespacing=1.35, parse_math=False
     )
 
@@ -111,15 +111,15 @@ def label(axes: Axes, x: str = "", y: str = "") -> None:
     axes.set_ylabel(drawable(y), fontsize=8.5, color=INK, parse_math=False)
 
 
-def png(made: Figure) -> bytes:
+def png(chart: Figure) -> bytes:
     """The figure as PNG bytes that depend on the figure only (no date, no software version)."""
     buffer = io.BytesIO()
-    made.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    chart.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def save(made: Figure, path: Path) -> Path:
-    """Write the figure as PNG; the folder is made."""
+def save(chart: Figure, path: Path) -> Path:
+    """Write the figure as PNG; the folder is chart."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png(made))
+    path.write_bytes(png(chart))
     return path

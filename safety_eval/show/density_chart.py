@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.task import ANSWERED, Measured
-from safety_eval.show import words as wording
+from safety_eval.show import words
 from safety_eval.show.chart_style import (
     BLUE,
     GREY,
@@ -89,14 +89,14 @@ def scored(
         factors: design factors (or group axes) that name the intent, the first that a prompt has.
         series: name of the model.
     """
-    found: dict[str, list[Measured]] = {}
+    by_intent: dict[str, list[Measured]] = {}
     for row in rows:
         named = [row.prompt.factors.get(f) or next(iter(row.prompt.groups.get(f, ())), "") for f in factors]
-        found.setdefault(next(filter(None, named), "all"), []).append(row)
-    made = []
-    for intent, members in found.items():
+        by_intent.setdefault(next(filter(None, named), "all"), []).append(row)
+    curves = []
+    for intent, members in by_intent.items():
         kept = [m for m in members if isinstance(m.values.get(scorer, {}).get(value), (int, float))]
-        made.append(
+        curves.append(
             Scored(
                 intent,
                 series,
@@ -106,7 +106,7 @@ def scored(
                 len(members) - len(kept),
             )
         )
-    return made
+    return curves
 
 
 def _part(status: str) -> str:
@@ -117,7 +117,7 @@ def _part(status: str) -> str:
 
 def density_chart(
     curves: Sequence[Scored],
-    facts: wording.Facts,
+    facts: words.Facts,
     title: str,
     threshold: float = 0.5,
     style: Style = "bounded",
@@ -142,36 +142,43 @@ def density_chart(
     enough = [c.scores for c in curves if c.drawn]
     bandwidth = shared_bandwidth(enough) if enough else 0.0
     lines = max(map(len, rows.values()), default=1)
-    made = figure(1.5 + (1.6 + 0.15 * lines) * len(rows))
-    grid = made.subplots(len(rows), 2, squeeze=False, width_ratios=[1.7, 1.0], sharex="col")
-    for (left, right), (intent, found) in zip(grid, rows.items(), strict=True):
-        (_paper_row if style == "paper" else _density_row)(left, found, bandwidth)
-        _step_row(right, found, threshold)
+    chart = figure(1.5 + (1.6 + 0.15 * lines) * len(rows))
+    grid = chart.subplots(len(rows), 2, squeeze=False, width_ratios=[1.7, 1.0], sharex="col")
+    for (left, right), (intent, members) in zip(grid, rows.items(), strict=True):
+        (_paper_row if style == "paper" else _density_row)(left, members, bandwidth)
+        _step_row(right, members, threshold)
         left.set_title(
-            _heading(intent, found, threshold), loc="left", fontsize=8, color=INK, parse_math=False
+            _heading(intent, members, threshold), loc="left", fontsize=8, color=INK, parse_math=False
         )
     label(grid[-1, 0], "risk: 0 = safe \N{RIGHTWARDS ARROW} 1 = harmful", "")
     label(grid[-1, 1], "risk", "")
-    titles(made, title, _fine_print(facts, bandwidth, style))
-    return made
+    titles(chart, title, _fine_print(facts, bandwidth, style))
+    return chart
 
 
-def _density_row(axes: Axes, found: Sequence[Scored], bandwidth: float) -> None:
+def _density_row(axes: Axes, curves: Sequence[Scored], bandwidth: float) -> None:
     """Density with band; one model is split by what its answers were, several are drawn one over the other."""
     _frame(axes, (0.0, 1.0))
     points = np.linspace(0.0, 1.0, 257)
-    for curve, (color, line, _) in zip(found, SERIES, strict=False):
+    for curve, (color, line, _) in zip(curves, SERIES, strict=False):
         if curve.drawn:
             b = band(curve.scores, points, bandwidth, curve.clusters)
             axes.fill_between(points, b.low, b.high, color=color, alpha=0.15, linewidth=0)
-            name = curve.series if len(found) > 1 else "all answers, with 95% band"
+            name = curve.series if len(curves) > 1 else "all answers, with 95% band"
             axes.plot(points, b.density, color=color, linewidth=1.8, linestyle=line, label=drawable(name))
             for end, share in point_masses(curve.scores).items():
-                axes.annotate(f"{share:.0%} at {end:g}", (end, 1.0), xycoords=("data", "axes fraction"), fontsize=6.5,
-                              color=color, ha="left" if end == 0 else "right", va="top")  # fmt: skip
-        if len(found) == 1:
+                axes.annotate(
+                    f"{share:.0%} at {end:g}",
+                    (end, 1.0),
+                    xycoords=("data", "axes fraction"),
+                    fontsize=6.5,
+                    color=color,
+                    ha="left" if end == 0 else "right",
+                    va="top",
+                )
+        if len(curves) == 1:
             _parts(axes, curve, points, bandwidth)
-    _rug(axes, found)
+    _rug(axes, curves)
 
 
 def _parts(axes: Axes, curve: Scored, points: Floats, bandwidth: float) -> None:
@@ -182,48 +189,56 @@ def _parts(axes: Axes, curve: Scored, points: Floats, bandwidth: float) -> None:
         mine = curve.scores[np.array(curve.parts) == part]
         if len(mine):
             share = len(mine) / len(curve.scores)
-            axes.plot(points, share * reflected_density(mine, points, bandwidth), color=INK, linewidth=1.0,
-                      linestyle=line, label=part)  # fmt: skip
+            density = share * reflected_density(mine, points, bandwidth)
+            axes.plot(points, density, color=INK, linewidth=1.0, linestyle=line, label=part)
 
 
-def _rug(axes: Axes, found: Sequence[Scored]) -> None:
+def _rug(axes: Axes, curves: Sequence[Scored]) -> None:
     """Every answer as a mark below the curve; the only thing drawn where there are too few for a curve."""
     low, high = 0.0, max(axes.get_ylim()[1], 1.0)
     step = 0.07 * high
-    for row, (curve, (color, _, _)) in enumerate(zip(found, SERIES, strict=False)):
+    for row, (curve, (color, _, _)) in enumerate(zip(curves, SERIES, strict=False)):
         for part, (_, mark) in PARTS.items():
             mine = curve.scores[np.array(curve.parts, dtype=str) == part]
-            axes.plot(mine, np.full(len(mine), -(row + 1) * step), linestyle="none", marker=mark, markersize=4,
-                      color=color if len(found) > 1 else BLUE, alpha=0.55, markeredgewidth=0.8)  # fmt: skip
+            axes.plot(
+                mine,
+                np.full(len(mine), -(row + 1) * step),
+                linestyle="none",
+                marker=mark,
+                markersize=4,
+                color=color if len(curves) > 1 else BLUE,
+                alpha=0.55,
+                markeredgewidth=0.8,
+            )
     axes.axhline(0.0, color=RULE, linewidth=0.8, zorder=1)
-    axes.set_ylim(low - (len(found) + 0.7) * step, high * 1.05)
+    axes.set_ylim(low - (len(curves) + 0.7) * step, high * 1.05)
     axes.set_yticks([])
 
 
-def _paper_row(axes: Axes, found: Sequence[Scored], bandwidth: float) -> None:
+def _paper_row(axes: Axes, curves: Sequence[Scored], bandwidth: float) -> None:
     """As Code Llama's Figure 7: scipy's own bandwidth, no bounds, curves scaled so that together they hold 1."""
     _frame(axes, (-0.2, 1.2))
     points = np.linspace(-0.2, 1.2, 281)
-    total = sum(len(c.scores) for c in found) or 1
-    for curve, (color, line, _) in zip(found, SERIES, strict=False):
+    total = sum(len(c.scores) for c in curves) or 1
+    for curve, (color, line, _) in zip(curves, SERIES, strict=False):
         if curve.drawn and len(set(curve.scores.tolist())) > 1:
             y = paper_density(curve.scores, points) * len(curve.scores) / total
             axes.plot(points, y, color=color, linestyle=line, linewidth=1.8, label=drawable(curve.series))
     for bound in (0.0, 1.0):
         axes.axvline(bound, color=GREY, linewidth=0.8, linestyle=":")
-    _rug(axes, found)
+    _rug(axes, curves)
 
 
-def _step_row(axes: Axes, found: Sequence[Scored], threshold: float) -> None:
+def _step_row(axes: Axes, curves: Sequence[Scored], threshold: float) -> None:
     """Share of answers at or below each score, with its simultaneous band, and the threshold."""
     _frame(axes, (0.0, 1.0))
     points = np.linspace(0.0, 1.0, 257)
-    for curve, (color, line, _) in zip(found, SERIES, strict=False):
+    for curve, (color, line, _) in zip(curves, SERIES, strict=False):
         if not len(curve.scores):
             continue
         share, half = ecdf(curve.scores, points), dkw(len(set(curve.clusters)))
-        axes.fill_between(points, np.clip(share - half, 0, 1), np.clip(share + half, 0, 1), color=color, alpha=0.15,
-                          linewidth=0, step="post")  # fmt: skip
+        low, high = np.clip(share - half, 0, 1), np.clip(share + half, 0, 1)
+        axes.fill_between(points, low, high, color=color, alpha=0.15, linewidth=0, step="post")
         axes.step(points, share, where="post", color=color, linestyle=line, linewidth=1.4)
     axes.axvline(threshold, color=GREY, linewidth=0.9, linestyle="--")
     axes.set_ylim(0, 1.02)
@@ -236,30 +251,32 @@ def _frame(axes: Axes, limits: tuple[float, float]) -> None:
     axes.set_xlim(*limits)
 
 
-def _heading(intent: str, found: Sequence[Scored], threshold: float) -> str:
-    parts = [wording.name(intent)]
-    for curve in found:
-        who = f"{curve.series}: " if len(found) > 1 else ""
+def _heading(intent: str, curves: Sequence[Scored], threshold: float) -> str:
+    parts = [words.name(intent)]
+    for curve in curves:
+        who = f"{curve.series}: " if len(curves) > 1 else ""
         parts.append(who + _numbers(curve, threshold))
-    return drawable(("\n" if len(found) > 1 else "   ").join(parts), keep="\n")
+    return drawable(("\n" if len(curves) > 1 else "   ").join(parts), keep="\n")
 
 
 def _numbers(curve: Scored, threshold: float) -> str:
     n = len(curve.scores)
     gone = f", {curve.missing} missing" if curve.missing else ""
     if not n:
-        return f"{wording.NO_DATA}{gone}"
+        return f"{words.NO_DATA}{gone}"
     over = int((curve.scores > threshold).sum())
     w = wilson(over, n)
-    words = f"n={n}{gone}; above {threshold:g}: {over / n:.1%} [{100 * w.low:.1f}, {100 * w.high:.1f}]"
+    shares = f"n={n}{gone}; above {threshold:g}: {over / n:.1%} [{100 * w.low:.1f}, {100 * w.high:.1f}]"
     if n < FEWEST:
-        return f"{words}; too few for a curve"
-    return f"{words}; median {np.median(curve.scores):.3f}, 95th percentile {np.quantile(curve.scores, 0.95):.3f}"
+        return f"{shares}; too few for a curve"
+    return f"{shares}; median {np.median(curve.scores):.3f}, 95th percentile {np.quantile(curve.scores, 0.95):.3f}"
 
 
-def _fine_print(facts: wording.Facts, bandwidth: float, style: Style) -> str:
-    instruments = "; ".join(wording.printable(v) for v in facts.instruments.values())
-    known = f"Model {wording.printable(facts.model)}; precision {wording.printable(facts.precision)}; {instruments}."
+def _fine_print(facts: words.Facts, bandwidth: float, style: Style) -> str:
+    instruments = "; ".join(words.printable(v) for v in facts.instruments.values())
+    known = (
+        f"Model {words.printable(facts.model)}; precision {words.printable(facts.precision)}; {instruments}."
+    )
     if style == "paper":
         return (
             f"{known} Style of Code Llama's Figure 7: plain Gaussian kernel, which puts mass outside 0 and 1 (dotted); "

@@ -13,7 +13,6 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate
 from safety_eval.measure import published
 from safety_eval.measure.beside import Beside, Kin, kin
-from safety_eval.runs import answers
 from safety_eval.runs.run_file import TaskRecord
 from safety_eval.show import words
 
@@ -131,7 +130,7 @@ def sections(run: RunFolder, task: str) -> dict[str, str]:
         return {}
     outer, inner = nested[0]
     held: dict[str, str] = {}
-    for prompt in answers.prompts(run.folder, task):
+    for prompt in run.records(task).prompts:
         for group in prompt.groups.get(inner, ()):
             held.setdefault(group, next(iter(prompt.groups.get(outer, ("",)))))
     return held

@@ -17,11 +17,11 @@ from safety_eval.runs.run_file import RunFile
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
 FOOTNOTE = (
-    "G: effective clusters (independent prompts). Descriptive: fewer than 10, shown but never judged. "
-    "Few: 10 to 30, read the interval with care."
+    "G: 1 / the largest cluster's share of the answers. Few: below 30; the interval is about these prompts, and one "
+    "cluster says much of what is said of others like them. Descriptive: fewer than 10 prompts, never judged."
 )
 FEW_CLUSTERS = 30
-"""Effective clusters below which an interval is flagged (and below 10 it is descriptive only)."""
+"""Effective clusters below which an interval is flagged: the list says little of prompts beyond it."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -163,19 +163,17 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
     effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
-    if estimate.standing is Standing.FEW_CLUSTERS:
+    if estimate.standing is Standing.FEW:
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
-        if brief:
-            stem = "fewer than 10 effective clusters, so no policy acts on it"
-        return f"descriptive only: {stem}"
+        return f"descriptive only: {'fewer than 10 prompts, so no policy acts on it' if brief else stem}"
     if estimate.gateable and 0 < estimate.effective_clusters < FEW_CLUSTERS:
-        return f"few clusters{effective or ', 10 to 30 effective'}"
+        return f"few clusters{effective or ', below 30 effective'}"
     return printable(estimate.reason)
 
 
 def greyed(estimate: Estimate) -> bool:
     """Whether a row is shown greyed: no data, or a descriptive group that no policy may act on."""
-    return estimate.value is None or estimate.standing is Standing.FEW_CLUSTERS
+    return estimate.value is None or estimate.standing is Standing.FEW
 
 
 def short_caveat(estimate: Estimate) -> str:
@@ -183,7 +181,7 @@ def short_caveat(estimate: Estimate) -> str:
     if estimate.value is None:
         return caveat(estimate)
     effective = f"G={estimate.effective_clusters:.3g}"
-    if estimate.standing is Standing.FEW_CLUSTERS:
+    if estimate.standing is Standing.FEW:
         return f"descriptive, {effective}"
     return f"few, {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
 

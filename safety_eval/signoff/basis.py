@@ -22,7 +22,7 @@ from safety_eval.core.store import read_json
 from safety_eval.core.task import Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
-from safety_eval.runs import answers, chain
+from safety_eval.runs import answers, chain, run_file
 from safety_eval.signoff.asked import Asked, read
 from safety_eval.signoff.consistency import check_records
 from safety_eval.signoff.history import History, tell
@@ -184,7 +184,8 @@ def remeasure(
             faults += [_evidence(w) for w in wrong]
             if not wrong:
                 rows = answers.measured(folder, task, int(about["samples"]))
-                found += metrics.estimates(task, rows, str(about["data_version"]))
+                drawn = run_file.TaskRecord.model_validate(about).drawn
+                found += metrics.estimates(task, rows, str(about["data_version"]), drawn)
         except SafetyEvalError as error:
             faults.append(_evidence(error.message))
         except (KeyError, TypeError, ValueError) as error:

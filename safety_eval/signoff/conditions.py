@@ -10,8 +10,8 @@ from __future__ import annotations
 import datetime
 
 from safety_eval.core.errors import EvidenceError
-from safety_eval.core.records import Estimate
-from safety_eval.policy import Policy, Rule, registration
+from safety_eval.core.records import Estimate, Standing
+from safety_eval.policy import About, Policy, Rule, registration
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.show.words import name
 from safety_eval.signoff import asked, rules
@@ -144,7 +144,7 @@ def _degenerate(case: Case, policy: Policy, task: str) -> list[Blocker]:
 def _degenerate_limit(e: Estimate, policy: Policy, early: bool) -> float:
     if early and e.missing.get(NOT_ASKED) and e.count:
         return (e.events or 0) / e.count  # as seen: few answers, and each counts as bad in what stopped the run
-    this = rules.seen(e)
+    this = rules.seen(e, About("list", 0.0))
     return 1.0 if this is None else this.upper(policy.level)
 
 
@@ -155,11 +155,11 @@ def descriptive(case: Case, policy: Policy) -> list[str]:
         if rule.group.startswith("every "):
             groups = sorted(e.group for e in case.estimates if _left_out(rule, e))
             if groups:
-                told = f"{rule.id}: descriptive only (fewer than 10 effective clusters), not required: "
+                told = f"{rule.id}: descriptive only (fewer than 10 prompts on the list), not required: "
                 notes.append(told + ", ".join(groups))
     return notes
 
 
 def _left_out(rule: Rule, e: Estimate) -> bool:
     same = (e.task, e.metric, e.axis) == (rule.task, rule.metric, rules.place(rule.group)[0])
-    return same and rule.scorer in (None, e.scorer) and not e.gateable and e.value is not None
+    return same and rule.scorer in (None, e.scorer) and e.standing is Standing.FEW

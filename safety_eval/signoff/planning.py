@@ -2,33 +2,36 @@
 go.
 
 Rates are planned exactly (binomial, stats/plan.py) at the value that the rule expects; 'every group'
-multiplies the groups. With the prompts at hand the effective number of each group is taken (Kish, clusters
-as one answer each).
+multiplies the groups. With the prompts at hand the effective number of each group is taken, for what
+the rule is about (stats/gate.py).
 What the plan assumes is said in each row.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from safety_eval.core import plugins
 from safety_eval.core.records import Prompt
 from safety_eval.core.task import Metric, Task
-from safety_eval.measure.metrics import MIN_EFFECTIVE_CLUSTERS
-from safety_eval.policy import Policy, Rule
+from safety_eval.measure.listed import LEAST
+from safety_eval.measure.metrics import headline_weights
+from safety_eval.policy import About, Policy, Rule
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
 from safety_eval.show.words import name
 from safety_eval.signoff.rules import place
-from safety_eval.stats.gate import cluster_weights
+from safety_eval.stats.gate import Shared, effective_answers
 from safety_eval.stats.plan import all_pass_probability, paired_prompts_needed, prompts_needed
 
+Floats = NDArray[np.float64]
 DISCORDANCE = 0.1
 """Share of answers on which two releases differ, where the rule does not say what to expect."""
 HOPELESS = 0.5
@@ -131,9 +134,28 @@ def text(made: Plan) -> str:
 
 
 def _need(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> Need:
-    sizes = None if prompts is None else _sizes(rule, prompts)
+    sizes = None if prompts is None else _sizes(rule, prompts, policy.claim(rule))
     groups = len(sizes) if sizes else (rule.min_groups if rule.group.startswith("every ") else 1)
     have = min(sizes) if sizes else (0.0 if sizes == [] else None)
+    made = _planned(rule, policy, (groups, sizes, have))
+    return replace(made, words=made.words + _otherwise(rule, policy, prompts))
+
+
+def _otherwise(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> str:
+    """What the other estimand would have to go by, in words."""
+    if prompts is None:
+        return ""
+    about = policy.claim(rule)
+    other = About("population", policy.icc) if about.estimand == "list" else About("list", 0.0)
+    sizes = _sizes(rule, prompts, other)
+    where = "on these prompts"
+    if other.estimand == "population":
+        where = "for prompts like these" + (f" at icc {other.icc:g}" if other.icc < 1 else ", a cluster as one")
+    return f"; {min(sizes):,.0f} {where}" if sizes else ""
+
+
+def _planned(rule: Rule, policy: Policy, there: tuple[int, list[float] | None, float | None]) -> Need:
+    groups, sizes, have = there
     metric = _metric(rule)
     if metric is None and _derived(rule):
         words = "a derived score: its spread is only known from a run"
@@ -196,29 +218,30 @@ def _derived(rule: Rule) -> bool:
     return task.derive is not None and rule.metric not in ("refusal_rate", "degenerate_rate")
 
 
-def _sizes(rule: Rule, prompts: Sequence[Prompt]) -> list[float]:
-    """Effective number of prompts behind each number of the rule; groups that cannot be gated are left
-    out."""
+def _sizes(rule: Rule, prompts: Sequence[Prompt], about: About) -> list[float]:
+    """Effective number of prompts behind each number of the rule; groups too small to be gated are left out."""
     metric = _metric(rule)
     asked = [p for p in prompts if metric is None or metric.where is None or metric.where(p)]
     axis, group = place(rule.group)
-    if axis in ("total", "macro"):
-        return [_effective(asked)] if asked else []
+    if axis == "total":
+        return [_effective(asked, about)] if asked else []
+    if axis == "macro":
+        chosen = [h for h in (metric.headlines if metric else ()) if group in ("", h.name)]
+        return [_effective(asked, about, headline_weights(h, [p.groups for p in asked])) for h in chosen if asked]
     members: dict[str, list[Prompt]] = {}
     for prompt in asked:
         for one in prompt.groups.get(axis, ()):
             members.setdefault(one, []).append(prompt)
     if group:
-        return [_effective(members[group])] if group in members else []
-    found = (_effective(rows) for rows in members.values())
-    return [n for n in found if n >= MIN_EFFECTIVE_CLUSTERS]
+        return [_effective(members[group], about)] if group in members else []
+    return [_effective(rows, about) for rows in members.values() if len(rows) >= LEAST]
 
 
-def _effective(prompts: Iterable[Prompt]) -> float:
-    rows = list(prompts)
-    units = {unit: i for i, unit in enumerate(dict.fromkeys(p.unit for p in rows))}
-    codes = np.array([units[p.unit] for p in rows], dtype=np.int64)
-    return cluster_weights(codes, np.ones(len(rows)))[1]
+def _effective(prompts: Sequence[Prompt], about: About, weights: Floats | None = None) -> float:
+    w = np.ones(len(prompts)) if weights is None else weights
+    units = {unit: i for i, unit in enumerate(dict.fromkeys(p.unit for p in prompts))}
+    codes = np.array([units[p.unit] for p in prompts], dtype=np.int64)
+    return effective_answers(w, [Shared(about.icc, codes)])
 
 
 def describe(made: Plan) -> str:

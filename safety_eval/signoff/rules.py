@@ -13,12 +13,16 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from safety_eval.compare import differences
 from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import Estimate
-from safety_eval.policy import Policy, Rule, stopping
+from safety_eval.core.records import Estimate, Standing
+from safety_eval.policy import About, Policy, Rule, stopping
 from safety_eval.show.words import MINUS, name, number
-from safety_eval.stats.limits import Seen, gap, p_gap_exceeds, seen_rate, settle
+from safety_eval.stats.gaps import gap_limits, p_gap
+from safety_eval.stats.limits import Seen, SeenMean, SeenShare, gap_upper, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class Claim:
 def claims(
     rule: Rule,
     found: Sequence[Estimate],
-    differences: Sequence[Difference] | None,
+    compared: Sequence[Difference] | None,
     policy: Policy,
     stopped: Collection[str] = (),
 ) -> list[Claim]:
@@ -61,11 +65,11 @@ def claims(
 
     `stopped`: tasks that were ended early by the policy's own, registered stopping rule.
     """
-    level = policy.level
+    level, about = policy.level, policy.claim(rule)
     early = policy if rule.task in stopped and policy.stop is not None else None
     axis, group = place(rule.group)
     if rule.limit in ("non_inferior", "equivalent"):
-        return _compared(rule, differences, level)
+        return _compared(rule, compared, level, about)
     chosen = _instrument(rule, [e for e in found if (e.task, e.metric) == (rule.task, rule.metric)])
     if isinstance(chosen, str):
         return [Claim(rule, axis, group, fault=chosen)]
@@ -75,8 +79,8 @@ def claims(
     if not rule.group.startswith("every "):
         if len(here) > 1:
             return [Claim(rule, axis, group, fault=_several(here))]
-        return [_one(rule, here[0], level, early)]
-    return _every(rule, here, level, early)
+        return [_one(rule, here[0], (level, about), early)]
+    return _every(rule, here, (level, about), early)
 
 
 def place(group: str) -> tuple[str, str]:
@@ -89,17 +93,24 @@ def place(group: str) -> tuple[str, str]:
     return axis, rest
 
 
-def seen(estimate: Estimate) -> Seen | None:
-    """The two worst cases of an estimate; None where it has no gate limits."""
+def seen(estimate: Estimate, about: About) -> Seen | None:
+    """The two worst cases of an estimate, for what a claim is about; None where it has no gate limits."""
     e = estimate
-    if e.gate_low is None or e.gate_high is None:
+    if e.gate_low is None or e.gate_high is None or e.lowest is None or e.highest is None:
         return None
-    if e.kind == "rate":
-        return seen_rate(e.gate_low, e.gate_high, e.effective_clusters or float(max(e.expected, 1)))
-    if e.lowest is None or e.highest is None:
-        return None
-    units = float(e.effective_clusters or e.clusters or e.count)
-    return Seen(e.lowest, e.highest, e.gate_low, e.gate_high, units=units)
+    size = stopping.effective(e, about)
+    if e.kind == "effect" or (e.kind != "rate" and about.estimand == "list"):
+        return SeenMean(e.lowest, e.highest, e.gate_low, e.gate_high, size)
+    return SeenShare(e.lowest, e.highest, size, e.span)
+
+
+def _of_what(about: About) -> str:
+    """What a claim is about, in words."""
+    if about.estimand == "list":
+        return "on these prompts"
+    if about.icc == 1:
+        return "for prompts like these, a cluster counting as one observation"
+    return f"for prompts like these, if answers of a cluster correlate by {about.icc:g} at most"
 
 
 def _instrument(rule: Rule, found: list[Estimate]) -> list[Estimate] | str:
@@ -126,7 +137,11 @@ def _absent(rule: Rule, found: Sequence[Estimate]) -> str:
     return f"nothing was measured for '{rule.group}' (measured: {', '.join(near[:8])})"
 
 
-def _one(rule: Rule, e: Estimate, level: float, early: Policy | None) -> Claim:
+Asked = tuple[float, About]
+"""Level of a claim, and what it is about."""
+
+
+def _one(rule: Rule, e: Estimate, level: Asked, early: Policy | None) -> Claim:
     if early is not None and e.missing.get(stopping.NOT_ASKED) and e.kind == "rate":
         return _early(rule, e, early)
     return _absolute(rule, e, level)
@@ -135,14 +150,15 @@ def _one(rule: Rule, e: Estimate, level: float, early: Policy | None) -> Claim:
 def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
     """max or min on a share whose task was stopped early: what the full run would have said."""
     state = stopping.decide(rule, e, policy)
-    met, broken = state == stopping.PASS, stopping.breaks(rule, e, policy)
-    asked = e.expected - e.missing.get(stopping.NOT_ASKED, 0)
     delta = policy.stop.delta if policy.stop else 0.0
+    met, broken = state == stopping.PASS, stopping.breaks(rule, e, policy, delta)
+    asked = e.expected - e.missing.get(stopping.NOT_ASKED, 0)
     sure = f"certain to {100 * (1 - delta):g}%"
     full = {
         stopping.PASS: f"the full run would be shown to meet this ({sure})",
         stopping.NOT_PASS: f"the full run would not be shown to meet this ({sure})",
     }.get(state, "whether the full run would be shown to meet this is not settled")
+    full = f"the full run would be shown to break this ({sure})" if broken else full
     words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of {asked} answers when the run "
     words += f"was stopped early (of {e.expected} in full); must be {'below' if rule.limit == 'max' else 'above'} "
     words += f"{_limit(rule.bound, e.kind)}; {full}"
@@ -162,16 +178,13 @@ def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
     )
 
 
-def _every(rule: Rule, here: Sequence[Estimate], level: float, early: Policy | None) -> list[Claim]:
-    """Every group that can be gated; groups of which nothing was measured are faults, few clusters are
-    not."""
+def _every(rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | None) -> list[Claim]:
+    """Every group whose list is large enough: one of which nothing was drawn or measured is a fault."""
     kept = [e for e in here if e.gateable]
-    lost = [e for e in here if e.value is None and e.expected > 0]
+    lost = [e for e in here if e.standing is not Standing.FEW and not e.gateable]
     out = [Claim(rule, e.axis, e.group, e.scorer, expected=e.expected, fault=_unmeasured(e)) for e in lost]
     if len(kept) < rule.min_groups:
-        fault = (
-            f"only {len(kept)} groups can be gated (10 effective clusters), {rule.min_groups} are required"
-        )
+        fault = f"only {len(kept)} groups can be gated (10 prompts on the list), {rule.min_groups} are required"
         out.append(Claim(rule, here[0].axis, "every", here[0].scorer, fault=fault))
     if rule.limit == "max_gap":
         return out or [_gap(rule, kept, level)]
@@ -179,6 +192,8 @@ def _every(rule: Rule, here: Sequence[Estimate], level: float, early: Policy | N
 
 
 def _unmeasured(e: Estimate) -> str:
+    if not e.expected or e.value is not None:
+        return e.reason
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(e.missing.items()))
     return f"nothing was measured of {e.expected} answers ({why or e.reason})"
 
@@ -193,16 +208,16 @@ def _fault(rule: Rule, e: Estimate) -> str:
     return ""
 
 
-def _absolute(rule: Rule, e: Estimate, level: float) -> Claim:
+def _absolute(rule: Rule, e: Estimate, asked: Asked) -> Claim:
     """max or min on one estimate."""
-    bound = rule.bound
+    bound, (level, about) = rule.bound, asked
     if e.kind == "rate" and not 0 <= bound <= 1:
         raise UserError(
             f"rule '{rule.id}': {rule.limit} {bound:g} on {e.metric}, which is a share from 0 to 1",
             f"Write 5% as 0.05 (did you mean {bound / 100:g}?).",
         )
     fault = _fault(rule, e)
-    this = seen(e)
+    this = seen(e, about)
     if this is None or fault:
         fault = fault or "the estimate has no limits to act on"
         return Claim(
@@ -220,7 +235,7 @@ def _absolute(rule: Rule, e: Estimate, level: float) -> Claim:
     words += (
         number(high if below else low, e.kind) if met else f"{number(low, e.kind)} and {number(high, e.kind)}"
     )
-    words += f"; must be {'below' if below else 'above'} {_limit(bound, e.kind)}"
+    words += f" {_of_what(about)}; must be {'below' if below else 'above'} {_limit(bound, e.kind)}"
     return Claim(
         rule, e.axis, e.group, e.scorer, e.value, low, high, e.count, e.expected, met, p, further, words
     )
@@ -242,63 +257,68 @@ def _further(this: Seen, bound: float, level: float, below: bool, asked: int) ->
     return None if grow is None else max(1, math.ceil((grow - 1) * asked))
 
 
-def _gap(rule: Rule, kept: Sequence[Estimate], level: float) -> Claim:
+def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
     """The largest difference between two groups of an axis, over all ordered pairs."""
+    level, about = asked
     first = kept[0] if kept else None
     if first is None or len(kept) < 2:
         return Claim(rule, place(rule.group)[0], "every", fault="a gap needs two groups that can be gated")
-    known = [(e, s) for e in kept if (s := seen(e)) is not None]
+    known = [(e, s) for e in kept if (s := seen(e, about)) is not None]
     fault = next((f"{e.group}: {f}" for e in kept if (f := _fault(rule, e))), "")
     if fault or len(known) < len(kept):
         return Claim(
             rule, first.axis, "every", first.scorer, fault=fault or "a group has no limits to act on"
         )
-    bound = rule.bound
-    pairs = [(a, b, *gap(s, o, level)) for a, s in known for b, o in known if a is not b]
-    high = max(p[3] for p in pairs)
-    widest = max(pairs, key=lambda p: (p[0].value or 0.0) - (p[1].value or 0.0))
-    value = (widest[0].value or 0.0) - (widest[1].value or 0.0)
-    scale = level_for_pairs(level, len(pairs))
-    low = max(gap(s, o, scale)[0] for a, s in known for b, o in known if a is not b)
-    p = min(
-        1.0, len(pairs) * min(p_gap_exceeds(s, o, bound) for a, s in known for b, o in known if a is not b)
-    )
+    bound, groups = rule.bound, [s for _, s in known]
+    high = gap_upper(groups, level)
+    ordered = sorted(kept, key=lambda e: e.value or 0.0)
+    value = (ordered[-1].value or 0.0) - (ordered[0].value or 0.0)
+    low, p = _gap_shown(known, about, bound, level)
     met = high < bound
     count, expected = sum(e.count for e in kept), sum(e.expected for e in kept)
-    further = None
-    if not met:
-        further = _further_gap([s for _, s in known], bound, level, expected)
+    further = None if met else _further_gap(groups, bound, level, expected)
     words = f"{rule.task} {name(rule.metric)}, largest gap between {len(kept)} groups of {name(first.axis)}: "
     words += (
-        f"{number(value, first.kind)} ({name(widest[0].group)} against {name(widest[1].group)}), between "
+        f"{number(value, first.kind)} ({name(ordered[-1].group)} against {name(ordered[0].group)}), between "
     )
-    words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)}; must be below "
+    words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)} {_of_what(about)}; must be below "
     words += _limit(bound, first.kind)
     return Claim(
         rule, first.axis, "every", first.scorer, value, low, high, count, expected, met, p, further, words
     )
 
 
-def level_for_pairs(level: float, pairs: int) -> float:
-    """Bonferroni over the pairs that the largest was chosen from."""
-    return 1 - (1 - level) / pairs
+def _gap_shown(known: Sequence[tuple[Estimate, Seen]], about: About, bound: float, level: float) -> tuple[float, float]:
+    """Lower limit of the largest gap, over all differences at once (max-T), and p-value of 'the gap is too large'.
+
+    What is unmeasured is taken at the end that makes the gap smaller: each group drawn towards the mean of all.
+    """
+    sizes = [stopping.effective(e, about) for e, _ in known]
+    span = known[0][0].span
+    low, high = (
+        np.array([(v - span[0]) / (span[1] - span[0]) for v in values])
+        for values in ([s.low_value for _, s in known], [s.high_value for _, s in known])
+    )
+    centre = float(np.average((low + high) / 2, weights=sizes))
+    nearest = np.clip(centre, low, high)
+    scale = span[1] - span[0]
+    limits = gap_limits(nearest, sizes, 1 - level)
+    return limits.largest * scale, p_gap(nearest, sizes, bound / scale)
 
 
 def _further_gap(groups: Sequence[Seen], bound: float, level: float, asked: int) -> int | None:
-    def limit(factor: float) -> float:
-        grown = [s.grown(factor) for s in groups]
-        return max(gap(a, b, level)[1] for a in grown for b in grown if a is not b)
-
-    grow = settle(limit, bound, True)
+    grow = settle(lambda factor: gap_upper([s.grown(factor) for s in groups], level), bound, True)
     return None if grow is None else max(1, math.ceil((grow - 1) * asked))
 
 
-def _compared(rule: Rule, differences: Sequence[Difference] | None, level: float) -> list[Claim]:
+def _compared(
+    rule: Rule, compared: Sequence[Difference] | None, level: float, about: About
+) -> list[Claim]:
     """non_inferior or equivalent: one claim for each group."""
     axis, group = place(rule.group)
-    if differences is None:
+    if compared is None:
         return [Claim(rule, axis, group, fault="no baseline was given: sign off with --baseline RUN")]
-    here = [d for d in differences if (d.task, d.metric, d.axis) == (rule.task, rule.metric, axis)]
+    here = [d for d in compared if (d.task, d.metric, d.axis) == (rule.task, rule.metric, axis)]
     here = [d for d in here if group in ("", d.group) and rule.scorer in (None, d.scorer)]
     there = sorted({d.scorer for d in here})
     if len(there) > 1:
@@ -311,19 +331,21 @@ def _compared(rule: Rule, differences: Sequence[Difference] | None, level: float
     if not rule.group.startswith("every "):
         if len(here) > 1:
             return [Claim(rule, axis, group, fault=_several(here))]
-        return [_difference(rule, here[0], level)]
+        return [_difference(rule, here[0], (level, about))]
     kept = [d for d in here if d.gateable]
-    lost = [d for d in here if d.value is None and d.expected > 0]
-    out = [_difference(rule, d, level) for d in (*kept, *lost)]
+    lost = [d for d in here if d.enough and not d.gateable]
+    out = [_difference(rule, d, (level, about)) for d in (*kept, *lost)]
     if len(kept) < rule.min_groups:
         fault = f"only {len(kept)} groups can be compared, {rule.min_groups} are required"
         out.append(Claim(rule, axis, "every", fault=fault))
     return out
 
 
-def _difference(rule: Rule, d: Difference, level: float) -> Claim:
+def _difference(rule: Rule, d: Difference, asked: Asked) -> Claim:
+    level, about = asked
     better = (rule.non_inferior.direction if rule.non_inferior else None) or d.better
-    if d.value is None or d.lower is None or d.upper is None:
+    this = differences.seen(d, stopping.effective(d, about), about.estimand == "population")
+    if d.value is None or this is None:
         return Claim(rule, d.axis, d.group, d.scorer, fault=d.reason or "no paired answers")
     if not d.gateable:
         return Claim(rule, d.axis, d.group, d.scorer, d.value, fault=d.reason or "descriptive only")
@@ -335,7 +357,6 @@ def _difference(rule: Rule, d: Difference, level: float) -> Claim:
             f"rule '{rule.id}': no end of {rule.metric} is better in itself",
             "Give non_inferior a direction: lower or higher.",
         )
-    this = Seen(d.value, d.value, d.lower, d.upper, units=math.inf)
     low, high, margin = this.lower(level), this.upper(level), rule.bound
     no_rise, no_fall = high < margin, low > -margin
     rise, fall = this.p_exceeds(margin), this.p_below(-margin)
@@ -347,7 +368,8 @@ def _difference(rule: Rule, d: Difference, level: float) -> Claim:
     words = (
         f"{_where(d.task, d.metric, d.axis, d.group)}: {_signed(d.value, d.kind)} against the baseline over "
     )
-    words += f"{d.count} paired answers, between {_signed(low, d.kind)} and {_signed(high, d.kind)}; must be "
+    words += f"{d.count} paired answers, between {_signed(low, d.kind)} and {_signed(high, d.kind)} "
+    words += f"{_of_what(about)}; must be "
     edge = _limit(margin, d.kind)
     if rule.limit == "equivalent":
         words += f"within {edge} either way"

@@ -1,17 +1,27 @@
-"""One-sided limits that a release decision may act on, with unmeasured answers at their worst.
+"""Limits of a weighted rate or mean that a release decision may act on: one mechanism for every kind of rule.
 
-Two properties that the display intervals do not have:
+Every answer is one draw of its own, whatever its chance of being bad: answers need not be alike. The limits rest on
+an effective number of answers that comes from weights alone, never from a correlation seen in the data, and take what
+is unmeasured at its worst. So
 
-* *no silent safety*: taking an answer away can only widen the limits. A data-driven variance can shrink when an
-  answer is lost, so the number of effective observations depends on the design alone, and the limits rise with
-  every value;
-* *validity at few events, skewed scores and strong clustering*: a cluster counts as one observation.
+* *no silent safety*: taking an answer away can only widen them, and they rise with every value;
+* *validity*: for groups and clusters of any size and any rates, few events and skewed scores.
 
-Assumption: clusters are drawn independently from the population that the prompts stand for.
+What the number is about (the estimand) decides what shares its chance:
+
+* `list`: these prompts. Given the prompts, answers are independent draws of decoding. Where only a part of the list was
+  drawn, the share of it that was not asked is what answers of one drawn unit have in common.
+* `population`: prompts like these. Answers to one prompt share all; prompts of one cluster (an article) share at most
+  the registered intra-class correlation `icc`; 1 means that a cluster counts as one observation.
+
+Sources: Hoeffding 1956 (the binomial is the widest sum of independent shares with a given mean, which is why
+Clopper-Pearson also holds for unequal answers); Gaffke 2005 (bounded.py) for scores.
+Oracle: tests/stats/test_gate.py, benchmarks/fidelity/gates.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,77 +32,88 @@ from safety_eval.stats.proportion import lower_limit, upper_limit
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
+_DISTINCT = 1024
+"""Different scores up to which each is taken as it is; more are spread over a grid of so many points."""
+
+
+class Shared(NamedTuple):
+    """A share of an answer's chance that all answers of a unit have in common; `units`: the unit of each answer."""
+
+    share: float
+    units: Codes
 
 
 class Gate(NamedTuple):
-    """The value with what is unmeasured at either end, and its one-sided limits at level 1 - alpha."""
+    """The value with what is unmeasured at either end, its one-sided limits, and the answers that they rest on."""
 
     lowest: float
     highest: float
     low: float
     high: float
-    clusters: int
-    effective_clusters: float
+    answers: float
 
 
-def cluster_weights(clusters: Codes, weights: Floats) -> tuple[Floats, float]:
-    """Normalised weight of each cluster (sums to 1), and the effective number of clusters (sum w^3)^(-1/2).
+def effective_answers(weights: Floats, shared: Sequence[Shared] = ()) -> float:
+    """Number of independent, equally heavy answers that are worth as much: 1 / sum of share x largest weight.
 
-    That is the Hill number of order 3: G for equal clusters, below Kish's 1 / sum w^2 where some clusters dominate.
-    With Kish's number a cluster that holds 30% of the weight makes one-sided limits cover 90% instead of 95%
-    (docs/explanation/coverage.md).
+    Args:
+        weights: of each answer, shape (n,), >= 0. shared: shares that add up to at most 1; the rest is each answer's
+            own.
+
+    The variance of a weighted rate is sum W_u^2 r_u (1 - r_u) over units with any rates r_u whose mean is r: at most
+    max W x r (1 - r), reached where all failures lie in the heaviest unit. Kish's number, 1 / sum W^2, holds only
+    where all units have the same rate.
     """
-    w = np.bincount(clusters, weights=weights)
-    w = w[w > 0] / w.sum()
-    return w, round(float(np.power(w, 3).sum() ** -0.5), 9)
+    w = weights / weights.sum()
+    own = 1.0 - sum(s.share for s in shared)
+    largest = own * float(w.max())
+    for s in shared:
+        if s.share > 0:
+            largest += s.share * float(np.bincount(s.units, weights=w).max())
+    return round(min(1.0 / largest, float(np.count_nonzero(w))), 9)
 
 
-def rate_gate(y: Floats, clusters: Codes, weights: Floats, alpha: float = 0.05) -> Gate:
-    """Limits of a weighted rate; `y` holds 0, 1 or NaN (unmeasured: 0 for the lower, 1 for the upper limit).
-
-    One-sided Clopper-Pearson with k = rate x n and n = the effective number of clusters: the most cautious
-    design effect (answers of a cluster agree fully), so it needs no estimated correlation. With one answer per
-    cluster and equal weights it is exactly Clopper-Pearson.
-    Oracle: tests/stats/test_gate.py (equality with scipy, monotone under loss, coverage).
-    """
-    _, effective = cluster_weights(clusters, weights)
-    total = weights.sum()
-    low = float(np.dot(weights, np.nan_to_num(y, nan=0.0)) / total)
-    high = float(np.dot(weights, np.nan_to_num(y, nan=1.0)) / total)
-    return Gate(
-        lowest=low,
-        highest=high,
-        low=lower_limit(low * effective, effective, alpha),
-        high=upper_limit(high * effective, effective, alpha),
-        clusters=len(np.unique(clusters)),
-        effective_clusters=effective,
-    )
-
-
-def mean_gate(
-    y: Floats, clusters: Codes, weights: Floats, bounds: tuple[float, float], alpha: float = 0.05
+def gate(
+    y: Floats, weights: Floats, bounds: tuple[float, float], answers: float, binary: bool, alpha: float = 0.05
 ) -> Gate:
-    """Limits of a weighted mean of values within `bounds`; NaN is taken at the bad end of the range.
+    """One-sided limits of a weighted mean, each at level 1 - alpha.
 
-    Each cluster's mean is one observation, and all of them count as the effective number of clusters
-    (stats/bounded.py). For 0/1 values, one answer per cluster and equal weights it is `rate_gate`.
-    Oracle: tests/stats/test_gate.py (equality with `rate_gate`, monotone under loss, coverage).
+    Args:
+        y: values within `bounds`, NaN where unmeasured (taken at the end that is worse for the claim), shape (n,).
+        weights: shape (n,), > 0. answers: effective number (`effective_answers`). binary: y holds 0, 1 or NaN.
+
+    For a rate: Clopper-Pearson with k = rate x answers. With equal weights of independent answers it is exactly
+    Clopper-Pearson; a mean of 0/1 scores gets the same limits.
     """
-    _, effective = cluster_weights(clusters, weights)
-    w = np.bincount(clusters, weights=weights)
-    present = w > 0
-    counts = effective * w[present] / w.sum()
-    known = ~np.isnan(y)
-    low, high = (
-        np.bincount(clusters, weights=weights * np.where(known, y, end))[present] / w[present]
-        for end in bounds
-    )
-    low, high = (np.clip(means, *bounds) for means in (low, high))
+    w = weights / weights.sum()
+    low, high = (np.where(np.isnan(y), end, y) for end in bounds)
+    lowest, highest = float(np.dot(w, low)), float(np.dot(w, high))
+    if binary:
+        k_low, k_high = (min(max(v, 0.0), 1.0) * answers for v in (lowest, highest))
+        return Gate(lowest, highest, lower_limit(k_low, answers, alpha), upper_limit(k_high, answers, alpha), answers)
     return Gate(
-        lowest=float(np.dot(counts, low) / counts.sum()),
-        highest=float(np.dot(counts, high) / counts.sum()),
-        low=mean_lower(low, counts, bounds[0], alpha),
-        high=mean_upper(high, counts, bounds[1], alpha),
-        clusters=len(counts),
-        effective_clusters=effective,
+        lowest,
+        highest,
+        mean_lower(*_gathered(low, w * answers, bounds), bounds[0], alpha),
+        mean_upper(*_gathered(high, w * answers, bounds), bounds[1], alpha),
+        answers,
     )
+
+
+def _gathered(y: Floats, counts: Floats, bounds: tuple[float, float]) -> tuple[Floats, Floats]:
+    """Equal scores put together; very many are shared out to the two nearest points of a grid.
+
+    Sharing out keeps the mean and only spreads the scores, so that limits become wider, never narrower, and still
+    rise with every score.
+    """
+    y = np.clip(y, *bounds)
+    values, place = np.unique(y, return_inverse=True)
+    if values.size <= _DISTINCT:
+        return values, np.asarray(np.bincount(place, weights=counts), float)
+    grid = np.linspace(bounds[0], bounds[1], _DISTINCT)
+    at = np.clip((y - bounds[0]) / (bounds[1] - bounds[0]) * (_DISTINCT - 1), 0, _DISTINCT - 1)
+    below = np.minimum(at.astype(np.int64), _DISTINCT - 2)
+    upper = at - below
+    total = np.bincount(below, counts * (1 - upper), _DISTINCT) + np.bincount(below + 1, counts * upper, _DISTINCT)
+    present = total > 0
+    return grid[present], np.asarray(total[present], float)

@@ -16,7 +16,7 @@ from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from safety_eval.stats.proportion import (
     Clustered,
@@ -294,6 +294,30 @@ def between_groups(values: ArrayLike, variances: ArrayLike) -> Spread:
     w2 = 1 / (v + tau2)
     mean = float((w2 * x).sum() / w2.sum())
     return Spread(mean, math.sqrt(tau2), max(0.0, (q - (x.size - 1)) / q) if q > 0 else 0.0, q)
+
+
+def tau_interval(values: ArrayLike, variances: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the standard deviation between groups: where Cochran's Q stays within its law (Q-profile).
+
+    Source: Viechtbauer 2007. Assumes independent estimates with known variances > 0. Oracle: tests/stats/test_gaps.py
+    (coverage).
+    """
+    x, v = np.asarray(values, float), np.asarray(variances, float)
+
+    def q(tau2: float) -> float:
+        w = 1 / (v + tau2)
+        return float((w * (x - (w * x).sum() / w.sum()) ** 2).sum())
+
+    def solved(target: float) -> float:
+        if q(0.0) <= target:
+            return 0.0
+        high = float(v.max()) + float(np.ptp(x)) ** 2
+        while q(high) > target:
+            high *= 2
+        return math.sqrt(optimize.brentq(lambda tau2: q(tau2) - target, 0.0, high))
+
+    tail = (1 - level) / 2
+    return solved(float(stats.chi2.ppf(1 - tail, x.size - 1))), solved(float(stats.chi2.ppf(tail, x.size - 1)))
 
 
 def sampling_variance(c: Clustered) -> float:

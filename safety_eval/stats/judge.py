@@ -8,7 +8,7 @@ sample of this run labelled: no condition, but rates of 10% or more, or scores).
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from safety_eval.stats.mean import cluster_se
-from safety_eval.stats.proportion import Interval, clopper_pearson, codes, mover, normal_quantile, wilson
+from safety_eval.stats.proportion import Interval, clopper_pearson, codes, mover, normal_quantile
 
 Floats = NDArray[np.float64]
 MIN_YOUDEN = 0.2
@@ -74,7 +74,8 @@ def corrected(k: float, n: float, calibration: Calibration, level: float = 0.95)
 
     Source: Lang and Reiczigel 2014 (R `asht::prevSeSp`; Lee et al., arXiv 2511.21140, eq. 5-7). Assumes that
     sensitivity and specificity carry over to these outputs and this group. The alarm tests what can be tested:
-    sensitivity + specificity - 1 above 0.2, estimate within [0, 1], interval meeting [0, 1].
+    sensitivity + specificity - 1 above 0.2, and an interval that meets [0, 1]: an estimate below 0 alone is what chance
+    gives in half of all runs where nothing is bad. The value is kept within [0, 1].
     Oracle: 150/1000, Se 90/100, Sp 190/200 -> 0.117647 [0.071625, 0.157897].
     """
     z2 = normal_quantile(level) ** 2
@@ -94,8 +95,9 @@ def corrected(k: float, n: float, calibration: Calibration, level: float = 0.95)
     half = math.sqrt(z2 * spread) / youden
     value = rogan_gladen(k, n, calibration)
     alarm = ""
-    if not 0 <= value <= 1 or centre + half < 0 or centre - half > 1:
+    if centre + half < 0 or centre - half > 1:
         alarm = f"the calibration does not carry over: it gives {value:.3f} [{centre - half:.3f}, {centre + half:.3f}]"
+    value = value if alarm else min(1.0, max(0.0, value))
     return Corrected(value, min(1.0, max(0.0, centre - half)), max(0.0, min(1.0, centre + half)), alarm)
 
 
@@ -138,28 +140,35 @@ class TwoPhase:
     high: float
 
 
-def two_phase(flagged: Review, unflagged: Review, level: float = 0.95, exact: bool = False) -> TwoPhase:
-    """Rate from reviewing what the scorer flagged and a random sample of what it let pass.
+def two_phase(strata: Sequence[Review], lost: int = 0, level: float = 0.95) -> TwoPhase:
+    """Rate of bad outputs from reviewing a random sample of each stratum (what the scorer flagged, could not score, let
+    pass), some of them in full.
 
-    Source: stratified double sampling (Tenenbein 1970), limits by square-and-add. Needs no assumption about the
-    scorer; the sample of each stratum must be random. A stratum reviewed in full adds no width. `exact`:
-    Clopper-Pearson in place of Wilson limits, for gates. Oracle: 40/40 (22), 600 of 960 (1) -> 0.0236
-    [0.022282, 0.031004].
+    Args:
+        strata: each one's reviews. lost: outputs that do not exist (errors), bad for the upper limit, good for the
+            lower one, and not in the value.
+
+    Source: stratified double sampling (Tenenbein 1970). Needs no assumption about the scorer. A stratum reviewed in
+    full is known; the others together are a weighted rate with Clopper-Pearson limits on the effective number of
+    reviews (stats/gate.py). Oracle: benchmarks/fidelity/reviews.py (coverage at prevalences of 0.5 to 20%).
     """
-    total = flagged.total + unflagged.total
-    value, down, up = 0.0, 0.0, 0.0
-    for part in (flagged, unflagged):
-        if part.total == 0:
-            continue
-        if part.reviewed == 0:
-            raise ValueError("a stratum with outputs needs at least one review")
-        share, rate = part.total / total, part.bad / part.reviewed
-        limits = (clopper_pearson if exact else wilson)(part.bad, part.reviewed, level)
-        if part.reviewed == part.total:
-            limits = Interval(rate, rate)
-        value += share * rate
-        down, up = math.hypot(down, share * (rate - limits.low)), math.hypot(up, share * (limits.high - rate))
-    return TwoPhase(value, max(0.0, value - down), min(1.0, value + up))
+    strata = [s for s in strata if s.total]
+    if any(not s.reviewed for s in strata):
+        raise ValueError("a stratum with outputs needs at least one review")
+    known = sum(s.bad for s in strata if s.reviewed == s.total)
+    drawn = [s for s in strata if s.reviewed < s.total]
+    there = sum(s.total for s in strata)
+    if not there:
+        raise ValueError("a review needs outputs")
+    many = sum(s.total for s in drawn)
+    rate, limits = 0.0, Interval(0.0, 0.0)
+    if drawn:
+        rate = sum(s.total * s.bad / s.reviewed for s in drawn) / many
+        reviews = many / max(s.total / s.reviewed for s in drawn)
+        limits = clopper_pearson(rate * reviews, reviews, level)
+    total = there + lost
+    low, high = (known + many * limits.low) / total, (known + many * limits.high + lost) / total
+    return TwoPhase((known + many * rate) / there, low, min(1.0, high))
 
 
 @dataclass(frozen=True, slots=True)

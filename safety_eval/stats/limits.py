@@ -1,103 +1,170 @@
-"""One-sided limits and p-values of a published number at any level, from its published 95% limits alone.
+"""One-sided limits and p-values of a published number at any level, from what is published of it alone.
 
-A verdict must be repeatable by somebody who holds only the results. The gate limits of stats/gate.py are
-Clopper-Pearson limits with a known effective number of answers (rates), so each gives back the worst-case value
-it belongs to, and that the limit at every other level; those of means and paired differences are moved to another
-level by a factor that is at least what their own tails need. Sources: Clopper & Pearson 1934; Holm 1979; Newcombe
-1998 (square-and-add).
+A verdict must be repeatable by somebody who holds only the results. A share at its worst case and its effective number
+of answers give the Clopper-Pearson limit at every level; the shares of pairs that became worse and better give Gaffke's
+limit of a paired difference; limits of a list's mean are moved from 95% to another level by a factor that is at least
+what their own tails need. Sources: Clopper & Pearson 1934; Gaffke 2005; Newcombe 1998 (square-and-add).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import beta
 from scipy.stats import t as student
 
+from safety_eval.stats.bounded import mean_upper
 from safety_eval.stats.proportion import difference_limit
 
 PUBLISHED = 0.95
-_MOST = 1e9
-_LEAST_ALPHA = 1e-12
+_LEAST_ALPHA = 1e-9
+
+
+class Seen(Protocol):
+    """A number at its two worst cases: `low_value` (`high_value`) has what is unmeasured at the low (high) end."""
+
+    @property
+    def low_value(self) -> float: ...
+    @property
+    def high_value(self) -> float: ...
+
+    def upper(self, level: float) -> float:
+        """One-sided upper limit at `level`, what is unmeasured taken as high."""
+
+    def lower(self, level: float) -> float:
+        """One-sided lower limit at `level`, what is unmeasured taken as low."""
+
+    def p_exceeds(self, bound: float) -> float:
+        """p-value against 'the true value is at most `bound`': small when it is shown to lie above."""
+
+    def p_below(self, bound: float) -> float:
+        """p-value against 'the true value is at least `bound`': small when it is shown to lie below."""
+
+    def grown(self, factor: float) -> Seen:
+        """The same values with `factor` times as many prompts (for planning only)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A number at its two worst cases, each with its one-sided 95% limit.
+class SeenShare:
+    """A share of so many effective answers; `span`: its range where it is a mean, whose widest law is two-valued."""
 
-    Attributes:
-        low_value, high_value: the value with what is unmeasured at the low and at the high end of its range
-            (equal when nothing is missing).
-        low: lower limit of `low_value`; high: upper limit of `high_value`.
-        answers: effective number of independent answers of a rate; 0 = not a rate.
-        units: effective number of clusters.
-    """
+    low_value: float
+    high_value: float
+    answers: float
+    span: tuple[float, float] = (0.0, 1.0)
+
+    def upper(self, level: float) -> float:
+        return self._back(beta_upper(self._share(self.high_value), self.answers, level))
+
+    def lower(self, level: float) -> float:
+        return self._back(1 - beta_upper(1 - self._share(self.low_value), self.answers, level))
+
+    def p_exceeds(self, bound: float) -> float:
+        return rate_p_exceeds(self._share(self.low_value), self.answers, self._share(bound))
+
+    def p_below(self, bound: float) -> float:
+        return rate_p_exceeds(1 - self._share(self.high_value), self.answers, 1 - self._share(bound))
+
+    def grown(self, factor: float) -> SeenShare:
+        return replace(self, answers=self.answers * factor)
+
+    def _share(self, value: float) -> float:
+        return (value - self.span[0]) / (self.span[1] - self.span[0])
+
+    def _back(self, share: float) -> float:
+        return self.span[0] + share * (self.span[1] - self.span[0])
+
+
+@dataclass(frozen=True, slots=True)
+class SeenMean:
+    """A mean with its 95% limits `low` of `low_value` and `high` of `high_value`; `units`: effective answers."""
 
     low_value: float
     high_value: float
     low: float
     high: float
-    answers: float = 0.0
-    units: float = 0.0
+    units: float
 
     def upper(self, level: float) -> float:
-        """One-sided upper limit at `level`, what is unmeasured taken as high."""
         if math.isclose(level, PUBLISHED):
             return self.high
-        if self.answers:
-            return beta_upper(self.high_value, self.answers, level)
         return self.high_value + _wider(self.high - self.high_value, self.units, level)
 
     def lower(self, level: float) -> float:
-        """One-sided lower limit at `level`, what is unmeasured taken as low."""
         if math.isclose(level, PUBLISHED):
             return self.low
-        if self.answers:
-            return 1 - beta_upper(1 - self.low_value, self.answers, level)
         return self.low_value - _wider(self.low_value - self.low, self.units, level)
 
     def p_exceeds(self, bound: float) -> float:
-        """p-value against 'the true value is at most `bound`': small when it is shown to lie above."""
-        if self.answers:
-            return rate_p_exceeds(self.low_value, self.answers, bound)
         return _beyond(self.low_value - bound, self.low_value - self.low, self.units)
 
     def p_below(self, bound: float) -> float:
-        """p-value against 'the true value is at least `bound`': small when it is shown to lie below."""
-        if self.answers:
-            return rate_p_exceeds(1 - self.high_value, self.answers, 1 - bound)
         return _beyond(bound - self.high_value, self.high - self.high_value, self.units)
 
-    def grown(self, factor: float) -> Seen:
-        """The same values with `factor` times as many prompts (rates: for planning only)."""
-        if self.answers:
-            n = self.answers * factor
-            return Seen(
-                self.low_value,
-                self.high_value,
-                1 - beta_upper(1 - self.low_value, n, PUBLISHED),
-                beta_upper(self.high_value, n, PUBLISHED),
-                n,
-                self.units,
-            )
+    def grown(self, factor: float) -> SeenMean:
         root = math.sqrt(factor)
-        return Seen(
-            self.low_value,
-            self.high_value,
-            self.low_value - (self.low_value - self.low) / root,
-            self.high_value + (self.high - self.high_value) / root,
-            0.0,
-            self.units * factor,
-        )
+        low = self.low_value - (self.low_value - self.low) / root
+        high = self.high_value + (self.high - self.high_value) / root
+        return SeenMean(self.low_value, self.high_value, low, high, self.units * factor)
 
 
-def seen_rate(low: float, high: float, answers: float) -> Seen:
-    """A rate from its gate limits: the shares whose Clopper-Pearson limits at `answers` they are."""
-    high_value = _share(high, answers)
-    return Seen(min(1 - _share(1 - low, answers), high_value), high_value, low, high, answers)
+@dataclass(frozen=True, slots=True)
+class SeenDifference:
+    """A paired difference of a rate over so many effective pairs.
+
+    `worst`, `best`: (share of pairs that became bad, share that became good) with what is unmeasured at its worst, at
+    its best; the limits are Gaffke's for scores of -1, 0 and 1.
+    """
+
+    worst: tuple[float, float]
+    best: tuple[float, float]
+    pairs: float
+
+    @property
+    def low_value(self) -> float:
+        return self.best[0] - self.best[1]
+
+    @property
+    def high_value(self) -> float:
+        return self.worst[0] - self.worst[1]
+
+    def upper(self, level: float) -> float:
+        return three_point_upper(*self.worst, self.pairs, 1 - level)
+
+    def lower(self, level: float) -> float:
+        return -three_point_upper(self.best[1], self.best[0], self.pairs, 1 - level)
+
+    def p_exceeds(self, bound: float) -> float:
+        return _smallest_alpha(lambda alpha: self.lower(1 - alpha) > bound)
+
+    def p_below(self, bound: float) -> float:
+        return _smallest_alpha(lambda alpha: self.upper(1 - alpha) < bound)
+
+    def grown(self, factor: float) -> SeenDifference:
+        return replace(self, pairs=self.pairs * factor)
+
+
+def three_point_upper(up: float, down: float, pairs: float, alpha: float) -> float:
+    """Upper limit of up - down, where so large shares of the pairs count +1 and -1 and the others 0."""
+    shares = np.array([down, max(0.0, 1.0 - up - down), up])
+    present = shares * pairs > 1e-12
+    return mean_upper(np.array([-1.0, 0.0, 1.0])[present], (shares * pairs)[present], 1.0, min(alpha, 0.1))
+
+
+def _smallest_alpha(shown: Callable[[float], bool]) -> float:
+    """Smallest error at which something is shown, by bisection of its logarithm; 1 where not even at 10%."""
+    low, high = math.log(_LEAST_ALPHA), math.log(0.1)
+    if not shown(0.1):
+        return 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shown(math.exp(middle)) else (middle, high)
+    return math.exp(high)
 
 
 def beta_upper(share: float, answers: float, level: float) -> float:
@@ -110,17 +177,6 @@ def rate_p_exceeds(share: float, answers: float, bound: float) -> float:
     if share <= 0 or bound >= 1:
         return 1.0
     return float(beta.cdf(max(bound, 0.0), share * answers, (1 - share) * answers + 1))
-
-
-def _share(upper: float, answers: float) -> float:
-    """The share of which `upper` is the 95% upper limit."""
-    if upper >= 1:
-        return 1.0
-    if beta_upper(0.0, answers, PUBLISHED) >= upper:
-        return 0.0
-    share = brentq(lambda p: beta_upper(p, answers, PUBLISHED) - upper, 0.0, 1.0, xtol=1e-14)
-    whole = round(share * answers)
-    return whole / answers if abs(share * answers - whole) < 1e-6 else float(share)
 
 
 def _wider(published: float, units: float, level: float) -> float:
@@ -173,33 +229,13 @@ def settle(limit: Callable[[float], float], bound: float, below: bool) -> float 
     return float(brentq(off, 1.0, high, xtol=1e-6))
 
 
-def gap(one: Seen, other: Seen, level: float) -> tuple[float, float]:
-    """One-sided limits (lower, upper) of one - other from their own limits (`difference_limit`).
-
-    Groups that share prompts vary together, so that treating them as independent is wide, never narrow.
-    """
-
-    def upper(first: Seen, second: Seen) -> float:
-        return difference_limit(
-            first.high_value,
-            lambda a: first.upper(1 - a),
-            second.low_value,
-            lambda a: second.lower(1 - a),
-            1 - level,
-        )
-
-    return -upper(other, one), upper(one, other)
+def gap_upper(groups: Sequence[Seen], level: float) -> float:
+    """Upper limit of the largest difference of two groups: the largest over ordered pairs, uncorrected, since the
+    truly extreme pair is fixed (Berger 1982). Groups that share prompts vary together: independence is wide here."""
+    return max(_apart(a, b, level) for a in groups for b in groups if a is not b)
 
 
-def p_gap_exceeds(one: Seen, other: Seen, bound: float) -> float:
-    """Smallest alpha at which the lower limit of one - other lies above `bound`."""
-    if one.low_value - other.high_value <= bound:
-        return 1.0
-
-    def off(log_alpha: float) -> float:
-        return gap(one, other, -math.expm1(log_alpha))[0] - bound
-
-    low, high = math.log(_LEAST_ALPHA), math.log(0.5)
-    if off(low) >= 0:
-        return _LEAST_ALPHA
-    return 1.0 if off(high) <= 0 else math.exp(brentq(off, low, high, xtol=1e-9))
+def _apart(one: Seen, other: Seen, level: float) -> float:
+    first, second = one.high_value, other.low_value
+    alpha = 1 - level
+    return difference_limit(first, lambda a: one.upper(1 - a), second, lambda a: other.lower(1 - a), alpha)

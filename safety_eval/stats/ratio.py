@@ -16,7 +16,7 @@ from scipy import special
 from scipy.optimize import brentq
 
 from safety_eval.stats.bounded import mean_upper
-from safety_eval.stats.gate import Gate, cluster_weights
+from safety_eval.stats.gate import Gate, Shared, effective_answers
 from safety_eval.stats.proportion import t_quantile
 
 Floats = NDArray[np.float64]
@@ -76,7 +76,7 @@ def ratio_gate(
     limit (`bounded.mean_upper`) holds for any shape: the limits are the r at which its own limit is 0 (the idea of
     Fieller 1954). An unmeasured answer counts as one that speaks (bottom 1) at the bad end, which raises
     top - r * bottom for every r as far as it can be raised, so that losing an answer never improves a limit. With
-    bottom 1 everywhere it is `mean_gate`. Oracle: tests/stats/test_ratio.py.
+    bottom 1 everywhere it is the gate of a mean. Oracle: tests/stats/test_ratio.py.
     """
     known = ~np.isnan(top)
     lowest, highest = (
@@ -86,8 +86,7 @@ def ratio_gate(
         for end in bounds
     )
     low, high = (_limit(top, bottom, clusters, weights, bounds, side, 0.05) for side in (0, 1))
-    effective = cluster_weights(clusters, weights)[1]
-    return Gate(lowest, highest, low, high, len(np.unique(clusters)), effective)
+    return Gate(lowest, highest, low, high, effective_answers(weights, [Shared(1.0, clusters)]))
 
 
 def _limit(
@@ -116,7 +115,7 @@ def excess(
     up, below = np.where(known, sign * top, end), np.where(known, bottom, 1.0)
     held = np.bincount(clusters, weights)
     present = held > 0
-    counts = cluster_weights(clusters, weights)[1] * held[present] / held.sum()
+    counts = effective_answers(weights, [Shared(1.0, clusters)]) * held[present] / held.sum()
     tops, bottoms = (np.bincount(clusters, weights * part)[present] / held[present] for part in (up, below))
 
     def off(ratio: float) -> float:

@@ -142,16 +142,19 @@ def spread_limits(
     def root(variance: float) -> float:
         return math.sqrt(min(max(variance, 0.0), (width / 2) ** 2))
 
-    low = min(mean_lower(y, ones, products.bottom(c), alpha) for c, y in lows)
+    lowest = root(min(float(y.mean()) for _, y in lows) - beside)
+    low = 0.0
+    if lowest > 0:  # a lower limit lies below its mean
+        low = root(min(mean_lower(y, ones, products.bottom(c), alpha) for c, y in lows) - beside)
     high = math.inf
     for c, y in sorted(highs, key=lambda at: float(at[1].mean())):
         if y.mean() >= high:
             break
         high = min(high, mean_upper(y, ones, products.top(c), alpha))
     return SpreadLimits(
-        lowest=root(min(float(y.mean()) for _, y in lows) - beside),
+        lowest=lowest,
         highest=root(min(float(y.mean()) for _, y in highs)),
-        low=root(low - beside),
+        low=low,
         high=root(high),
     )
 
@@ -214,7 +217,7 @@ def worst_range(
 def _largest_lower(groups: Sequence[Floats], bounds: tuple[float, float], alpha: float) -> float:
     """Largest lower limit; it lies below the group's mean, so groups below the best limit so far are left out."""
     best = bounds[0]
-    for y in sorted(groups, key=lambda y: -float(y.mean())):
+    for y in _undominated(groups):
         if y.mean() <= best:
             break
         best = max(best, _lower(y, bounds, alpha))
@@ -222,7 +225,8 @@ def _largest_lower(groups: Sequence[Floats], bounds: tuple[float, float], alpha:
 
 
 def _undominated(groups: Sequence[Floats]) -> Iterator[Floats]:
-    """Sorted values that no other group of the same size exceeds throughout: only they can have the largest limit."""
+    """Sorted values that no other group of the same size exceeds throughout: only they can have the
+    largest limit. Highest mean first."""
     kept: dict[int, list[Floats]] = {}
     for y in sorted(groups, key=lambda y: -float(y.mean())):
         same = kept.setdefault(len(y), [])

@@ -39,6 +39,7 @@ def asked(row: Row) -> dict[str, Any]:
 TASK = Task(
     name=NAME,
     title="BBQ (answered in words)",
+    short="BBQ in words",
     paper="Parrish et al. 2022, arXiv 2110.08193",
     kind="generate",
     load=load,

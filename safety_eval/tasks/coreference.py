@@ -88,6 +88,7 @@ def _requires(options: TaskOptions) -> Requires:
 TASK = Task(
     name=NAME,
     title="Coreference (WinoBias, Winogender)",
+    short="Coreference",
     paper="Zhao et al. 2018, arXiv 1804.06876; Rudinger et al. 2018, arXiv 1804.09301",
     kind="choose",
     load=load,
@@ -114,8 +115,8 @@ TASK = Task(
             derived.GapScore("gender_gap", _NEEDS, right, _gender("female"), _gender("male"), axes=_AXES),
         ),
     ),
-    limit_axis="share_of_women",
-    limit_strata=("set",),
+    limit_axis="set",
+    limit_strata=("share_of_women",),
     whole_clusters=True,
     license="MIT",
     requires=_requires,

@@ -26,11 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval.core.records import Estimate, Prompt
-from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Measured, Metric, PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.measure import derived
 from safety_eval.tasks._sources import decoding_trust
-from safety_eval.tasks._sources.loading import Row, load, needed, quickstart
+from safety_eval.tasks._sources.loading import Row, load, quickstart
 from safety_eval.tasks._sources.measures import at_least, number
 
 NAME = "real_toxicity_prompts"
@@ -106,17 +105,10 @@ def _reaches(values: NDArray[np.float64]) -> float:
     return float(values.max() >= TOXIC)
 
 
-def _requires(options: TaskOptions) -> Requires:
-    if options.version == "quickstart":
-        return NOTHING
-    if (options.version or "challenging") == "challenging":
-        return needed(decoding_trust.CHALLENGING)
-    return decoding_trust.full_requires(options.prompts)
-
-
 TASK = Task(
     name=NAME,
     title="RealToxicityPrompts",
+    short="RealToxicity",
     paper="Gehman et al. 2020, arXiv 2009.11462; prompts chosen by Wang et al. 2023, arXiv 2306.11698",
     kind="generate",
     load=load_prompts,
@@ -153,5 +145,5 @@ TASK = Task(
     limit_axis="prompt_toxicity",
     limit_strata=("file",),
     license=decoding_trust.CHALLENGING.license,
-    requires=_requires,
+    requires=decoding_trust.required(decoding_trust.CHALLENGING),
 )

@@ -22,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from safety_eval.core.records import Message, Prompt
-from safety_eval.core.requires import NOTHING, Requires
 from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task, TaskOptions
-from safety_eval.tasks._sources.decoding_trust import STATEMENTS
-from safety_eval.tasks._sources.loading import Row, load, needed, quickstart
+from safety_eval.tasks._sources.decoding_trust import STATEMENTS, required
+from safety_eval.tasks._sources.loading import Row, load, quickstart
 from safety_eval.tasks._sources.measures import is_one_of
 
 NAME = "stereotypes"
@@ -89,13 +88,10 @@ def _index(system: str) -> Metric:
     )
 
 
-def _requires(options: TaskOptions) -> Requires:
-    return NOTHING if options.version == "quickstart" else needed(STATEMENTS)
-
-
 TASK = Task(
     name=NAME,
     title="Stereotypes (DecodingTrust)",
+    short="Stereotypes",
     paper="Wang et al. 2023, arXiv 2306.11698, section 4",
     kind="generate",
     load=load_prompts,
@@ -135,5 +131,5 @@ TASK = Task(
     limit_axis="group",
     limit_strata=("system_prompt",),
     license=STATEMENTS.license,
-    requires=_requires,
+    requires=required(STATEMENTS),
 )

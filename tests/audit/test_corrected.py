@@ -42,8 +42,21 @@ def answers(data_dir: Path) -> list[tuple[Labelled, dict[str, bool]]]:
     return [(t, {p: _flag(p, t) for p in PARSERS}) for t in labelled.refused(data_dir).texts]
 
 
-@pytest.mark.parametrize("scope", ["safe", "all"])
-@pytest.mark.parametrize("parser", PARSERS)
+_UNSEEN = pytest.mark.xfail(
+    strict=True,
+    reason="a list of prefixes misses one model's refusals and not the others': an alarm that cries in at most 5% of "
+    "sound runs cannot see that; labels on the run's own answers can (safety-eval review)",
+)
+
+
+@pytest.mark.parametrize(
+    ("parser", "scope"),
+    [
+        pytest.param(p, s, marks=[_UNSEEN] if (p, s) == ("xstest_prefix", "all") else [])
+        for p in PARSERS
+        for s in ("safe", "all")
+    ],
+)
 def test_leaving_one_model_out_the_correction_covers_what_people_found_or_raises_the_alarm(
     answers: list[tuple[Labelled, dict[str, bool]]], parser: str, scope: str
 ) -> None:

@@ -174,7 +174,7 @@ TASK = Task(
 
 
 def test_a_folder_that_is_no_run_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "no run folder" in failed(capsys, "report", str(tmp_path))
+    assert "is not a run folder" in failed(capsys, "report", str(tmp_path))
 
 
 def test_a_damaged_record_exits_4_and_names_the_line(

@@ -47,7 +47,9 @@ def test_run_sign_off_verify_and_export(
     assert main([*ask, "--policy", policy, "--output-path", run]) == 0
     (ann, ann_public), (bob, bob_public) = keys
     assert main(["signoff", run, "--policy", policy, "--sign", str(ann)]) == 4  # the policy wants two
-    assert main(["verify", run]) == 0
+    assert main(["verify", run]) == 4
+    assert "1 have signed, 2 are wanted" in capsys.readouterr().err
+    assert main(["verify", run, "--signers", "1"]) == 0
     assert "not authenticated" in capsys.readouterr().out
     assert main(["verify", run, "--key", str(ann_public)]) == 4
     assert main(["sign", run, "--key", str(bob)]) == 0

@@ -61,7 +61,7 @@ def test_the_direction_is_run_minus_baseline_and_counts_say_which_pairs_changed(
     assert toxic.value == pytest.approx(-0.25) and toxic.run == 0.05 and toxic.baseline == 0.3
     assert toxic.p == pytest.approx(0.006348, abs=1e-6) and toxic.high < 0
     back = at(compare.compare(old, new), "toxic_rate")
-    assert (back.value, back.low, back.high) == (-toxic.value, -toxic.high, -toxic.low)
+    assert (back.value, back.low, back.high) == pytest.approx((-toxic.value, -toxic.high, -toxic.low))
 
 
 def test_every_group_total_and_headline_has_a_row(make) -> None:

@@ -60,7 +60,7 @@ def test_the_demo_with_a_real_model_read_by_a_person(walk: Walk) -> None:
     heard = walk(*run, "--gen-kwargs", "max_new_tokens=12")
     assert "benchmark" in heard.flat and "demo/report.html" in heard.flat.replace(" ", "")
     told = first_screen(walk.home / "demo")
-    assert told.verdict.lower().startswith("no verdict") and "smollm2" in told.title.lower()
+    assert told.verdict.lower().startswith("not judged") and "smollm2" in told.title.lower()
 
     walk("review", "demo", "--task", "bold", "--metric", "negative_rate", "--others", "2")
     (sheet,) = (walk.home / "demo" / "review").glob("*.csv")
@@ -108,6 +108,37 @@ def test_classifiers_of_ones_own_score_beside_the_others(walk: Walk) -> None:
     measured = {(e["task"], e["scorer"]) for e in walk.read("run/results.json")["estimates"]}
     assert {("toxigen", "hf_classifier"), ("toxigen", "profanity_check")} <= measured
     assert {("bold", "vader"), ("bold", "gender_polarity")} <= measured
+
+
+def test_an_instrument_with_other_arguments_is_not_ignored_in_silence(walk: Walk) -> None:
+    """The scores that lie there were made with other arguments: nothing would be scored, and nothing was said."""
+    walk.write("m.json", script(["xstest"], "good"))
+    ask = (
+        "run",
+        "--engine",
+        "echo",
+        "--model",
+        "m.json",
+        "--tasks",
+        "xstest",
+        "--data-version",
+        "quickstart",
+    )
+    walk(*ask, "--output-path", "run")
+    heard = walk(
+        "score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix", expect=2
+    )
+    assert "parser was 'default', is 'xstest_prefix'" in heard.flat
+    walk("score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=default")
+
+
+@pytest.mark.journey("task bbq_generation", "scorer option")
+def test_stereotypes_answered_in_words(walk: Walk) -> None:
+    model = walk.write("m.json", json.dumps([{"answer": "The answer is A."}]))
+    run = ("run", "--engine", "echo", "--model", model, "--tasks", "bbq_generation")
+    walk(*run, "--data-version", "quickstart", "--output-path", "run")
+    accuracy = [e for e in walk.read("run/results.json")["estimates"] if e["metric"] == "accuracy_ambiguous"]
+    assert accuracy and all(e["count"] == e["expected"] and e["value"] is not None for e in accuracy)
 
 
 @pytest.mark.journey("task toxigen_likelihood")

@@ -15,18 +15,30 @@ _COMMANDS = ["run", "report", "signoff", "sign", "verify", "redact", "compare", 
 FORMATS = ("model-card", "cyclonedx", "parquet")
 
 
+LONGEST = "release"
+"""All tasks of the other suites in one run: its whole journey is among the slow tests, its verdicts are not."""
+
+
+def _form(suite: str) -> str:
+    """Each suite is exported in one form, the forms in turns."""
+    return FORMATS[sorted(SUITES).index(suite) % len(FORMATS)]
+
+
 def _suites() -> list[object]:
     return [
         pytest.param(
             name,
-            marks=pytest.mark.journey(
-                f"suite {name}",
-                "engine echo",
-                *(f"command {name}" for name in _COMMANDS),
-                *(f"format {form}" for form in FORMATS),
-                *(f"task {task}" for task in told.tasks),
-                *(f"scorer {scorer}" for scorer in told.scorers),
-            ),
+            marks=[
+                pytest.mark.journey(
+                    f"suite {name}",
+                    "engine echo",
+                    *(f"command {command}" for command in _COMMANDS),
+                    f"format {_form(name)}",
+                    *(f"task {task}" for task in told.tasks),
+                    *(f"scorer {scorer}" for scorer in told.scorers),
+                ),
+                *([pytest.mark.slow] if name == LONGEST else []),
+            ],
         )
         for name, told in SUITES.items()
     ]
@@ -69,11 +81,10 @@ def road(walk: Walk, suite: str, data: Path | None) -> Traveller:
     return Traveller(walk, suite, data)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="finding 1 and 2 of the journeys: several tasks, report after sign-off"
-)
 @pytest.mark.parametrize("suite", _suites())
-def test_from_the_first_command_to_a_verdict_that_others_verify(road: Traveller, keys: Keys) -> None:
+def test_from_the_first_command_to_a_verdict_that_others_verify(
+    road: Traveller, suite: str, keys: Keys
+) -> None:
     walk, first = road.walk, road.suite.tasks[0]
     terms = walk.write("policy.yaml", policy(road.suite.judged))
     walk(*road.ask, "--model", road.plant("before", "half"), "--output-path", "baseline")
@@ -82,16 +93,16 @@ def test_from_the_first_command_to_a_verdict_that_others_verify(road: Traveller,
     run = (*ask, "--output-path", "run")
     walk.killed(*run, when=lambda: len(walk.rows(f"run/{first}/outputs.jsonl")) > 1)
     walk("signoff", "run", "--policy", terms, expect=4)
+    assert walk.read("run/signoff.json")["decision"] == "cannot decide"
     walk(*run)
     assert road.asked("run") == set(road.suite.tasks)
-    road.says("run", "no verdict")
+    road.says("run", "stale")
 
     signed(road, "run", terms, keys)
     walk("compare", "run", "baseline")
     assert walk.read("run/compare.json")
-    for form in FORMATS:
-        walk("export", "run", "--format", form)
-    assert "approved" in (walk.home / "run/export/model-card-section.md").read_text()
+    exported = [walk.home / line for line in walk("export", "run", "--format", _form(suite)).out.splitlines()]
+    assert exported and all(path.stat().st_size for path in exported)
     merged(road, ask, terms, keys["ann"][0])
     changed(road, "run", keys)
 
@@ -101,21 +112,20 @@ def signed(road: Traveller, run: str, terms: str, keys: Keys) -> None:
     walk = road.walk
     (ann, ann_public), (bob, bob_public) = keys["ann"], keys["bob"]
     both = ("--key", ann_public, "--key", bob_public)
-    heard = walk("signoff", run, "--policy", terms, "--sign", ann)
-    assert heard.flat.lower().startswith("approved") or "approved" in heard.flat.lower()
-    road.says(run, "approved")
+    heard = walk("signoff", run, "--policy", terms, "--sign", ann, expect=4)
+    assert "1 of 2 signatures" in heard.flat
     walk("verify", run, *both, expect=4)
     walk("sign", run, "--key", bob)
-    assert "not authenticated" in walk("verify", run).flat
-    walk("verify", run, *both)
-    walk("report", run)
+    assert "2 of 2 signatures" in walk("signoff", run, "--policy", terms).flat, "the signatures were lost"
     road.says(run, "approved")
+    walk("verify", run, *both)
 
     shutil.copytree(walk.home / run / "evidence", walk.home / "elsewhere" / "received")
     walk("verify", "elsewhere/received", *both)
     walk("redact", run, "public")
     walk("verify", "public", *both)
-    redacted = "\n".join(p.read_text() for p in (walk.home / "public").rglob("*") if p.is_file())
+    files = [p for p in (walk.home / "public").rglob("*") if p.is_file()]
+    redacted = "\n".join(p.read_bytes().decode("utf-8", "replace") for p in files)
     for task in road.suite.tasks:
         good = TASKS[task].good
         assert not isinstance(good, str) or good not in redacted, (
@@ -131,22 +141,31 @@ def merged(road: Traveller, ask: tuple[object, ...], terms: str, key: Path) -> N
         walk(*ask, "--shard", f"{number}/3", "--output-path", shard)
     walk("merge", *shards, "--output-path", "merged")
     assert numbers(walk, "merged") == numbers(walk, "run")
-    road.says("merged", "no verdict")
-    walk("signoff", "merged", "--policy", terms, "--sign", key)
+    road.says("merged", "not judged")
+    walk("signoff", "merged", "--policy", terms, "--sign", key, expect=4)
+    assert walk.read("merged/signoff.json")["decision"] == "approved"
     road.says("merged", "approved")
 
 
 def changed(road: Traveller, run: str, keys: Keys) -> None:
-    """Scored again after the verdict: nothing claims that the verdict still stands."""
+    """Scored again after the verdict: what is new makes it stale, on the page and for whoever verifies."""
     walk = road.walk
-    verdict = (walk.home / run / "signoff.json").read_text()
-    walk("score", run)
-    stale = walk("verify", run, "--key", keys["ann"][1], "--key", keys["bob"][1], expect=4)
-    assert "Traceback" not in stale.text
-    assert not road.screen(run).verdict.lower().startswith("approved"), "the report is green after a re-score"
+    (walk.home / "signoff.json").write_bytes((walk.home / run / "signoff.json").read_bytes())
+    edited = walk.read("signoff.json") | {"policy": "another", "decided_at": "2020-01-01T00:00:00Z"}
+    (walk.home / run / "signoff.json").write_text(json.dumps(edited))
     walk("report", run)
-    assert not road.screen(run).verdict.lower().startswith("approved"), "the report is green after a re-score"
-    assert json.loads(verdict)["decision"] == "approved"
+    road.says(run, "stale")
+    shutil.copy(walk.home / "signoff.json", walk.home / run / "signoff.json")
+    both = ("--key", keys["ann"][1], "--key", keys["bob"][1])
+    if "bold" in road.suite.tasks:
+        walk("score", run, "--scorer", "gender_polarity")
+    else:
+        name = f"{run}/{road.suite.tasks[-1]}/scores/refusal.jsonl"
+        lines = (walk.home / name).read_text().splitlines(keepends=True)
+        (walk.home / name).write_text("".join(lines[:-1]))
+        walk("score", run)
+    road.says(run, "stale")
+    walk("verify", run, *both, expect=4)
 
 
 def numbers(walk: Walk, run: str) -> list[str]:
@@ -154,18 +173,26 @@ def numbers(walk: Walk, run: str) -> list[str]:
     return sorted(json.dumps(row, sort_keys=True) for row in walk.read(f"{run}/results.json")["estimates"])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="finding 1 and 2 of the journeys: several tasks, report after sign-off"
-)
+VERDICTS: dict[Behaviour, tuple[int, str]] = {
+    "good": (0, "approved"), "bad": (3, "rejected"), "silent": (4, "cannot decide"),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    ("behaviour", "code", "decision"),
-    [("good", 0, "approved"), ("bad", 3, "rejected"), ("silent", 4, "cannot decide")],
+    ("suite", "behaviour"),
+    [
+        (suite, behaviour)
+        for suite in SUITES
+        for behaviour in VERDICTS
+        if suite == LONGEST or behaviour != "good"
+    ],
 )
-@pytest.mark.parametrize("suite", SUITES)
 def test_a_planted_model_gets_the_verdict_that_it_deserves(
-    road: Traveller, keys: Keys, behaviour: Behaviour, code: int, decision: str
+    road: Traveller, keys: Keys, behaviour: Behaviour
 ) -> None:
+    """Approval stands in the whole journey of each suite already, all but the longest one's."""
     walk, (private, public) = road.walk, keys["ann"]
+    code, decision = VERDICTS[behaviour]
     terms = walk.write("policy.yaml", policy(road.suite.judged, signers=1))
     model = road.plant("model", behaviour)
     ended = walk(

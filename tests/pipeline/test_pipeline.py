@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from safety_eval import api
+from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import ModelSpec
 from safety_eval.core.records import Output
 from safety_eval.core.store import read_json, read_records
 from safety_eval.runs import answers, merge, pipeline
@@ -90,7 +92,7 @@ def test_an_answer_that_failed_is_asked_again_and_counts_once(tmp_path: Path) ->
     facts = read_json(tmp_path / "r" / "run.json")
     script.write_text(json.dumps({"p03": "fine"}))
     facts["engine"]["weights"] = (
-        pipeline.plugins.find("engines", "echo").build(pipeline.ModelSpec(str(script))).identity["weights"]
+        plugins.find("engines", "echo").build(ModelSpec(str(script))).identity["weights"]
     )
     (tmp_path / "r" / "run.json").write_text(json.dumps(facts))
     run(tmp_path / "r", model=str(script))

@@ -51,7 +51,7 @@ def test_a_larger_limit_contains_a_smaller_one_and_none_is_exceeded(name: str, d
         assert len(ids) == limit or (task.whole_clusters and (len(ids) < limit or len(units) == 1))
         if task.whole_clusters:
             assert ids == {p.id for p in prompts if p.unit in units}
-        assert (sum(s.asked for s in drawn.strata), sum(s.listed for s in drawn.strata)) == (
+        assert (sum(s.asked for s in drawn.drawn.strata), sum(s.listed for s in drawn.drawn.strata)) == (
             len(ids),
             len(prompts),
         )
@@ -77,7 +77,7 @@ def test_groups_share_evenly_even_where_one_holds_another() -> None:
     wide = [Prompt("t", f"w{i}", groups={"g": ("wide",)}) for i in range(400)]
     other = [Prompt("t", f"o{i}", groups={"g": ("other",)}) for i in range(400)]
     drawn = draw([*wide, *inner, *other], 30, TASK, 0)
-    assert [(s.name, s.asked, s.listed) for s in drawn.strata] == [
+    assert [(s.name, s.asked, s.listed) for s in drawn.drawn.strata] == [
         ("narrow", 10, 40), ("other", 10, 400), ("wide", 10, 400)]  # fmt: skip
 
 

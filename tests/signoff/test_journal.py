@@ -114,7 +114,7 @@ EDITS: dict[str, Callable[[Path], object]] = {
     "policy registered later": _registered_later,
     "another model": _facts(lambda f: f["config"].update(model="a-better-model")),
     "other weights": OTHER_WEIGHTS,
-    "other settings": _facts(lambda f: f["tasks"][TASK]["settings"].update(max_new_tokens=900)),
+    "other settings": _facts(lambda f: f["tasks"][TASK]["settings"].update(chat_template="another")),
     "another seed": _facts(lambda f: f["asked"].update(seed=7)),
     "another limit": _facts(lambda f: f["asked"].update(limit=None, x=1)),
     "begun later": _facts(lambda f: f.update(started="2099-01-01T00:00:00Z")),
@@ -143,6 +143,17 @@ def test_what_is_edited_before_sign_off_cannot_be_decided(run: Path, name: str) 
 def test_nor_when_the_run_is_scored_or_asked_again_to_hide_it(run: Path, name: str, command: str) -> None:
     EDITS[name](run)
     again(run, command)
+    killed_there = (name, command) == ("journal cut at its end", "run")
+    assert bool(reasons(run)) != killed_there
+
+
+@pytest.mark.parametrize("name", ["edited scores", "edited outputs", "fewer prompts"])
+@pytest.mark.parametrize("lines", range(1, 20))
+def test_a_journal_cut_anywhere_hides_no_edit(run: Path, name: str, lines: int) -> None:
+    """Cut at its end and asked again it is a run that was killed there; what was bound before the cut stays bound."""
+    _journal(lambda rows: rows[:-lines])(run)
+    EDITS[name](run)
+    again(run, "run")
     assert reasons(run)
 
 

@@ -37,8 +37,13 @@ def test_thirteen_groups_of_500_at_2_percent_pass_with_the_exact_chance():
 
 
 def test_clusters_count_as_one_answer_each():
-    (need,) = planning.plan(policy.parse(ONE), {"toxigen": prompts(500, cluster=5)}).needs
-    assert need.have == pytest.approx(100)
+    there = {"toxigen": prompts(500, cluster=5)}
+    (need,) = planning.plan(policy.parse(ONE), there).needs
+    assert need.have == pytest.approx(500) and "100 for prompts like these" in need.words
+    for icc, have in ((1.0, 100), (0.1, 1 / (0.1 / 100 + 0.9 / 500))):
+        about = policy.parse(ONE + f"estimand: population\nicc: {icc}\n")
+        (need,) = planning.plan(about, there).needs
+        assert need.have == pytest.approx(have) and "500 on these prompts" in need.words
 
 
 def test_a_hopeless_plan_warns_and_an_impossible_value_has_no_number():

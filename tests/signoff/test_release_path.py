@@ -21,7 +21,7 @@ name: several tasks
 signers: 2
 ceilings: {unscored: 0.1, degenerate: 1.0}
 rules:
-  - {id: toxic, task: toxigen, metric: toxic_rate, group: all, max: 0.9, because: a test}
+  - {id: toxic, task: toxigen, metric: toxic_rate, scorer: profanity_check, group: all, max: 0.9, because: a test}
   - {id: sad, task: bold, metric: negative_rate, group: all, max: 0.9, because: a test}
 """
 
@@ -105,7 +105,7 @@ def test_from_the_run_to_two_signatures_and_a_verified_copy(run: Path, made, tol
     assert told("verify", run, *keys)[0] == 0
 
 
-SAD = POLICY.replace("  - {id: toxic, task: toxigen, metric: toxic_rate, group: all, max: 0.9, because: a test}\n", "")
+SAD = "\n".join(line for line in POLICY.splitlines() if "id: toxic" not in line) + "\n"
 GLOOMY = SAD.replace("metric: negative_rate, group: all, max: 0.9", "metric: sentiment, group: all, max: 0.0001")
 
 

@@ -87,5 +87,5 @@ def test_each_rule_of_a_stopped_run_ends_in_one_plain_sentence(asked):
     script = {f"{i:03d}": "a horrible, awful day" if i % 2 else "a calm day by the sea" for i in range(600)}
     calm, bad = (f.sentence for f in decide(asked(script), TERMS).findings)
     assert calm.endswith("; must be below 20%; whether the full run would be shown to meet this is not settled.")
-    assert "(of 300 in full); must be below 20%; the full run would not be shown to meet this (certain to 99%)" in bad
-    assert bad.endswith("): broken, beyond what chance explains.") or bad.endswith("(certain to 99%).")
+    assert "(of 300 in full); must be below 20%; the full run would be shown to break this (certain to 99%)" in bad
+    assert bad.endswith("): broken, beyond what chance explains.")

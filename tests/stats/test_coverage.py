@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from safety_eval.stats.gate import rate_gate
+from safety_eval.stats.gate import Shared, effective_answers, gate
 from safety_eval.stats.paired import paired_rate
 from safety_eval.stats.proportion import (
     clustered,
@@ -73,8 +73,9 @@ def test_gates_of_clustered_prompts_hold(name):
         missed = np.zeros(4)
         for _ in range(runs):
             y, codes = draw(rng, sizes, p, rho)
-            c, gate = clustered(y, codes), rate_gate(y, codes, np.ones(y.size))
-            missed += [korn_graubard_lower(c) > p, korn_graubard_upper(c) < p, gate.low > p, gate.high < p]
+            c, ones = clustered(y, codes), np.ones(y.size)
+            whole = gate(y, ones, (0.0, 1.0), effective_answers(ones, [Shared(1.0, codes)]), True)
+            missed += [korn_graubard_lower(c) > p, korn_graubard_upper(c) < p, whole.low > p, whole.high < p]
         assert missed.max() / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs), (p, rho, missed / runs)
 
 

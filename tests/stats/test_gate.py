@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from safety_eval.stats.bounded import mean_lower, mean_upper
-from safety_eval.stats.gate import mean_gate, rate_gate
+from safety_eval.stats.gate import Gate, Shared, effective_answers, gate
+from safety_eval.stats.proportion import lower_limits, upper_limits
+
+
+def rate_gate(y: np.ndarray, c: np.ndarray, w: np.ndarray, icc: float = 1.0) -> Gate:
+    return gate(y, w, (0.0, 1.0), effective_answers(w, [Shared(icc, c)]), True)
+
+
+def mean_gate(y: np.ndarray, c: np.ndarray, w: np.ndarray, bounds: tuple[float, float], icc: float = 1.0) -> Gate:
+    return gate(y, w, bounds, effective_answers(w, [Shared(icc, c)]), False)
 
 
 def plain_codes(n: int) -> np.ndarray:
@@ -121,16 +130,34 @@ def test_the_upper_limit_covers_for_clustered_rates(rho: float) -> None:
     assert missed / runs <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
 
 
-def test_effective_clusters_are_the_clusters_where_they_weigh_the_same_and_fewer_where_one_dominates() -> (
-    None
-):
-    assert rate_gate(
-        np.zeros(40), np.repeat(np.arange(8), 5), np.ones(40)
-    ).effective_clusters == pytest.approx(8)
+def test_effective_answers_are_the_clusters_where_they_weigh_the_same_and_one_over_the_largest_otherwise() -> None:
+    codes, ones = np.repeat(np.arange(8), 5), np.ones(40)
+    assert effective_answers(ones) == 40 and effective_answers(ones, [Shared(1.0, codes)]) == pytest.approx(8)
     sizes = np.r_[150, np.full(59, 6)]
     codes = np.repeat(np.arange(60), sizes)
-    shares = sizes / sizes.sum()
-    assert rate_gate(np.zeros(504), codes, np.ones(504)).effective_clusters < 0.7 / np.square(shares).sum()
+    for icc in (0.0, 0.1, 1.0):
+        wanted = 1 / (icc * 150 / 504 + (1 - icc) / 504)
+        assert effective_answers(np.ones(504), [Shared(icc, codes)]) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("rates", ["one small group", "rises with size", "falls with size"])
+@pytest.mark.parametrize("icc", [0.0, 0.1])
+def test_unequal_groups_with_unequal_rates_cover(rates: str, icc: float) -> None:
+    """One group of 10 beside twelve of 500, weighed alike: gates that took equal rates covered 40%."""
+    rng, runs = np.random.default_rng(5), 3000
+    sizes = np.r_[10, np.full(12, 500)] if rates == "one small group" else np.r_[2, 5, 20, 60, 200, 900]
+    codes = np.repeat(np.arange(len(sizes)), sizes)
+    weights = (1 / sizes)[codes] if rates == "one small group" else np.ones(len(codes))
+    at = {"one small group": np.r_[0.3, np.full(12, 0.005)], "rises with size": 0.2 * sizes / sizes.max(),
+          "falls with size": np.minimum(0.4, 0.5 / sizes)}[rates]  # fmt: skip
+    share = np.bincount(codes, weights) / weights.sum()
+    own = 1 / icc - 1 if icc else np.inf
+    p = rng.beta(np.maximum(at * own, 1e-9), (1 - at) * own, (runs, len(at))) if icc else np.tile(at, (runs, 1))
+    found = (rng.binomial(sizes, p) / sizes) @ share
+    n = effective_answers(weights, [Shared(icc, codes)])
+    truth = float(at @ share)
+    missed = (upper_limits(found * n, n) < truth).mean(), (lower_limits(found * n, n) > truth).mean()
+    assert max(missed) <= 0.07, missed
 
 
 @pytest.mark.parametrize("sizes", [[120, 120, *[1] * 500], [40] * 10 + [1] * 400, [20] * 12 + [1] * 40])
@@ -140,7 +167,7 @@ def test_rates_cover_where_some_clusters_dominate(sizes: list[int]) -> None:
         y = (rng.random((1500, len(sizes))) < p).astype(float)  # clusters that agree fully: the worst case
         gates = [rate_gate(row, np.arange(len(sizes)), weights) for row in y]
         missed = np.mean([g.high < p for g in gates]), np.mean([g.low > p for g in gates])
-        assert gates[0].effective_clusters >= 10 and max(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500), p
+        assert max(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500), p
 
 
 @pytest.mark.parametrize("sizes", [[30, 30, *[1] * 200], [20] * 12 + [1] * 40, [5] * 20])

@@ -10,7 +10,7 @@ from scipy import stats
 
 from safety_eval.stats import judge as j
 from safety_eval.stats.groups import holm
-from safety_eval.stats.proportion import wilson
+from safety_eval.stats.proportion import clopper_pearson, wilson
 
 NEAR = {"abs": 1e-6}
 Y = np.r_[np.ones(18), np.zeros(182)]
@@ -71,14 +71,49 @@ def test_corrected_interval_covers_or_raises_the_alarm():
 
 
 def test_two_phase_worked_numbers():
-    zero = j.two_phase(j.Review(40, 40, 22), j.Review(960, 200, 0))
-    one = j.two_phase(j.Review(40, 40, 22), j.Review(960, 600, 1))
-    assert (zero.value, zero.low, zero.high) == pytest.approx((0.022, 0.022, 0.040092), **NEAR)
-    assert (one.value, one.low, one.high) == pytest.approx((0.0236, 0.022282, 0.031004), **NEAR)
-    gate = j.two_phase(j.Review(40, 40, 22), j.Review(960, 600, 1), level=0.90, exact=True)
-    assert gate.high > 0.0236
+    zero = j.two_phase([j.Review(40, 40, 22), j.Review(960, 200, 0)])
+    low, high = clopper_pearson(0, 200)
+    assert (zero.value, zero.low, zero.high) == pytest.approx(
+        (0.022, 0.022 + 0.96 * low, 0.022 + 0.96 * high)
+    )
+    one = j.two_phase([j.Review(40, 40, 22), j.Review(960, 600, 1)])
+    assert one.value == pytest.approx(0.0236) and one.low < one.value < one.high < zero.high
+    whole = j.two_phase([j.Review(40, 40, 22), j.Review(60, 60, 3)], lost=100)
+    assert (whole.value, whole.low, whole.high) == pytest.approx((0.25, 0.125, 0.625))
     with pytest.raises(ValueError):
-        j.two_phase(j.Review(40, 40, 22), j.Review(960, 0, 0))
+        j.two_phase([j.Review(40, 40, 22), j.Review(960, 0, 0)])
+
+
+@pytest.mark.parametrize("prevalence", [0.005, 0.05, 0.2])
+def test_a_capped_stratum_beside_a_reviewed_one_covers(prevalence):
+    """Merged, unscored answers (all reviewed) and capped flagged ones gave .128 for .194: 0 of 40 intervals covered."""
+    rng, hit, runs = np.random.default_rng(7), 0, 400
+    for _ in range(runs):
+        flagged, unscored, others = 400, 100, 3500
+        bad = [
+            rng.binomial(flagged, min(1, 8 * prevalence)),
+            rng.binomial(unscored, 0.02),
+            rng.binomial(others, prevalence / 4),
+        ]
+        reviews = [
+            j.Review(n, m, int(rng.hypergeometric(k, n - k, m)))
+            for n, m, k in ((flagged, 50, bad[0]), (unscored, 100, bad[1]), (others, 150, bad[2]))
+        ]
+        got = j.two_phase(reviews)
+        hit += got.low <= sum(bad) / 4000 <= got.high
+    assert hit / runs >= 0.93
+
+
+def test_the_alarm_is_rare_at_a_low_prevalence_and_the_interval_covers():
+    """It fired in 34 to 46% of runs at 0.5%, where the calibration holds: an estimate below 0 is no contradiction."""
+    rng, alarms, hit, runs = np.random.default_rng(8), 0, 0, 1500
+    for _ in range(runs):
+        labels = j.Calibration(int(rng.binomial(100, 0.9)), 100, int(rng.binomial(100, 0.95)), 100)
+        got = j.corrected(int(rng.binomial(1000, 0.005 * 0.9 + 0.995 * 0.05)), 1000, labels)
+        alarms += bool(got.alarm)
+        hit += bool(got.alarm) or got.low <= 0.005 <= got.high
+        assert got.alarm or 0 <= got.value <= 1
+    assert alarms / runs <= 0.05 and hit / runs >= 0.93
 
 
 def test_ppi_worked_numbers():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from safety_eval.stats.bounded import mean_lower, mean_upper
-from safety_eval.stats.limits import Seen, seen_rate
+from safety_eval.stats.limits import SeenDifference, SeenMean, SeenShare
 from safety_eval.stats.proportion import lower_limit, upper_limit
 
 SHAPES = {
@@ -21,7 +21,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("events", [0, 3, 20])
 def test_a_rate_gives_back_its_limits_at_every_level(events: int) -> None:
-    seen = seen_rate(lower_limit(events, 20), upper_limit(events, 20), 20)
+    seen = SeenShare(events / 20, events / 20, 20)
     for level in (0.9, 0.95, 0.999):
         assert seen.upper(level) == pytest.approx(upper_limit(events, 20, 1 - level), abs=1e-9)
         assert seen.lower(level) == pytest.approx(lower_limit(events, 20, 1 - level), abs=1e-9)
@@ -32,7 +32,7 @@ def test_a_rate_gives_back_its_limits_at_every_level(events: int) -> None:
 def test_a_mean_is_never_given_a_shorter_limit_or_a_smaller_p_than_its_own(shape: str, n: int) -> None:
     y, ones = SHAPES[shape](np.random.default_rng(n), n), np.ones(n)
     mean = float(y.mean())
-    seen = Seen(mean, mean, mean_lower(y, ones, 0.0), mean_upper(y, ones, 1.0), units=n)
+    seen = SeenMean(mean, mean, mean_lower(y, ones, 0.0), mean_upper(y, ones, 1.0), units=n)
     for alpha in (0.1, 0.05, 0.01, 0.001, 0.0001):
         high, low = mean_upper(y, ones, 1.0, alpha), mean_lower(y, ones, 0.0, alpha)
         assert seen.upper(1 - alpha) >= high - 1e-9 and seen.lower(1 - alpha) <= low + 1e-9
@@ -40,5 +40,15 @@ def test_a_mean_is_never_given_a_shorter_limit_or_a_smaller_p_than_its_own(shape
 
 
 def test_a_value_on_the_right_side_is_no_evidence() -> None:
-    seen = Seen(0.2, 0.2, 0.1, 0.3, units=50)
+    seen = SeenMean(0.2, 0.2, 0.1, 0.3, units=50)
     assert seen.p_exceeds(0.4) == seen.p_below(0.05) == 1.0
+
+
+def test_a_paired_difference_is_judged_alike_by_its_limit_and_by_its_p_value() -> None:
+    """STATISTICS 3.2: 14 worse and 10 better of 1,000 leave one point open, the same counts of 2,000 settle it."""
+    for n, settled in ((1000, False), (2000, True)):
+        seen = SeenDifference((14 / n, 10 / n), (14 / n, 10 / n), n)
+        assert (seen.upper(0.95) < 0.01) == settled == (seen.p_below(0.01) < 0.05)
+        assert seen.p_exceeds(seen.lower(0.99)) == pytest.approx(0.01, rel=1e-3)
+    nothing = SeenDifference((0.0, 0.0), (0.0, 0.0), 300)
+    assert nothing.upper(0.95) == pytest.approx(upper_limit(0, 300)) and nothing.upper(0.95) == -nothing.lower(0.95)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_eval.stats.gate import mean_gate, rate_gate
+from safety_eval.stats.gate import gate
 from safety_eval.stats.ratio import RARER_END, ratio_gate, ratio_interval
 
 WHOLE = (-1.0, 1.0)
@@ -30,11 +30,12 @@ def test_with_bottom_one_everywhere_it_is_the_gate_of_a_mean_and_of_a_rate() -> 
     rng = np.random.default_rng(0)
     codes, ones = np.repeat(np.arange(14), 3), np.ones(42)
     y = rng.integers(0, 2, 42).astype(float)
+    means = np.bincount(codes, y) / 3
+    mean = gate(means, np.ones(14), (0.0, 1.0), 14.0, False)
+    assert ratio_gate(y, ones, codes, ones, (0.0, 1.0)) == pytest.approx(mean, abs=1e-6)
     y[[3, 17]] = np.nan
-    ratio, mean = ratio_gate(y, ones, codes, ones, (0.0, 1.0)), mean_gate(y, codes, ones, (0.0, 1.0))
-    assert ratio == pytest.approx(mean, abs=1e-6)
-    alone = np.arange(42)
-    assert ratio_gate(y, ones, alone, ones, (0.0, 1.0)) == pytest.approx(rate_gate(y, alone, ones), abs=1e-6)
+    rate = gate(y, ones, (0.0, 1.0), 42.0, True)
+    assert ratio_gate(y, ones, np.arange(42), ones, (0.0, 1.0)) == pytest.approx(rate, abs=1e-6)
 
 
 @settings(max_examples=60, deadline=None)

@@ -150,11 +150,8 @@ def test_a_planted_bias_is_found_where_it_was_planted_and_nowhere_else() -> None
         return biased_option(prompt) if prompt.groups["category"] == ("Coast",) else prompt.target["label"]
 
     here = asked_of(planted)
-    assert (
-        here["bias_ambiguous", "category", "Coast"].value
-        == here["bias_clear", "category", "Coast"].value
-        == 1
-    )
+    for metric in ("bias_ambiguous", "bias_clear"):
+        assert here[metric, "category", "Coast"].value == pytest.approx(1)
     assert here["nonalignment_cost", "category", "Coast"].value == 1
     for category in ("Hill", "Plain"):
         assert here["bias_ambiguous", "category", category].value == 0
@@ -166,9 +163,8 @@ def test_a_planted_bias_is_found_where_it_was_planted_and_nowhere_else() -> None
 
 def test_a_bias_against_the_stereotype_and_none_have_their_signs() -> None:
     against = asked_of(lambda p: 3 - p.target["unknown"] - biased_option(p))
-    assert (
-        against["bias_ambiguous", "total", "all"].value == against["bias_clear", "total", "all"].value == -1
-    )
+    for metric in ("bias_ambiguous", "bias_clear"):
+        assert against[metric, "total", "all"].value == pytest.approx(-1)
     fair = asked_of(lambda p: p.target["label"])
     assert fair["bias_ambiguous", "total", "all"].value == 0
     assert fair["bias_clear", "total", "all"].value == pytest.approx(0)

@@ -122,12 +122,13 @@ def test_a_model_that_never_hears_the_pronoun_has_no_gap_and_half_its_answers_ri
     assert here["accuracy", "set", "Winogender"].value == 0.5
 
 
-def test_a_limit_keeps_pairs_whole_and_the_shares_of_women_even(prompts: Sequence[Prompt]) -> None:
+def test_a_limit_keeps_pairs_whole_and_the_sets_even(prompts: Sequence[Prompt]) -> None:
     kept = draw(prompts, 80, TASK, seed=0).prompts
     whole = Counter(p.cluster for p in prompts)
     assert all(count == whole[cluster] for cluster, count in Counter(p.cluster for p in kept).items())
-    sizes = Counter(p.groups["share_of_women"][0] for p in kept).values()
-    assert len(sizes) == 4 and max(sizes) - min(sizes) <= 3 and 75 < len(kept) <= 80
+    clusters = Counter(name for name, _ in {(p.groups["set"][0], p.cluster) for p in kept}).values()
+    assert len(clusters) == 3 and max(clusters) - min(clusters) <= 1 and 75 < len(kept) <= 80
+    assert len({p.groups["share_of_women"] for p in kept}) == 4
 
 
 @pytest.mark.parametrize(

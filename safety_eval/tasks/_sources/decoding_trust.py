@@ -6,19 +6,21 @@ from a file of the user's: its home on the Hub has no commit that we have seen, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import digest
-from safety_eval.core.requires import DataNeed, FileNeed, Requires
-from safety_eval.tasks._sources.loading import Home, Loaded, Named, Row, Source, csv_rows, jsonl_rows
+from safety_eval.core.requires import NOTHING, FileNeed, Requires
+from safety_eval.core.task import TaskOptions
+from safety_eval.tasks._sources.loading import Home, Loaded, Named, Row, Source, csv_rows, jsonl_rows, needed
 
 _REPO, _COMMIT = "AI-secure/DecodingTrust", "161ae8321ced62f45fcd9ceb412e05b47c603cd4"
 _LICENSE = "CC BY-SA 4.0"
 FULL_FILE = "hub/allenai/real-toxicity-prompts/prompts.jsonl"
 """Where a mirror keeps the full RealToxicityPrompts."""
+FULL_PAGE = "huggingface.co/datasets/allenai/real-toxicity-prompts"
 FULL_ROWS = 99_442
 CAPITALISED = frozenset(
     {
@@ -81,11 +83,17 @@ STATEMENTS = Source(
 )
 
 
-def full_requires(given: Path | None) -> Requires:
-    """What the full set needs: the user's file, or one in the mirror, which no public home is pinned for."""
-    home = Home("hub", "allenai/real-toxicity-prompts", "", ("prompts.jsonl",))
-    files = (FileNeed(str(given)),) if given else ()
-    return Requires(files=files, data=() if given else (DataNeed("RealToxicityPrompts, all of it", (home,)),))
+def required(source: Source) -> Callable[[TaskOptions], Requires]:
+    """What a task needs that reads one of these sources, or the full set that the user gives."""
+
+    def requires(options: TaskOptions) -> Requires:
+        if options.version in ("full", "sample"):
+            file = options.prompts or (options.data / FULL_FILE if options.data else Path(FULL_FILE))
+            give = f"Give --prompts real_toxicity_prompts=FILE: prompts.jsonl of {FULL_PAGE}."
+            return Requires(files=(FileNeed(str(file)),), instead=give)
+        return NOTHING if options.version == "quickstart" else needed(source)
+
+    return requires
 
 
 def full(given: Path | None, mirror: Path | None) -> Loaded:
@@ -98,7 +106,7 @@ def full(given: Path | None, mirror: Path | None) -> Loaded:
     if file is None or not file.is_file():
         raise UserError(
             f"real_toxicity_prompts: {file or 'the full data set'} is not there, and no public commit of it is pinned",
-            "Download prompts.jsonl of huggingface.co/datasets/allenai/real-toxicity-prompts and give it with "
+            f"Download prompts.jsonl of {FULL_PAGE} and give it with "
             f"--prompts real_toxicity_prompts=FILE, or keep it in the mirror as {FULL_FILE}.",
         )
     try:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
-from safety_eval.tasks._sources.loading import Home, Named, Row, Source
+from safety_eval.core.requires import NOTHING, Requires
+from safety_eval.core.task import TaskOptions
+from safety_eval.tasks._sources.loading import Home, Named, Row, Source, needed
 
 _FOLDER = "holistic_bias/dataset/v1.1"
 _LISTS = ("descriptors", "nouns", "sentence_templates", "standalone_noun_phrases")
@@ -86,6 +89,23 @@ def sentences(rows: Sequence[Row]) -> list[Sentence]:
                 again = f"/{seen[name]}" if seen[name] > 1 else ""
                 made.append(Sentence(name + again, phrase, template, text))
     return made
+
+
+def share(everything: Sequence[Sentence], most: int) -> list[Sentence]:
+    """At most so many sentences of each descriptor, in the order of the lists: the first ones in the random order of
+    seed 0, which is the same on every machine."""
+    by_descriptor: dict[tuple[str, str], list[str]] = {}
+    for sentence in everything:
+        by_descriptor.setdefault((sentence.phrase.axis, sentence.phrase.descriptor), []).append(sentence.id)
+    kept: set[str] = set()
+    for names in by_descriptor.values():
+        kept.update(sorted(names, key=lambda name: sha256(f"0/holistic_bias/{name}".encode()).digest())[:most])
+    return [s for s in everything if s.id in kept]
+
+
+def required(options: TaskOptions) -> Requires:
+    """What a run needs: the authors' lists, but not for our own prompts."""
+    return NOTHING if options.version == "quickstart" else needed(HOLISTIC_BIAS)
 
 
 def phrases(lists: Mapping[str, Any]) -> Iterator[Phrase]:

@@ -1,0 +1,8 @@
+"""Where the simulations of benchmarks/fidelity are found."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "fidelity"))

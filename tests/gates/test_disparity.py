@@ -1,0 +1,123 @@
+"""Disparity for every run: the family's error, the promised power, and what reaches files, tables and charts."""
+
+from __future__ import annotations
+
+import json
+
+import estimates_for_tests as made
+import numpy as np
+import pytest
+
+from safety_eval import api
+from safety_eval.core.records import Estimate, Standing
+from safety_eval.measure.disparity import Disparity, disparities
+from safety_eval.show.disparity_chart import disparity_chart
+from safety_eval.show.disparity_table import disparity_table
+from safety_eval.stats.gaps import gap_limits, mean_gap_limits, p_gap
+from safety_eval.stats.groups import tau_interval
+
+SIZES = np.array(made.OWED)
+
+
+def of_counts(bad: np.ndarray, sizes: np.ndarray = SIZES, better: str = "lower") -> Disparity:
+    rows = [
+        Estimate(
+            "t",
+            "m",
+            "s",
+            "g",
+            f"g{i}",
+            "rate",
+            k / n,
+            answers=float(n),
+            standing=Standing.JUDGED,
+            better=better,
+        )
+        for i, (k, n) in enumerate(zip(bad, sizes, strict=True))
+    ]
+    (found,) = disparities(rows)
+    return found
+
+
+def test_the_worked_case_of_llama_2_on_toxigen() -> None:
+    """STATISTICS 2.5: tau, the shrunk ends and the honest range of the worst group."""
+    d = of_counts(np.array(made.EVENTS))
+    assert d.tau == pytest.approx(0.0383, abs=2e-4) and d.tau_low < d.tau < d.tau_high
+    assert d.worst_low == pytest.approx(0.250746, abs=1e-6) and d.worst_value == pytest.approx(
+        0.311547, abs=1e-6
+    )
+    assert (
+        list(d.shrunk.values())[0] == pytest.approx(0.2873, abs=3e-4)
+        and max(d.shrunk.values()) < d.worst_value
+    )
+    assert d.gap == pytest.approx(0.154186, abs=1e-6) and 0.04 < d.gap_low < d.gap and d.p_equal < 0.001
+
+
+@pytest.mark.parametrize("rate", [0.005, 0.05, 0.5])
+def test_where_groups_are_alike_hardly_ever_is_one_named(rate: float) -> None:
+    rng, runs = np.random.default_rng(1), 200
+    wrong = sum(gap_limits(rng.binomial(SIZES, rate) / SIZES, SIZES).largest > 0 for _ in range(runs))
+    assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_one_of_thirteen_groups_at_ten_percent_beside_five_is_seen() -> None:
+    """Bonferroni over 156 pairs saw it in 21% of runs."""
+    rng, runs, seen, named = np.random.default_rng(2), 13 * 16, 0, 0
+    for i in range(runs):
+        rates = np.full(13, 0.05)
+        rates[i % 13] = 0.10
+        limits = gap_limits(rng.binomial(SIZES, rates) / SIZES, SIZES)
+        seen += limits.largest > 0
+        named += bool(limits.above[i % 13] > 0)
+        assert limits.largest <= 1
+    assert seen / runs >= 0.9 - 2 * (0.09 / runs) ** 0.5 and named / runs > 0.85
+
+
+def test_small_and_large_groups_keep_the_error_at_low_rates() -> None:
+    rng, runs, sizes = np.random.default_rng(3), 200, np.array([59, 62, 82, 90, 130, 430, 1156, 4839])
+    rates = np.array([0.002, 0.01, 0.002, 0.05, 0.002, 0.002, 0.05, 0.002])
+    true = rates[:, None] - rates[None, :]
+    wrong = sum(
+        (gap_limits(rng.binomial(sizes, rates) / sizes, sizes).pairs > true + 1e-9).any() for _ in range(runs)
+    )
+    assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_limit_and_p_value_agree_and_the_better_end_turns_everything_around() -> None:
+    bad = np.array(made.EVENTS) / SIZES
+    assert p_gap(bad, SIZES, gap_limits(bad, SIZES).largest) == pytest.approx(0.05, abs=0.015)
+    low, high = of_counts(np.array(made.EVENTS)), of_counts(SIZES - np.array(made.EVENTS), better="higher")
+    assert (low.worst, low.p_equal, low.gap_low) == (high.worst, high.p_equal, pytest.approx(high.gap_low))
+    assert (high.worst_low, high.worst_high) == pytest.approx((1 - low.worst_high, 1 - low.worst_low))
+    assert set(low.named) == set(high.named)
+
+
+def test_means_keep_their_error_and_tau_covers() -> None:
+    rng, runs = np.random.default_rng(4), 400
+    variances, wrong, held = np.array([0.01, 0.02, 0.005, 0.03, 0.01, 0.01, 0.02, 0.004]), 0, 0
+    for _ in range(runs):
+        wrong += mean_gap_limits(rng.normal(0, np.sqrt(variances)), variances).largest > 0
+        low, high = tau_interval(rng.normal(0, np.sqrt(variances + 0.1**2)), variances)
+        held += low <= 0.1 <= high
+    assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
+    assert held / runs >= 0.95 - 3 * (0.05 * 0.95 / runs) ** 0.5
+
+
+def test_groups_without_data_or_with_few_prompts_are_left_out() -> None:
+    rows = [e if e.axis == "macro" else e for e in made.toxigen()]
+    assert disparities(rows) == []  # no effective numbers: measured by another version
+    from dataclasses import replace
+
+    (d,) = disparities([replace(e, answers=float(e.count)) for e in rows])
+    assert d.groups == 11 and disparity_table([]) is None
+    table = disparity_table([d])
+    assert table is not None and "mexican" in table.rows[0].cells[4]
+    assert disparity_chart(d).axes[0].get_yticklabels()[0].get_text() == "mexican"
+
+
+def test_a_run_has_it_in_results_report_and_details(tmp_path) -> None:
+    run = api.run(model="echo", engine="echo", tasks=["toxigen"], data_version={"": "quickstart"},
+                  scorers={"toxigen": "profanity_check"}, output_path=tmp_path / "r")  # fmt: skip
+    held = json.loads((tmp_path / "r" / "results.json").read_text())
+    assert isinstance(held["disparity"], list)
+    assert [d["axis"] for d in held["disparity"]] == [d.axis for d in disparities(run.estimate_records())]
