@@ -61,7 +61,12 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "ministral": _WIDE, "nemotron": _WIDE, "qwen4_exp": _WIDE, "qwen4_exp_text": _WIDE,
     "reformer": {"is_decoder": True},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4, "topk_method": "greedy"},
-    "gemma3n_text": {"activation_sparsity_pattern": [0.0] * 4}, "zamba": {"attention_head_dim": 32},
+    "gemma3n_text": {"activation_sparsity_pattern": [0.0] * 4}, "gemma3n": {"activation_sparsity_pattern": [0.0] * 4},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2}, "xmod": {"default_language": "en_XX"},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2}, "xlstm": {"embedding_dim": 64},
+    "zamba": {"attention_hidden_size": 128, "attention_head_dim": 32},
+    "zamba2": {"attention_hidden_size": 128, "attention_head_dim": 32, "mamba_headdim": 16, "n_mamba_heads": 8,
+    "mamba_ngroups": 1, "hybrid_layer_ids": [1, 3], "num_mem_blocks": 1},
     "qwen2": {"use_sliding_window": False}, "qwen2_moe": {"use_sliding_window": True, "max_window_layers": 2},
     "falcon": {"new_decoder_architecture": True, "num_kv_heads": 2}, "mamba2": {"num_heads": 8, "head_dim": 16,
     "n_groups": 1},
@@ -79,11 +84,21 @@ _GEMMA4 = {
 KEYWORDS: Mapping[str, Mapping[str, Any]] = {
     "gemma4_text": _GEMMA4, "gemma4_unified_text": _GEMMA4, "gemma4": {"text_config": _GEMMA4},
     "gemma4_unified": {"text_config": _GEMMA4},
+    "reformer": {
+        "is_decoder": True, "vocab_size": 420, "hidden_size": 64, "num_attention_heads": 4, "attention_head_size": 16,
+        "feed_forward_size": 96, "axial_pos_embds_dim": (32, 32), "axial_pos_shape": (8, 16),
+        "max_position_embeddings": 128, "num_hashes": 1,
+    },
+    "prophetnet": {
+        "vocab_size": 420, "hidden_size": 64, "num_encoder_layers": 2, "num_decoder_layers": 2, "encoder_ffn_dim": 96,
+        "decoder_ffn_dim": 96, "num_encoder_attention_heads": 4, "num_decoder_attention_heads": 4,
+        "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
+    },
 }  # fmt: skip
 """Configurations that derive so much that they are made of keywords instead of being changed."""
 BY_LAYER = (
     "layer_types", "mlp_layer_types", "layers_block_type", "block_types", "attention_layers", "no_rope_layers",
-    "sliding_window_pattern", "num_experts_per_layer",
+    "sliding_window_pattern", "num_experts_per_layer", "num_attention_heads_per_layer",
 )  # fmt: skip
 """Lists with an entry for each layer: shortened so that every kind of layer remains."""
 PROMPTS = (
@@ -139,7 +154,7 @@ def shrink(config: Any, own: Mapping[str, Any]) -> Any:
         if name in own or (_has(config, name) and not (getattr(config, name) is None and "window" not in name)):
             try:
                 setattr(config, name, value)
-            except (AttributeError, TypeError, ValueError):
+            except (AttributeError, TypeError, ValueError, NotImplementedError):
                 continue
     if hasattr(config, "qk_rope_head_dim") and hasattr(config, "head_dim"):
         config.head_dim = config.qk_rope_head_dim
