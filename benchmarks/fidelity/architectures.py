@@ -17,7 +17,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,7 @@ def truth(folder: Path) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(folder)
 
 
-def compare(folder: Path, engine: Any) -> str:
+def compare(folder: Path, engine: Any, prompts: Sequence[str] = PROMPTS) -> str:
     """How the engine's numbers differ from those of one sequence at a time; '' = they do not."""
     import torch
 
@@ -228,7 +228,7 @@ def compare(folder: Path, engine: Any) -> str:
         with torch.inference_mode():
             return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float().log_softmax(-1)
 
-    asked = [Prompt("t", str(i), text, choices=CHOICES) for i, text in enumerate(PROMPTS)]
+    asked = [Prompt("t", str(i), text, choices=CHOICES) for i, text in enumerate(prompts)]
     weighed = {o.prompt_id: o for o in engine.choose(asked, Settings("t"))}
     for prompt in asked:
         if weighed[prompt.id].error:

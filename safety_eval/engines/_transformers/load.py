@@ -18,7 +18,7 @@ from safety_eval.engines._transformers import shape, template
 from safety_eval.engines._transformers.complete import check_vocabulary, known_tokens, reasons, refuse
 from safety_eval.engines._transformers.source import Source, flag, locate
 from safety_eval.torch_runtime.devices import device_of, dtype_of
-from safety_eval.torch_runtime.loading import open_network, open_tokenizer, refusal
+from safety_eval.torch_runtime.loading import UNREADABLE, open_network, open_tokenizer, refusal
 from safety_eval.torch_runtime.quiet import quiet
 from safety_eval.torch_runtime.weights import text_digest
 
@@ -99,7 +99,7 @@ def _open_small(source: Source, remote: bool) -> tuple[Any, Any]:
     try:
         with quiet(logging):
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=remote)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
+    except UNREADABLE as error:
         raise refusal(error, source.name, CAUSAL, remote) from error
     hint = "Copy tokenizer.json and tokenizer_config.json there, or give --model-args tokenizer=FOLDER."
     return config, open_tokenizer(source.tokenizer, hint, remote)

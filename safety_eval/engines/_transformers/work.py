@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import jinja2
-
 from safety_eval.core import sampling
+from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Output, Prompt, Reason, key
 from safety_eval.engines._transformers.answer import Reader, cut_at, opened_by
-from safety_eval.engines._transformers.render import Given, encode, encode_choices, render
+from safety_eval.engines._transformers.render import Given, Rendered, encode, encode_choices, render
+from safety_eval.torch_runtime.loading import first_line
 
 BROKEN_ROW = "broken"
 """How an answer ends whose logits are not finite."""
@@ -91,15 +91,25 @@ class Asking:
     split: str = "lm_eval"
 
 
+def _rendered(asking: Asking, prompt: Prompt, settings: Settings) -> Rendered | Output:
+    """A prompt as the model reads it, or why its chat template refuses it: a template is code of the model's, and may
+    raise anything."""
+    try:
+        return render(asking.tokenizer, prompt, settings, asking.given)
+    except UserError:
+        raise
+    except Exception as error:
+        return failed(prompt, settings, f"the chat template refuses this prompt: {first_line(error)}")
+
+
 def prepare(asking: Asking, prompts: Iterable[Prompt], settings: Settings) -> list[Work | Output]:
     """Prompts as work, or as the Output that says why not."""
     tokenizer, context, rows = asking.tokenizer, asking.context, asking.rows
     ready: list[Work | Output] = []
     for prompt in prompts:
-        try:
-            rendered = render(tokenizer, prompt, settings, asking.given)
-        except (jinja2.TemplateError, TypeError) as error:
-            ready.append(failed(prompt, settings, f"the chat template refuses this prompt: {error}"))
+        rendered = _rendered(asking, prompt, settings)
+        if isinstance(rendered, Output):
+            ready.append(rendered)
             continue
         ids = encode(tokenizer, rendered)
         if rows is not None and max(ids) >= rows:
@@ -121,10 +131,9 @@ def prepare_choices(asking: Asking, prompts: Iterable[Prompt], settings: Setting
     tokenizer, context, rows = asking.tokenizer, asking.context, asking.rows
     ready: list[Asked | Output] = []
     for prompt in prompts:
-        try:
-            rendered = render(tokenizer, prompt, settings, asking.given)
-        except (jinja2.TemplateError, TypeError) as error:
-            ready.append(failed(prompt, settings, f"the chat template refuses this prompt: {error}"))
+        rendered = _rendered(asking, prompt, settings)
+        if isinstance(rendered, Output):
+            ready.append(rendered)
             continue
         if not prompt.choices:
             ready.append(failed(prompt, settings, "the prompt has no choices"))
