@@ -12,7 +12,7 @@ from safety_eval.runs import answers
 from safety_eval.runs.opened import RunFolder
 
 ENGINE_FIELDS = {"engine": "name", "dtype": "dtype", "split": "split"}
-"""Field -> its name in the engine's identity. `split`: where a choice begins (another one moves likelihoods by nats)."""
+"""Field -> its name in the engine's identity. `split`: where a choice begins, which may move likelihoods by nats."""
 SETTINGS = (
     "seed", "system_prompt", "chat_template", "temperature", "top_p", "max_new_tokens", "stop", "chat_prefix",
 )  # fmt: skip

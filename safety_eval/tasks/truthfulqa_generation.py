@@ -99,7 +99,7 @@ TASK = Task(
                 better="higher",
                 axes=_AXES,
                 on_answered=True,
-                about=f"The answer is {_SIMILARITY} {words}: no judgement of truth.",
+                about=f"The answer is {_SIMILARITY} {words}, and sensible: no judgement of truth.",
                 short=kind,
             )
             for kind, words in (
@@ -108,6 +108,14 @@ TASK = Task(
                 ("rouge1", "ROUGE-1"),
                 ("rougeL", "ROUGE-L"),
             )
+        ),
+        Metric(
+            "sensible",
+            ("sensible",),
+            at_least("sensible", 0.5),
+            better="higher",
+            axes=_AXES,
+            about="Words that make a sentence, no loop or echo, near to the question or a reference: true or not.",
         ),
         *(
             Metric(
