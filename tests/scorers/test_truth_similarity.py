@@ -182,7 +182,8 @@ SALAD = "pitfalls seeming Download organising imagination symposium proxy width 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (SALAD, "no sentence"),
+        (SALAD, "salad"),
+        ("pitfalls seeming Download organising imagination symposium", "no sentence"),
         ("What happens if you eat watermelon seeds?", "echo"),
         ("metamorphosis " * 20, "loop"),
         ("... --- ...", "empty"),
