@@ -77,7 +77,7 @@ def tree() -> str:
 
 
 def _purpose(path: Path) -> str:
-    """First sentence of a file's docstring or heading; '' for what is no source or says nothing."""
+    """First sentence of a file's docstring or heading; '' for what is not a source or says nothing."""
     if "__pycache__" in path.parts or path.name.startswith("."):
         return ""
     if path.suffix == ".py":
@@ -216,13 +216,28 @@ def _metric(metric: Metric) -> str:
 
 def scorers_and_engines() -> str:
     """Every scorer and engine in this package."""
-    parts = ["# Scorers and engines\n\n| scorer | about |\n|---|---|\n"]
+    parts = ["# Scorers and engines\n\n| scorer | about | reads | values |\n|---|---|---|---|\n"]
     for name in plugins.names("scorers"):
-        parts.append(f"| `{name}` | {plugins.find('scorers', name).about} |\n")
+        entry = plugins.find("scorers", name)
+        parts.append(f"| `{name}` | {entry.about} | {entry.reads} | {_values(entry)} |\n")
     parts.append("\n| engine | can do |\n|---|---|\n")
     for name in plugins.names("engines"):
         parts.append(f"| `{name}` | {_engine(name)} |\n")
     return "".join(parts)
+
+
+def _values(entry: interfaces.ScorerEntry) -> str:
+    """The values that a scorer gives: all of the first example's, and what other arguments change."""
+    first = entry.offers(entry.examples[0])
+    told = [", ".join(f"`{value}`" for value in sorted(first))]
+    for args in entry.examples[1:]:
+        offered = entry.offers(args)
+        more = [f"`{value}`" for value in sorted(offered - first)]
+        less = [f"no `{value}`" for value in sorted(first - offered)]
+        changed = more if len(less) > len(more) else [*more, *less]
+        if changed:
+            told.append(f"{', '.join(f'{k}={v}' for k, v in args.items())}: {', '.join(changed)}")
+    return "; ".join(told)
 
 
 def _engine(name: str) -> str:

@@ -66,7 +66,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 def arrows() -> Arrows:
-    """Which room imports which. What the door offers lazily to users is no arrow."""
+    """Which room imports which. What the door offers lazily to users is not an arrow."""
     drawn: Arrows = {}
     for path in modules():
         name = module_name(path)

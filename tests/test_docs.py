@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
 
-from safety_eval.cli import cli
+from safety_eval.cli import cli, main
 from safety_eval.report import page as report
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
@@ -25,6 +28,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 def blocks(page: Path, language: str) -> list[str]:
     """Code blocks of one language on a page."""
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def generator() -> ModuleType:
@@ -80,6 +87,47 @@ def test_the_benchmark_of_the_how_to_runs_as_it_stands(tmp_path: Path) -> None:
     assert table.loc[("reply_sentiment", "macro", "macro"), "expected"] == 48
     assert table.loc[("reply_sentiment", "total", "all"), "effective_clusters"] == pytest.approx(4)
     assert "Mean VADER compound of the reply" in report.write(run).read_text(encoding="utf-8")
+
+
+def test_the_scorer_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six of twelve answers hold a phrase; without its list the run stops before the first token."""
+    monkeypatch.chdir(tmp_path)
+    [code] = blocks(ROOT / "docs" / "how-to" / "add-a-scorer.md", "python")
+    Path("blocklist.py").write_text(code, encoding="utf-8")
+    bad_answer = "What a Foo Bar they are."
+    rules = [{"share": 0.5, "answer": bad_answer}, {"answer": "They are foo barred."}]
+    Path("model.json").write_text(json.dumps(rules), encoding="utf-8")
+    words = ["run", "--engine", "echo", "--model", "model.json", "--tasks", "toxigen", "--data-version", "quickstart",
+             "--scorer", "toxigen=blocklist.py", "--output-path", "run"]  # fmt: skip
+    args = ["--scorer-args", "blocklist.py:phrases=phrases.txt"]
+    assert main([*words, *args]) == 2
+    assert main(words) == 2
+    assert not list(Path("run").rglob("outputs.jsonl"))
+    Path("phrases.txt").write_text("foo bar\n", encoding="utf-8")
+    assert main([*words, *args]) == 0
+    bad = [output["text"] == bad_answer for output in rows(Path("run/toxigen/outputs.jsonl"))]
+    table = open_run("run").estimates()
+    [row] = table[(table.metric == "toxic_rate") & (table.axis == "total")].to_dict("records")
+    assert row["scorer"] == "blocklist" and 0 < row["value"] < 1
+    assert row["value"] == pytest.approx(sum(bad) / len(bad))
+
+
+def test_the_engine_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that repeats its prompt, and fails at one."""
+    monkeypatch.chdir(tmp_path)
+    [code] = blocks(ROOT / "docs" / "how-to" / "add-an-engine.md", "python")
+    Path("program.py").write_text(code, encoding="utf-8")
+    Path("my-model").write_text('#!/bin/sh\nread -r line\ncase "$line" in *"number 7 "*) exit 3;; esac\necho "$line"\n')
+    Path("my-model").chmod(0o755)
+    task = shutil.copy(ROOT / "tests" / "pipeline" / "small_task.py", "small_task.py")
+    ask = ["run", "--engine", "program.py", "--model", "./my-model", "--output-path", "run", "--tasks"]
+    assert main([*ask, "truthfulqa_choice", "--data-version", "quickstart"]) == 2
+    assert main([*ask, str(task), "--gen-kwargs", "temperature=0"]) == 4
+    outputs = rows(Path("run/small_task/outputs.jsonl"))
+    failed = [row for row in outputs if row.get("error")]
+    assert {row["prompt_id"] for row in failed} == {"p07"} and len(outputs) == 48
+    asked = {row["id"]: row["text"] for row in rows(Path("run/small_task/prompts.jsonl"))}
+    assert all(row["text"].strip() == asked[row["prompt_id"]] for row in outputs if row not in failed)
 
 
 def test_the_python_of_the_readme_and_the_tutorial_reads_a_run(

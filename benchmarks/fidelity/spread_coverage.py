@@ -1,7 +1,8 @@
 """How often the limits of these scores hold: spread between descriptors, the worst of them, the worst of K answers.
 
-    python benchmarks/fidelity/spread_coverage.py             # writes docs/explanation/coverage-spread.md, ten minutes
-    python benchmarks/fidelity/spread_coverage.py --runs 30   # fewer simulations, prints only
+    python benchmarks/fidelity/spread_coverage.py                 # docs/explanation/coverage-spread.md, an hour
+    python benchmarks/fidelity/spread_coverage.py --parts "of K"   # that part alone; the others as recorded beside it
+    python benchmarks/fidelity/spread_coverage.py --runs 30        # fewer simulations, prints only
 
 Every run draws descriptors (prompts, topics) and answers from a population whose truth is known, and asks the product's
 own functions for their limits. Exit 1 when a limit that gates covers less than it says, beyond three standard errors.
@@ -10,19 +11,22 @@ own functions for their limits. Exit 1 when a limit that gates covers less than 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.stats.gate import mean_gate, rate_gate
+from safety_eval.stats.gate import Gate, Shared, effective_answers, gate
 from safety_eval.stats.proportion import clustered, clustered_interval
 from safety_eval.stats.spread import Values, shrunk_means, spread, spread_limits, worst_range
 
 Floats = NDArray[np.float64]
-Row = tuple[object, ...]
+Row = Sequence[Any]
+RECORD = Path(__file__).with_suffix(".json")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "coverage-spread.md"
 UNIT, SIGNED = (0.0, 1.0), (-1.0, 1.0)
 LEVEL, HALF = 0.95, 0.025
@@ -68,11 +72,11 @@ def spreads(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, Row]]:
             hits, ends = np.zeros(3), np.zeros(3)
             for _ in range(runs):
                 groups = [Values(row) for row in answer(rng, population(rng, count), size)]
-                gate, shown = spread_limits(groups, bounds), spread_limits(groups, bounds, HALF)
-                assert gate is not None and shown is not None
+                act, shown = spread_limits(groups, bounds), spread_limits(groups, bounds, HALF)
+                assert act is not None and shown is not None
                 held = shown.low <= truth + 1e-9 and shown.high >= truth - 1e-9
-                hits += gate.low <= truth + 1e-9, gate.high >= truth - 1e-9, held
-                ends += gate.low, spread(groups) or 0.0, gate.high
+                hits += act.low <= truth + 1e-9, act.high >= truth - 1e-9, held
+                ends += act.low, spread(groups) or 0.0, act.high
             yield f"spread: {name}, {count} x {size}", (name, f"{count} x {size}", truth, *hits / runs, *ends / runs)
 
 
@@ -84,17 +88,17 @@ def worst(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, Row]]:
             for _ in range(runs):
                 means = population(rng, count)
                 groups = [Values(row) for row in answer(rng, means, size)]
-                gate, shown = worst_range(groups, bounds), worst_range(groups, bounds, HALF)
+                act, shown = worst_range(groups, bounds), worst_range(groups, bounds, HALF)
                 drawn = [m if m is not None else -np.inf for m in shrunk_means(groups)]
                 named = int(np.argmax(drawn))
                 own = worst_range([groups[named]], bounds, HALF / count)
-                assert gate is not None and shown is not None and own is not None
+                assert act is not None and shown is not None and own is not None
                 top = means.max()
                 hits += (
-                    gate.low <= top + 1e-9, gate.high >= top - 1e-9, shown.low <= top + 1e-9 <= shown.high + 2e-9,
+                    act.low <= top + 1e-9, act.high >= top - 1e-9, shown.low <= top + 1e-9 <= shown.high + 2e-9,
                     own.low <= means[named] + 1e-9 <= own.high + 2e-9,
                 )  # fmt: skip
-                ends += gate.low, gate.high
+                ends += act.low, act.high
             yield f"worst: {name}, {count} x {size}", (name, f"{count} x {size}", *hits / runs, *ends / runs)
 
 
@@ -112,6 +116,12 @@ def tops(rng: np.random.Generator, a: float, b: float, count: int, k: int) -> Fl
     return np.asarray(rng.beta(6 * level[:, None], 6 * (1 - level[:, None]), (count, k)).max(axis=1))
 
 
+def limits(y: Floats, units: NDArray[np.int64], alpha: float = 1 - LEVEL, binary: bool = False) -> Gate:
+    """One-sided limits in which a unit (prompt, topic) counts as one observation."""
+    ones = np.ones(len(y))
+    return gate(y, ones, UNIT, effective_answers(ones, [Shared(1.0, units)]), binary, alpha)
+
+
 def of_k(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, Row]]:
     """Expected maximum of K and share of prompts with one from 0.5: gates (worse side) and displayed intervals."""
     for name, a, b in PROMPTS:
@@ -122,11 +132,9 @@ def of_k(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, Row]]:
                 hits = np.zeros(6)
                 for _ in range(runs):
                     y = tops(rng, a, b, count, k)
-                    every, ones = np.arange(count), np.ones(count)
-                    reached = (y >= 0.5).astype(float)
-                    mean, rate = mean_gate(y, every, ones, UNIT), rate_gate(reached, every, ones)
-                    shown = mean_gate(y, every, ones, UNIT, HALF)
-                    share = rate_gate(reached, every, ones, HALF)
+                    every, reached = np.arange(count), (y >= 0.5).astype(float)
+                    mean, rate = limits(y, every), limits(reached, every, binary=True)
+                    shown, share = limits(y, every, HALF), limits(reached, every, HALF, binary=True)
                     hits += (
                         mean.low <= truths[0], mean.high >= truths[0], shown.low <= truths[0] <= shown.high,
                         rate.low <= truths[1], rate.high >= truths[1], share.low <= truths[1] <= share.high,
@@ -145,8 +153,8 @@ def agreement(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, Row]]:
             for _ in range(runs):
                 topics = rng.beta(share * (1 / icc - 1), (1 - share) * (1 / icc - 1), 16)
                 y = (rng.random(240) < topics[codes]).astype(float)
-                gate, shown = rate_gate(y, codes, np.ones(240)), clustered_interval(clustered(y, codes))
-                hits += gate.low <= share, gate.high >= share, shown.low <= share <= shown.high
+                act, shown = limits(y, codes, binary=True), clustered_interval(clustered(y, codes))
+                hits += act.low <= share, act.high >= share, shown.low <= share <= shown.high
             part = hits / runs
             yield f"agreement: {share:.0%}, icc {icc}", (f"{share:.0%}", icc, *part)
 
@@ -190,19 +198,19 @@ HEADS: dict[str, tuple[str, str, tuple[str, ...], slice]] = {
 }  # fmt: skip
 
 
-def page(found: dict[str, list[Row]], runs: int) -> str:
-    error = 3 * (LEVEL * (1 - LEVEL) / runs) ** 0.5
-    lowest = {kind: min(min(row[HEADS[kind][3]]) for row in rows) for kind, rows in found.items()}  # type: ignore[type-var]
+def page(found: dict[str, list[Row]], runs: dict[str, int]) -> str:
+    lowest = {kind: min(min(row[HEADS[kind][3]]) for row in rows) for kind, rows in found.items()}
     text = (
         "# How often the limits of spread, worst and worst-of-K hold\n\nWritten by `python "
         "benchmarks/fidelity/spread_coverage.py`; do not edit. One-sided limits decide a release and say 95%; so do "
-        f"displayed intervals. {runs} simulated runs of each design; three standard errors at 95% are {error:.3f}.\n\n"
-        "Lowest coverage of a limit that gates: "
+        "displayed intervals.\n\nLowest simulated coverage of a limit that gates: "
         + ", ".join(f"{HEADS[kind][0].lower()} **{value:.3f}**" for kind, value in lowest.items())
         + ".\n"
     )
     for kind, rows in found.items():
         title, about, header, _ = HEADS[kind]
+        error = 3 * (LEVEL * (1 - LEVEL) / runs[kind]) ** 0.5
+        about += f" {runs[kind]:,} simulated runs a row; three standard errors at 95% are {error:.3f}."
         text += f"\n## {title}\n\n{about}\n\n{table(header, rows)}\n"
     return text
 
@@ -210,25 +218,35 @@ def page(found: dict[str, list[Row]], runs: int) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=0)
-    asked = parser.parse_args().runs
-    runs, rng = asked or 100, np.random.default_rng(20261126)
-    found: dict[str, list[Row]] = {}
+    parser.add_argument("--parts", default=",".join(PARTS), help="parts to simulate again; the others stay as recorded")
+    asked = parser.parse_args()
+    kept = json.loads(RECORD.read_text()) if RECORD.is_file() else {"rows": {}, "runs": {}}
     failed = []
-    for make in (of_k, agreement, worst, spreads):
-        for name, row in make(runs, rng):
-            kind = name.partition(":")[0]
-            found.setdefault(kind, []).append(row)
-            gates = row[HEADS[kind][3]]
-            if min(gates) < LEVEL - 3 * (LEVEL * (1 - LEVEL) / runs) ** 0.5:  # type: ignore[type-var]
+    for part in asked.parts.split(","):
+        make, share = PARTS[part]
+        runs = asked.runs or share
+        rows = []
+        for name, row in make(runs, np.random.default_rng(20261126)):
+            rows.append(row)
+            if min(row[HEADS[part][3]]) < LEVEL - 3 * (LEVEL * (1 - LEVEL) / runs) ** 0.5:  # type: ignore[type-var]
                 failed.append(name)
             print(name, *(f"{x:.3f}" for x in row if isinstance(x, float)), flush=True)
-    text = page(found, runs)
-    if not asked:
-        PAGE.write_text(text, encoding="utf-8")
+        kept["rows"][part], kept["runs"][part] = rows, runs
+    if not asked.runs:
+        RECORD.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(kept["rows"], kept["runs"]), encoding="utf-8")
     for name in failed:
         print(f"covers less than it says: {name}", file=sys.stderr)
     return 1 if failed else 0
 
+
+PARTS: dict[str, tuple[Callable[[int, np.random.Generator], Iterator[tuple[str, Row]]], int]] = {
+    "of K": (of_k, 2000),
+    "agreement": (agreement, 2000),
+    "worst": (worst, 100),
+    "spread": (spreads, 100),
+}
+"""Part -> its simulation, and how many runs of each design."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -212,7 +212,7 @@ def keep(run: Path, identity: Mapping[str, Any], folders: Iterable[Path] = ()) -
 
 
 def from_json(held: Mapping[str, Any]) -> ScorerCard:
-    """A card back from its JSON form; a card of another schema is no card of ours."""
+    """A card back from its JSON form; a card of another schema is not a card of ours."""
     row = dict(held)
     if row.pop("schema", None) != SCHEMA:
         return ScorerCard("", {}, (), (), ())

@@ -18,10 +18,10 @@ from safety_eval.show.words import printable
 from safety_eval.stats.whole_counts import best_order, chance_fit, check_row, mean_matches
 
 CAVEAT = (
-    "What this shows: a cell that is no whole count over its n cannot be the share of that column; the number, its n, "
-    "or its column is wrong, and this check cannot say which. What it does not show: why (rounding of rounded numbers, "
-    "lost answers, a slip in copying the table or in this file do the same), or that a fitting cell is right: by "
-    "chance a cell fits {low:.0f} to {high:.0f}% of the time. A mean over columns does not change when they are "
+    "What this shows: a cell that is not a whole count over its n cannot be the share of that column; the number, "
+    "its n, or its column is wrong, and this check cannot say which. What it does not show: why (rounding of rounded "
+    "numbers, lost answers, a slip in copying the table or in this file do the same), or that a fitting cell is right: "
+    "by chance a cell fits {low:.0f} to {high:.0f}% of the time. A mean over columns does not change when they are "
     "permuted."
 )
 
@@ -31,7 +31,7 @@ class Row:
     """One printed row.
 
     Attributes:
-        name: of the row. cells: how many have a value. wrong: columns whose cell is no whole count.
+        name: of the row. cells: how many have a value. wrong: columns whose cell is not a whole count.
         left: cells that still do not fit under the best order of the columns. shared: other rows that one
             and the same order makes fit. order: (printed under, belongs to) for each value that moves.
         mean: printed mean agrees with the cells; None where none is printed.
@@ -73,7 +73,7 @@ def check(path: Path) -> Checked:
     """Check a printed table.
 
     Raises:
-        UserError: no such file, no row `n`, or a cell that is no percentage; each with its place.
+        UserError: no such file, no row `n`, or a cell that is not a percentage; each with its place.
     """
     table = _read(path)
     orders = _orders(table)
@@ -186,7 +186,7 @@ def _read(path: Path) -> _Table:
 def _size(path: Path, column: str, cell: str) -> int:
     if not cell.strip().isdigit() or int(cell) < 1:
         raise UserError(
-            f"{path}, row n, column {column}: '{cell}' is no number of answers", "Write a whole number."
+            f"{path}, row n, column {column}: '{cell}' is not a number of answers", "Write a whole number."
         )
     return int(cell)
 
@@ -200,5 +200,5 @@ def _percent(path: Path, row: str, column: str, cell: str) -> float | None:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 100:
-        raise UserError(f"{path}, row {row}, column {column}: '{cell}' is no percentage", "Write 12.34.")
+        raise UserError(f"{path}, row {row}, column {column}: '{cell}' is not a percentage", "Write 12.34.")
     return value

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from safety_eval.audit import scorer_audit as audit
 from safety_eval.audit.cards import Part, ScorerCard
@@ -106,9 +106,9 @@ def _differ(parts: Sequence[Calibration]) -> str:
     ):
         table = np.array([right, np.subtract(total, right)], float)
         if len(parts) == 2:
-            p = float(stats.fisher_exact(table).pvalue)
+            p = float(scipy.stats.fisher_exact(table).pvalue)
         else:
-            p = float(stats.chi2_contingency(table).pvalue) if np.all(table.sum(axis=1) > 0) else 1.0
+            p = float(scipy.stats.chi2_contingency(table).pvalue) if np.all(table.sum(axis=1) > 0) else 1.0
         if p < ALPHA:
             shares = ", ".join(f"{r / t:.2f}" for r, t in zip(right, total, strict=True))
             return f"the scorer's {name} differs between the models that were labelled ({shares})"

@@ -122,7 +122,7 @@ def _questioned(mirror: Path | None, kind: str, bad: str, good: str) -> Labelled
         texts.append(_labelled(prompt, row["answer"], row["label"] == "no"))
     note = f"{given:,} of {len(loaded.rows):,} answers left out: they are reference answers word for word."
     seen = (
-        "The published truth and information judges were trained on these answers: for them this is no audit."
+        "The published truth and information judges were trained on these answers: for them this is not an audit."
     )
     return LabelledSet(kind, texts, bad, good, loaded.manifest, (note, seen))
 

@@ -174,7 +174,7 @@ def _column(run: RunFolder, asked: Asked) -> tuple[Column, list[Measured]]:
     column = chosen[0]
     if column.metric.kind != "rate" and asked.design == "two_phase":
         raise UserError(
-            f"'{column.metric.name}' is no rate", "Use --design random: people give scores instead."
+            f"'{column.metric.name}' is not a rate", "Use --design random: people give scores instead."
         )
     where = column.metric.where
     return column, [m for m in measured if where is None or where(m.prompt)]
@@ -222,7 +222,7 @@ def _drawn_file(run: RunFolder, sheet: Path) -> Path:
     names = {p.name.removesuffix(".drawn.json"): p for p in (run.folder / "review").glob("*.drawn.json")}
     fits = [p for name, p in names.items() if sheet.name.startswith(name)]
     if not fits:
-        raise UserError(f"{sheet.name} is no sheet of {run.folder}",
+        raise UserError(f"{sheet.name} is not a sheet of {run.folder}",
                         f"Keep the beginning of its name. Known: {', '.join(sorted(names)) or 'none'}.")  # fmt: skip
     return max(fits, key=lambda p: len(p.name))
 

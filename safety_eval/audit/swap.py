@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from safety_eval.audit.cards import Swap, Swapped
 from safety_eval.core.interfaces import Answer
@@ -103,7 +103,7 @@ def _group(y: np.ndarray, i: int, group: str, cut: float | None) -> Swapped:
     own = y[:, i].mean(axis=1)
     shift = own - np.delete(y, i, axis=1).mean(axis=(1, 2))
     value, error = float(shift.mean()), float(shift.std(ddof=1) / np.sqrt(len(shift)))
-    p = float(2 * stats.t.sf(abs(value) / error, len(shift) - 1)) if error > 1e-12 else float(abs(value) < 1e-12)
+    p = float(2 * scipy.stats.t.sf(abs(value) / error, len(shift) - 1)) if error > 1e-12 else float(abs(value) < 1e-12)
     m = mean_interval(shift, level=0.95)
     low, high = (value, value) if m.low is None or m.high is None else (m.low, m.high)
     flagged = None if cut is None else int((y[:, i] >= cut).sum())

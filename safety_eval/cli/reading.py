@@ -118,7 +118,7 @@ def margins(texts: tuple[str, ...]) -> dict[str, float]:
             found[metric.strip() if equals else ""] = float(value)
         except ValueError as error:
             raise UserError(
-                f"--margin: '{text}' is no number", "Write --margin 0.01 or --margin METRIC=0.01."
+                f"--margin: '{text}' is not a number", "Write --margin 0.01 or --margin METRIC=0.01."
             ) from error
     return found
 

@@ -21,7 +21,7 @@ from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
 
 _FILE_WIDTH = 120
-"""Columns where standard output is no terminal: wide enough that no row of a table has to be folded."""
+"""Columns where standard output is not a terminal: wide enough that no row of a table has to be folded."""
 
 
 def console() -> Console:

@@ -244,7 +244,7 @@ def read(found: Sequence[Difference], margins: Mapping[str, float]) -> list[Diff
 
     A family is one question: one metric by one scorer in total, by headline, or over the groups of one axis. The total
     holds the same answers as the groups, so that putting them together would pay twice for one hypothesis.
-    Descriptive rows (fewer than 10 prompts on their list) are shown and not judged: they are no part of a family.
+    Descriptive rows (fewer than 10 prompts on their list) are shown and not judged: they are not part of a family.
 
     Args:
         margins: largest difference that is tolerated, by metric ('' = every metric), in the metric's unit.

@@ -123,6 +123,7 @@ class ScorerEntry:
         build: makes the scorer (may load weights).
         offers: names of the values that it gives, from its arguments, before anything is loaded.
         about: one line for `safety-eval ls scorers`.
+        reads: what of a prompt and its answer it looks at, in a few words, for the list of all scorers.
         requires: what its arguments need, without loading anything; raises UserError for arguments that it does not
             have. A scorer that needs nothing is built at once by preflight, which checks its arguments.
         examples: arguments under which it gives other values than by default, for the list of all values.
@@ -131,5 +132,6 @@ class ScorerEntry:
     build: Callable[[ScorerSpec], Scorer]
     offers: Callable[[Mapping[str, str]], frozenset[str]]
     about: str = ""
+    reads: str = "the answer"
     requires: Callable[[Mapping[str, str]], Requires] = lambda args: NOTHING
     examples: tuple[Mapping[str, str], ...] = ({},)

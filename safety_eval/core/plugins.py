@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -31,9 +32,20 @@ class MissingPackageError(UserError):
 
 def names(kind: str) -> list[str]:
     """Names of the plugins of a kind ('tasks', 'engines', 'scorers'), without importing them."""
+    return list(_names(kind))
+
+
+@cache
+def _names(kind: str) -> tuple[str, ...]:
     package = importlib.import_module(f"safety_eval.{kind}")
     own = [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
-    return sorted({*own, *(point.name for point in entry_points(group=f"safety_eval.{kind}"))})
+    return tuple(sorted({*own, *_installed(kind)}))
+
+
+@cache
+def _installed(kind: str) -> Mapping[str, str]:
+    """Name -> module of the plugins that other packages bring. Looking through every installed package takes long."""
+    return {point.name: point.value for point in entry_points(group=f"safety_eval.{kind}")}
 
 
 def find(kind: str, name: str) -> Any:
@@ -58,9 +70,8 @@ def find(kind: str, name: str) -> Any:
 def _module(kind: str, name: str) -> ModuleType:
     if name.endswith(".py"):
         return _from_file(kind, Path(name))
-    for point in entry_points(group=f"safety_eval.{kind}"):
-        if point.name == name:
-            return importlib.import_module(point.value)
+    if name in _installed(kind):
+        return importlib.import_module(_installed(kind)[name])
     if name not in names(kind):
         raise UserError(f"unknown {kind[:-1]} '{name}'", nearest(name, names(kind)))
     return importlib.import_module(f"safety_eval.{kind}.{name}")

@@ -157,7 +157,7 @@ def public_key(path: Path) -> Any:
         raise UserError(f"cannot read the key {path}: {error.strerror}", "Check --key.") from error
     except Exception as error:  # cryptography raises many kinds for a wrong file
         raise UserError(
-            f"{path} is no public key: {error}", "Give a PEM file with an Ed25519 or P-256 key."
+            f"{path} is not a public key: {error}", "Give a PEM file with an Ed25519 or P-256 key."
         ) from error
     return _known_scheme(key, path)
 
@@ -189,7 +189,7 @@ def private_key(path: Path) -> Any:
         raise UserError(f"{path}: {error}", f"Put its password into {PASSWORD}.") from error
     except Exception as error:  # cryptography raises many kinds for a wrong file
         raise UserError(
-            f"{path} is no private key that can sign: {error}",
+            f"{path} is not a private key that can sign: {error}",
             "Give a PEM file with an Ed25519 or P-256 key.",
         ) from error
     _known_scheme(signer.public_key, path)

@@ -252,7 +252,7 @@ def _files(folder: Path) -> list[str]:
     found = []
     for number, path in enumerate(sorted(folder.rglob("*"))):
         if number > MOST_FILES:
-            raise EvidenceError(f"{folder} holds more than {MOST_FILES:,} files: this is no evidence of ours")
+            raise EvidenceError(f"{folder} holds more than {MOST_FILES:,} files: this is not evidence of ours")
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise EvidenceError(f"{path.relative_to(folder)} is a link: evidence holds plain files only")
         if path.is_file():

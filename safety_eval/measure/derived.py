@@ -1,4 +1,4 @@
-"""Scores that are no mean of answers: ratios of two means, differences of two shares, and functions of a prompt's
+"""Scores that are not means of answers: ratios of two means, differences of two shares, and functions of a prompt's
 K answers. Each has an interval, and limits on which a policy may act.
 
 A task's `derive` is a list of these: `derive=derived.of(NAME, SPECS)`. All walk over the same groups as a Metric, take

@@ -158,7 +158,8 @@ def _spreads(column: Column, described: Sequence[Descriptor], outer: str) -> Ite
 def _worst(column: Column, described: Sequence[Descriptor], outer: str) -> Iterator[Estimate]:
     sign, bounds = _turned(column)
     for axis, group, members in _axes(described, outer):
-        blank = replace(_blank(column, "worst", members), axis=axis, group=group, better=_better(column))
+        blank = _blank(column, "worst", members)
+        blank = replace(blank, axis=axis, group=group, better=_better(column), span=column.metric.bounds)
         means = shrunk_means([_times(d.shown, sign) for d in members])
         gate = worst_range([_times(d.gated, sign) for d in members], bounds)
         shown = worst_range([Values(_times(d.shown, sign).known) for d in members], bounds, _HALF)
@@ -205,6 +206,7 @@ def _named(column: Column, described: Sequence[Descriptor], inner: str) -> Itera
             axis=inner,
             group=name,
             better=_better(column),
+            span=column.metric.bounds,
             clusters=own.owed,
             effective_clusters=float(own.owed),
             value=sign * means[name],

@@ -65,7 +65,7 @@ _GROUPS = {
 }
 """Printed column -> our group, where lower case with underscores is not enough."""
 _ALONE = {("codellama", "Code Llama - Instruct 13B", "Muslim"): ("lgbtq", "black", "physical_disability")}
-"""A row with one cell above zero: that cell is no k/n of its column, so its row's order is unknown."""
+"""A row with one cell above zero: that cell is not k/n of its column, so its row's order is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ def degenerate(
     question: str = "",
     language: str | None = None,
 ) -> Reason | None:
-    """Why `text` is no answer at all, or None when it is one.
+    """Why `text` is not an answer at all, or None when it is one.
 
     Args:
         text: the answer; None (nothing came) counts as empty.

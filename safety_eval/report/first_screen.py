@@ -28,7 +28,7 @@ from safety_eval.show.words import printable
 LINES, WIDTH = 15, 80
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 OWN_PROMPTS = "quickstart"
-"""The data version of our own small prompt sets, which are no benchmark."""
+"""The data version of our own small prompt sets, which are not a benchmark."""
 _HEADS = ("task", "headline, 95%", "n (gone)", "instrument, misses", "worst group")
 _LEAST = (18, 9, 8, 16, 11)
 """Columns' least widths; what is longer is cut."""
@@ -38,7 +38,7 @@ _PACKED = 2
 """Lines that hold several headlines each, where a run has more tasks than lines."""
 _LONGEST_NAME = 20
 _AROUND = 7
-"""Lines that are no task's: model, asked, heads, instruments, not measured, report, next."""
+"""Lines that belong to no task: model, asked, heads, instruments, not measured, report, next."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ def _joined(folder: Path, facts: Facts, entries: Sequence[Entry], sealed: bool) 
             return
         yield from (f"{SHARDS}/{name}: {fault}" for fault in _bound(own, chain))
         if comparable(own) != comparable(_as_merged(facts, entries)):
-            yield f"{SHARDS}/{name} is no part of this run: it was asked something else"
+            yield f"{SHARDS}/{name} is not part of this run: it was asked something else"
         shards.append((own, chain))
     ended = [own.get("finished") for own, _ in shards]
     ended += [e.facts.get("finished") for e in entries if e.event is Event.FINISHED]

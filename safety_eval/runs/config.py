@@ -143,7 +143,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}", "Check the path.") from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} is no readable YAML: {error}", "Mend the file.") from error
+        raise UserError(f"{path} is not readable YAML: {error}", "Correct the file.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no mapping", "Write `key: value` lines.")
     return value

@@ -56,7 +56,7 @@ def _same_run(shards: Sequence[Path], files: Sequence[RunFile]) -> None:
         changed = [k for k in {**first, **mine} if first.get(k) != mine.get(k)]
         if changed:
             raise UserError(
-                f"{shard} is no part of the run in {shards[0]}: {', '.join(changed)} differ", "Check both."
+                f"{shard} is not part of the run in {shards[0]}: {', '.join(changed)} differ", "Check both."
             )
 
 

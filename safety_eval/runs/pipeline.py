@@ -165,7 +165,7 @@ def until_decided(session: Session, plans: Sequence[TaskPlan]) -> None:
 
 def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> str:
     """The state in which a task could be left; '' when all of it was asked. A block that was cut short is ended
-    before anything is decided: half of it is no random half."""
+    before anything is decided: half of it is not a random half."""
     folder, name = session.folder, plan.task.name
     records = session.records(name)
     order = stopping.order(records.prompts, session.config.seed, name)

@@ -186,7 +186,7 @@ def _tried(task: Task, metric: Metric, prompt: Prompt, output: Output) -> None:
 def _fits(task: Task, metric: Metric, number: object) -> None:
     file = file_of(metric.measure) or file_of(task.load)
     if number is not None and not isinstance(number, int | float):
-        problem = f"metric '{metric.name}' measured {number!r}, which is no number"
+        problem = f"metric '{metric.name}' measured {number!r}, which is not a number"
         raise fault(file, metric.name, problem, "Give back a number, or None for undecided.")
     if metric.kind == "rate" and number is not None and number not in (0, 1):
         problem = f"metric '{metric.name}' is a rate and measured {number!r}"

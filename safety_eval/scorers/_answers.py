@@ -34,7 +34,7 @@ def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
 def missing(output: Output) -> str:
     """Why an output has no text that could be scored, '' when it has.
 
-    White space and invisible characters alone are no text: a classifier calls them harmless, and a model that
+    White space and invisible characters alone are not text: a classifier calls them harmless, and a model that
     says nothing would look like the safest.
     """
     if output.error:

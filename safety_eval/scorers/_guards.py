@@ -149,13 +149,13 @@ def passes_of(recipe: Recipe, args: Mapping[str, str]) -> tuple[Mapping[str, Any
             raise UserError(f"guidelines cannot be read: {error}", "Give a text file, one a line.") from error
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         if not lines:
-            raise UserError(f"{args['guidelines']} holds no guideline", "Write one a line.")
+            raise UserError(f"{args['guidelines']} holds no guideline", "Write one on each line.")
         return tuple({"guideline": line} for line in lines)
     if "risk_name" in args and recipe is RECIPES["granite_guardian"]:
         return ({"guardian_config": {"risk_name": args["risk_name"]}},)
     for name in ("guidelines", "risk_name"):
         if name in args:
-            raise UserError(f"risk_judge: this recipe has no {name}=", "Leave it away.")
+            raise UserError(f"risk_judge: this recipe has no {name}=", "Leave it out.")
     return recipe.passes
 
 

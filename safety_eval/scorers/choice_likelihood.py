@@ -106,4 +106,5 @@ SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset(METRICS),
     about="MC1, MC2 and the binary choice from the log-likelihood of each choice",
+    reads="the log-likelihood of each choice",
 )

@@ -61,4 +61,5 @@ SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset({"gender", "gender_male", "gender_female"}),
     about="BOLD's unigram gender polarity: male, female, neutral, ties apart",
+    reads="the answer (text=prompt_and_answer: both)",
 )

@@ -77,7 +77,7 @@ def _build(spec: ScorerSpec) -> Scorer:
         raise UserError(f"'{given}' has {count} labels: {_listed(model)}", "Say which one with index=NUMBER.")
     if not own and count != preset.labels:
         raise UserError(
-            f"'{given}' has {count} labels, the preset needs {preset.labels}", "Give index=, no preset=."
+            f"'{given}' has {count} labels, the preset needs {preset.labels}", "Give index= without preset=."
         )
     index = whole(spec.args, "index", preset.index, least=0)
     if index is None or index >= count:

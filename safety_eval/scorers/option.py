@@ -126,4 +126,5 @@ SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset({"option"}),
     about="which of the listed options is likeliest, or named by letter or words",
+    reads="the log-likelihood of each choice, or the answer and the listed options",
 )

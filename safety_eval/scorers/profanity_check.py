@@ -51,4 +51,5 @@ SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset({"toxicity"}),
     about="alt-profanity-check: offline, English swear words only (weak; extra: demo)",
+    reads="the answer (text=prompt_and_answer: both)",
 )

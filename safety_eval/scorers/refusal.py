@@ -78,7 +78,7 @@ class Judge:
     def __init__(self, spec: ScorerSpec) -> None:
         name = choice(spec.args, "reading", reader.READINGS, "xstest")
         if spec.engine is None:
-            raise UserError("refusal: this run offers no engine to a judge", "Leave judge= away.")
+            raise UserError("refusal: this run offers no engine to a judge", "Leave out judge=.")
         self._reading = reader.READINGS[name]
         self._template = reader.template_of(spec.args["template"]) if "template" in spec.args else ""
         if self._reading.ask is None and not self._template:
@@ -151,5 +151,6 @@ SCORER = ScorerEntry(
     build,
     lambda args: frozenset({"status"}),
     "comply, partial, refuse, degenerate or off_topic: our rules, papers' matchers, or a judge",
+    reads="the answer; with judge= the question too",
     requires=_requires,
 )

@@ -296,7 +296,7 @@ def _head(weights: Any, model: Any) -> torch.nn.Linear:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, weights_only=True)
         found |= {key.rsplit(".", 1)[1]: value for key, value in state.items() if "score_head." in key}
     if "weight" not in found or found["weight"].shape[0] != 1:
-        raise UserError(f"{weights.folder} holds no score head of one value", "It is no cost model.")
+        raise UserError(f"{weights.folder} holds no score head of one value", "It is not a cost model.")
     head = torch.nn.Linear(found["weight"].shape[1], 1, bias="bias" in found)
     head.load_state_dict(found)
     return head.float().to(next(model.parameters()).device)
@@ -329,5 +329,6 @@ SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset({"risk", "log_odds", "mass"}),
     about="risk 0 (safe) .. 1 of an answer by an open guard model (recipe=NAME)",
+    reads="the question and the answer, in the guard's own template",
     requires=_requires,
 )

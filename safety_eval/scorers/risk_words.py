@@ -3,7 +3,7 @@
 Values `risk`, `log_odds` and `mass` as `risk_judge` gives them (0 = safe, 1 = risk; mass is always 1). It
 reads whether the answer refuses (our refusal rules), whether it gives code or steps, and how many words of
 harm stand in question and answer. It knows words and no meaning: harm in plain words passes, a harmless
-text about crime does not. No release may rest on it, and its scale is no guard's: never compare the two.
+text about crime does not. No release may rest on it, and its scale is not a guard's: never compare the two.
 """
 
 from __future__ import annotations

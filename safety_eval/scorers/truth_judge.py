@@ -256,5 +256,6 @@ SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset(JUDGES[name].value for name in _asked(args)),
     about="TruthfulQA's truth and info judges: P(' yes') of any causal language model fine-tuned for it",
+    reads="the question and the answer, cut at the next 'Q:'",
     requires=_requires,
 )

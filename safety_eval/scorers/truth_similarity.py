@@ -212,5 +212,6 @@ SCORER = ScorerEntry(
     build=_build,
     offers=_offers,
     about="closeness to TruthfulQA's true and false references: sentence embedding, BLEU, ROUGE (offline)",
+    reads="the answer, cut at the next 'Q:', and the question's references",
     requires=_requires,
 )

@@ -60,4 +60,5 @@ SCORER = ScorerEntry(
     build=_build,
     offers=lambda args: frozenset({"sentiment", "sentiment_answer", "sentiment_prompt", "sentiment_wikipedia"}),
     about="VADER compound sentiment of prompt + answer (the papers' BOLD measure), and of each alone",
+    reads="the prompt's original words and the answer together, and each alone",
 )

@@ -114,7 +114,9 @@ def label(axes: Axes, x: str = "", y: str = "") -> None:
 def png(chart: Figure) -> bytes:
     """The figure as PNG bytes that depend on the figure only (no date, no software version)."""
     buffer = io.BytesIO()
-    chart.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    chart.set_dpi(DPI)
+    # Not `savefig`, which draws everything twice when a layout is asked for.
+    FigureCanvasAgg(chart).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 

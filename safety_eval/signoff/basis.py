@@ -205,7 +205,7 @@ def subject(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _facts(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     if not path.is_file():
-        raise UserError(f"{folder} is no run folder: it has no run.json")
+        raise UserError(f"{folder} is not a run folder: it has no run.json")
     facts = read_json(path)
     if not isinstance(facts, dict) or not isinstance(facts.get("tasks"), dict):
         raise EvidenceError(f"{path} is damaged: it names no tasks")

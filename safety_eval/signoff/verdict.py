@@ -157,7 +157,7 @@ def from_json(row: Mapping[str, Any]) -> Verdict:
         return Verdict(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(
-            f"signoff.json is no verdict: {error}", "Run `safety-eval signoff` again."
+            f"signoff.json is not a verdict: {error}", "Run `safety-eval signoff` again."
         ) from error
 
 

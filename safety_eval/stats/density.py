@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from safety_eval.stats.proportion import codes
 
@@ -63,7 +63,7 @@ def paper_density(x: ArrayLike, grid: ArrayLike) -> Floats:
     Only to stand beside the published figure: it puts mass outside [0, 1]. Needs two different scores or more.
     """
     values = _scores(x)
-    return np.asarray(stats.gaussian_kde(values)(np.asarray(grid, float)))
+    return np.asarray(scipy.stats.gaussian_kde(values)(np.asarray(grid, float)))
 
 
 def point_masses(x: ArrayLike) -> dict[float, float]:

@@ -20,6 +20,8 @@ REST_SHARE = 0.8
 """Share of the error that the comparisons with the rest get."""
 _HALVINGS = 45
 _ROUNDED = 6
+_TRIPLE = 1e-30
+"""Below it the cubic equation of the likelihood has one root three times over, and no angle leads to it."""
 
 
 class GapLimits(NamedTuple):
@@ -127,8 +129,10 @@ def _score(p1: Floats, n1: Floats, p2: Floats, n2: Floats, delta: Floats) -> Flo
     c = delta**2 + delta * (2 * p1 + ratio + 1) + p1 + ratio * p2
     d = -p1 * delta * (1 + delta)
     v = b**3 / (3 * a) ** 3 - b * c / (6 * a**2) + d / (2 * a)
-    u = np.where(v >= 0, 1.0, -1.0) * np.sqrt(np.maximum((b / (3 * a)) ** 2 - c / (3 * a), 1e-300))
-    angle = (np.pi + np.arccos(np.clip(v / u**3, -1, 1))) / 3
+    u = np.where(v >= 0, 1.0, -1.0) * np.sqrt(np.maximum((b / (3 * a)) ** 2 - c / (3 * a), 0.0))
+    cube = u**3
+    triple = np.abs(cube) < _TRIPLE
+    angle = (np.pi + np.arccos(np.clip(np.where(triple, 0.0, v) / np.where(triple, 1.0, cube), -1, 1))) / 3
     first = np.clip(2 * u * np.cos(angle) - b / (3 * a), np.maximum(delta, 0.0), np.minimum(1.0, 1 + delta))
     second = np.clip(first - delta, 0.0, 1.0)
     variance = first * (1 - first) / n1 + second * (1 - second) / n2

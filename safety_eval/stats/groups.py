@@ -15,8 +15,9 @@ from functools import partial
 from itertools import permutations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from safety_eval.stats.proportion import (
     Clustered,
@@ -317,7 +318,8 @@ def tau_interval(values: ArrayLike, variances: ArrayLike, level: float = 0.95) -
         return math.sqrt(optimize.brentq(lambda tau2: q(tau2) - target, 0.0, high))
 
     tail = (1 - level) / 2
-    return solved(float(stats.chi2.ppf(1 - tail, x.size - 1))), solved(float(stats.chi2.ppf(tail, x.size - 1)))
+    low, high = (float(special.chdtri(x.size - 1, beyond)) for beyond in (1 - tail, tail))
+    return solved(high), solved(low)
 
 
 def sampling_variance(c: Clustered) -> float:
@@ -357,10 +359,10 @@ def cramer_v(k: ArrayLike, n: ArrayLike) -> float:
     bad, total = np.asarray(k), np.asarray(n)
     if bad.sum() in (0, total.sum()):
         return 0.0
-    return float(stats.contingency.association(np.array([bad, total - bad]).astype(int), method="cramer"))
+    return float(scipy.stats.contingency.association(np.array([bad, total - bad]).astype(int), method="cramer"))
 
 
 def cliff_delta(first: ArrayLike, second: ArrayLike) -> float:
     """Cliff's delta, P(x > y) - P(x < y) = 2 AUC - 1, of two sets of scores (Cliff 1993)."""
     x, y = np.asarray(first, float), np.asarray(second, float)
-    return float(2 * stats.mannwhitneyu(x, y).statistic / (x.size * y.size) - 1)
+    return float(2 * scipy.stats.mannwhitneyu(x, y).statistic / (x.size * y.size) - 1)

@@ -12,8 +12,9 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 from safety_eval.stats.mean import cluster_se
 from safety_eval.stats.proportion import Interval, clopper_pearson, codes, mover, normal_quantile
@@ -273,7 +274,7 @@ def auc(bad: ArrayLike, harmless: ArrayLike) -> float:
     x, y = np.asarray(bad, float), np.asarray(harmless, float)
     if not x.size or not y.size:
         return math.nan
-    ranks = stats.rankdata(np.r_[x, y])
+    ranks = scipy.stats.rankdata(np.r_[x, y])
     return float((ranks[: x.size].sum() - x.size * (x.size + 1) / 2) / (x.size * y.size))
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from scipy import special
 from scipy.optimize import brentq
-from scipy.stats import beta
-from scipy.stats import t as student
 
 from safety_eval.stats.bounded import mean_upper
 from safety_eval.stats.proportion import difference_limit
@@ -169,14 +168,14 @@ def _smallest_alpha(shown: Callable[[float], bool]) -> float:
 
 def beta_upper(share: float, answers: float, level: float) -> float:
     """Clopper-Pearson upper limit of `share` of `answers` (neither need be whole)."""
-    return 1.0 if share >= 1 else float(beta.ppf(level, share * answers + 1, (1 - share) * answers))
+    return 1.0 if share >= 1 else float(special.betaincinv(share * answers + 1, (1 - share) * answers, level))
 
 
 def rate_p_exceeds(share: float, answers: float, bound: float) -> float:
     """p-value of the exact one-sided test that the true share is at most `bound`."""
     if share <= 0 or bound >= 1:
         return 1.0
-    return float(beta.cdf(max(bound, 0.0), share * answers, (1 - share) * answers + 1))
+    return float(special.betainc(share * answers, (1 - share) * answers + 1, max(bound, 0.0)))
 
 
 def _wider(published: float, units: float, level: float) -> float:
@@ -188,7 +187,7 @@ def _wider(published: float, units: float, level: float) -> float:
     if level <= PUBLISHED:
         return max(published, 0.0)
     freedom = max(units - 1, 1.0)
-    by_t = float(student.ppf(level, freedom) / student.ppf(PUBLISHED, freedom))
+    by_t = float(special.stdtrit(freedom, level) / special.stdtrit(freedom, PUBLISHED))
     return max(published, 0.0) * max(by_t, math.log(1 - level) / math.log(1 - PUBLISHED))
 
 
@@ -200,7 +199,7 @@ def _beyond(distance: float, published: float, units: float) -> float:
     if share < 1:
         return 1.0 - PUBLISHED * max(share, 0.0)
     freedom = max(units - 1, 1.0)
-    by_t = float(student.sf(share * student.ppf(PUBLISHED, freedom), freedom))
+    by_t = float(special.stdtr(freedom, -share * special.stdtrit(freedom, PUBLISHED)))
     return max(by_t, (1 - PUBLISHED) ** share)
 
 

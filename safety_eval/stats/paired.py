@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from safety_eval.stats.mean import MeanInterval, Side, mean_interval
 from safety_eval.stats.proportion import (
@@ -74,14 +74,14 @@ def tango(b: float, c: float, n: float, level: float = 0.95) -> Interval:
 
 def mcnemar(b: int, c: int) -> float:
     """Exact two-sided McNemar p-value; shown, it does not decide. Oracle: statsmodels `mcnemar`."""
-    return 1.0 if b + c == 0 else float(stats.binomtest(min(b, c), b + c).pvalue)
+    return 1.0 if b + c == 0 else float(scipy.stats.binomtest(min(b, c), b + c).pvalue)
 
 
 def mcnemar_midp(b: int, c: int) -> float:
     """Mid-p `mcnemar` (Fagerland, Lydersen and Laake 2013): half of the observed table's probability."""
     if b + c == 0 or b == c:
         return 1.0
-    return mcnemar(b, c) - float(stats.binom.pmf(min(b, c), b + c, 0.5))
+    return mcnemar(b, c) - float(scipy.stats.binom.pmf(min(b, c), b + c, 0.5))
 
 
 def newcombe10(both: int, b: int, c: int, neither: int, level: float = 0.95) -> Interval:

@@ -73,9 +73,12 @@ def _requires(options: TaskOptions) -> Requires:
     return NOTHING if options.version == "quickstart" else needed(sources.BOLD)
 
 
-def _to_wikipedia(_: Prompt, output: Output, values: Values) -> float | None:
-    own, other = values.get("sentiment"), values.get("sentiment_wikipedia")
-    return None if own is None or other is None else float(own) - float(other)
+_OWN, _WIKIPEDIA = number("sentiment"), number("sentiment_wikipedia")
+
+
+def _to_wikipedia(prompt: Prompt, output: Output, values: Values) -> float | None:
+    own, other = _OWN(prompt, output, values), _WIKIPEDIA(prompt, output, values)
+    return None if own is None or other is None else own - other
 
 
 TASK = Task(

@@ -23,8 +23,9 @@ from dataclasses import replace
 from math import exp, isfinite
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from safety_eval.core.records import Estimate, Prompt, Standing, heading
 from safety_eval.core.task import Measured, PromptSet, Task, TaskOptions
@@ -76,12 +77,12 @@ def auc(hate: Floats, neutral: Floats) -> tuple[float, float, float, float]:
     """
     over, under = _share_below(neutral, hate), 1 - _share_below(hate, neutral)
     value = float(over.mean())
-    p = float(stats.mannwhitneyu(hate, neutral).pvalue)
+    p = float(scipy.stats.mannwhitneyu(hate, neutral).pvalue)
     if not 0 < value < 1:
         edge = 0.025 ** (1 / min(len(hate), len(neutral)))
         return (0.0, 0.0, 1 - edge, p) if value == 0 else (1.0, edge, 1.0, p)
     error = float(np.sqrt(over.var(ddof=1) / len(hate) + under.var(ddof=1) / len(neutral)))
-    half = stats.norm.ppf(0.975) * error / (value * (1 - value))
+    half = scipy.stats.norm.ppf(0.975) * error / (value * (1 - value))
     low, high = special.expit([special.logit(value) - half, special.logit(value) + half])
     return value, float(low), float(high), p
 

@@ -132,7 +132,7 @@ def find(model: str, revision: str = "", hint: str = "", tokenizer_only: bool = 
 def _digests(folder: Path, hint: str, tokenizer_only: bool) -> tuple[str, str]:
     weights = [] if tokenizer_only else weight_files(folder)
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} holds no config.json: it is no model folder", hint)
+        raise UserError(f"{folder} holds no config.json: it is not a model folder", hint)
     if not weights and not tokenizer_only:
         raise UserError(f"{folder} holds no weights (*.safetensors or pytorch_model.bin)", hint)
     if empty := [f.name for f in weights if f.stat().st_size == 0]:

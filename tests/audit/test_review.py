@@ -118,7 +118,7 @@ def test_a_row_without_a_usable_label_stops_with_its_name(run: Run, label: str) 
 def test_a_stranger_sheet_is_refused(run: Run, tmp_path: Path) -> None:
     write_sheet(run, Asked("paired_task", others=5))
     (tmp_path / "else.csv").write_text("id,label\n")
-    with pytest.raises(UserError, match="is no sheet of"):
+    with pytest.raises(UserError, match="is not a sheet of"):
         read_sheets(run, [tmp_path / "else.csv"])
 
 
@@ -127,7 +127,7 @@ def test_a_random_sample_of_scores_is_read_by_ppi(run: Run) -> None:
     found = read_sheets(run, [fill(sheet, lambda row: "0.9" if row["answer"] == FOUL else "0.1")])
     whole = found.rows[0]
     assert whole.method.startswith("PPI++") and whole.value == pytest.approx(0.3, abs=0.05)
-    with pytest.raises(UserError, match="is no rate"):
+    with pytest.raises(UserError, match="is not a rate"):
         write_sheet(run, Asked("paired_task", "toxicity"))
 
 

@@ -7,6 +7,8 @@ import json
 import estimates_for_tests as made
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from safety_eval import api
 from safety_eval.core.records import Estimate, Standing
@@ -121,3 +123,36 @@ def test_a_run_has_it_in_results_report_and_details(tmp_path) -> None:
     held = json.loads((tmp_path / "r" / "results.json").read_text())
     assert isinstance(held["disparity"], list)
     assert [d["axis"] for d in held["disparity"]] == [d.axis for d in disparities(run.estimate_records())]
+
+
+_SHARE = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1))
+_ANSWERS = st.sampled_from([0.5, 1.0, 2.0, 3.7, 50.0, 5000.0])
+
+
+@settings(max_examples=40, deadline=None)
+@example([(0.0, 50.0), (0.0, 50.0)], "rate", "lower")
+@example([(1.0, 50.0), (0.0, 50.0)], "rate", "lower")
+@example([(1.0, 1.0), (1.0, 1.0), (0.0, 1.0)], "rate", "higher")
+@example([(0.3, 10.0), (0.3, 10.0)], "mean", "higher")
+@given(
+    st.lists(st.tuples(_SHARE, _ANSWERS), min_size=2, max_size=6),
+    st.sampled_from(["rate", "mean"]),
+    st.sampled_from(["lower", "higher"]),
+)
+def test_no_group_however_degenerate_breaks_the_panel(
+    groups: list[tuple[float, float]], kind: str, better: str
+) -> None:
+    """All zero, all one, one answer, rates a rounding error apart: finite, in range, and consistent."""
+    rows = [
+        Estimate("t", "m", "s", "g", f"g{i}", kind, v, v, v, answers=n, standing=Standing.JUDGED, better=better)
+        for i, (v, n) in enumerate(groups)
+    ]  # fmt: skip
+    (d,) = disparities(rows)
+    assert 0 <= d.p_equal <= 1 and 0 <= d.tau_low <= d.tau_high and d.tau >= 0
+    assert d.worst_low - 1e-9 <= d.worst_value <= d.worst_high + 1e-9
+    assert 0 <= d.gap_low <= d.gap + 1e-9 and d.gap <= 1
+    low, high = min(v for v, _ in groups), max(v for v, _ in groups)
+    assert all(low - 1e-9 <= v <= high + 1e-9 for v in d.shrunk.values())
+    assert disparity_table([d]) is not None and disparity_chart(d).axes
+    if low == high and kind == "rate":
+        assert not d.named and d.gap_low == 0

@@ -148,7 +148,7 @@ FAULTS = {
         'return float(values["sentiment_answer"])',
         'return "good"',
         "",
-        "which is no number",
+        "which is not a number",
     ),
     "a rate that is none": ('            kind="mean",\n', "", "", "A rate measures 0 or 1"),
     "exception in where": (
@@ -236,7 +236,7 @@ def test_a_scorer_file_scores_and_writes_into_the_run_folder_alone(tmp_path: Pat
         for p in tmp_path.rglob("*")
         if not p.is_relative_to(tmp_path / "r") and "__pycache__" not in p.parts
     }
-    assert after == before, "a scorer's path is no name of a file outside the run folder"
+    assert after == before, "a scorer's path is not a name of a file outside the run folder"
     assert [p.name for p in (tmp_path / "r" / "letters" / "scores").glob("*.jsonl")] == ["length.jsonl"]
 
 

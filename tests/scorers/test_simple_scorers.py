@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import exp, isfinite
 
 import pytest
@@ -17,9 +18,18 @@ def scores(name: str, given, **args: str):
     return list(find("scorers", name).build(ScorerSpec(name, args)).score(given))
 
 
+def _with_wikipedia(texts):
+    """Answers to openings of which it is known how Wikipedia went on."""
+    found = []
+    for prompt, output in answers(texts):
+        known = replace(prompt, target={**prompt.target, "wikipedia": " a dear friend of all."})
+        found.append((known, replace(output, prompt_key=key(known))))
+    return found
+
+
 @pytest.mark.parametrize("name", ["vader", "profanity_check", "gender_polarity"])
 def test_conforms(name: str) -> None:
-    check_scorer(find("scorers", name), ScorerSpec(name))
+    check_scorer(find("scorers", name), ScorerSpec(name), _with_wikipedia if name == "vader" else answers)
 
 
 @pytest.mark.parametrize("name", ["vader", "profanity_check", "gender_polarity", "choice_likelihood"])

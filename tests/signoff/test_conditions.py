@@ -13,6 +13,7 @@ import pytest
 from safety_eval import api, policy
 from safety_eval.cli import main
 from safety_eval.core.errors import UserError
+from safety_eval.core.records import canonical
 from safety_eval.core.store import read_json
 from safety_eval.evidence import attest
 from safety_eval.signoff.decision import decide
@@ -169,11 +170,14 @@ def test_a_run_is_never_its_own_baseline(asked, tmp_path: Path) -> None:
 
 def test_a_baseline_that_was_edited_is_not_compared(asked, tmp_path: Path) -> None:
     text = NAMED.replace("group: all, max: 0.9", "group: all, non_inferior: {margin: 0.9}")
-    old = Path(shutil.copytree(asked(limit=20), tmp_path / "old"))
+    old = asked(output_path=tmp_path / "old")
+    assert judged(asked(), text, baseline=old).decision == "approved"
     path = old / "bold" / "scores" / "vader.jsonl"
-    path.write_text(path.read_text().replace("0.", "-0.", 3))
+    head, *rows = path.read_text().splitlines()
+    worse = [canonical({**(row := json.loads(x)), "values": {k: -0.9 for k in row["values"]}}) for x in rows]
+    path.write_text("\n".join([head, *worse]) + "\n")
     verdict = judged(asked(), text, baseline=old)
-    assert verdict.decision == "cannot decide" and "not compared with the baseline" in sentences(verdict)
+    assert verdict.decision == "cannot decide" and "not compared with the baseline: bold/scores" in sentences(verdict)
 
 
 def test_an_approval_that_waives_has_its_own_name_and_exit_code(asked, tmp_path: Path, capsys) -> None:

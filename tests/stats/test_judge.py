@@ -105,7 +105,7 @@ def test_a_capped_stratum_beside_a_reviewed_one_covers(prevalence):
 
 
 def test_the_alarm_is_rare_at_a_low_prevalence_and_the_interval_covers():
-    """It fired in 34 to 46% of runs at 0.5%, where the calibration holds: an estimate below 0 is no contradiction."""
+    """It fired in 34 to 46% of runs at 0.5%, where the calibration holds: an estimate below 0 contradicts nothing."""
     rng, alarms, hit, runs = np.random.default_rng(8), 0, 0, 1500
     for _ in range(runs):
         labels = j.Calibration(int(rng.binomial(100, 0.9)), 100, int(rng.binomial(100, 0.95)), 100)

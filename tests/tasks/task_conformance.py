@@ -84,7 +84,7 @@ def check_metric(metric: Metric, prompts: PromptSet | object) -> None:
     if metric.needs:
         assert metric.measure(prompt, output, {}) is None, f"{metric.name}: an absent value is undecided"
     measured = set()
-    given = [v for v in VALUES if isinstance(v, str) or metric.kind == "rate" or low <= v <= high]
+    given = [v for v in VALUES if isinstance(v, str) or metric.kind == "rate" or max(low, -1) <= v <= min(high, 1)]
     for values in product(given, repeat=min(2, len(metric.needs))):
         value = metric.measure(prompt, output, dict(zip(metric.needs, values, strict=False)))
         assert value is None or low <= value <= high

@@ -140,7 +140,8 @@ def test_agreement_planted_against_one_group_is_found_there_alone(tmp_path: Path
     found = run_and_read(tmp_path, script, "--tasks", "stereotypes", "--data", str(data_dir), "--limit", "960",
                          "--samples", "1")  # fmt: skip
     by_group = values(found, "agreement_targeted", "group")
-    assert len(by_group) == 24 and {g for g, v in by_group.items() if v} == {"Women"} and by_group["Women"] == 1.0
+    assert len(by_group) == 24 and {g for g, v in by_group.items() if v} == {"Women"}
+    assert by_group["Women"] == pytest.approx(1.0)
     for untouched in ("agreement_benign", "agreement_untargeted", "unreadable_rate", "declined_rate"):
         assert set(values(found, untouched, "group").values()) == {0.0}
     assert values(found, "agreement_index", "system_prompt")["targeted"] == pytest.approx(1 / 24, abs=0.02)

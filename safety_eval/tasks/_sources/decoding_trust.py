@@ -122,7 +122,7 @@ def full(given: Path | None, mirror: Path | None) -> Loaded:
     if not rows or not all(isinstance(text, str) for text in texts):
         raise UserError(f"real_toxicity_prompts: {file} has no prompts", "Download it again.")
     if not all(x is None or isinstance(x, (int, float)) for x in rated):
-        raise UserError(f"real_toxicity_prompts: {file} has a toxicity that is no number", "Download it again.")
+        raise UserError(f"real_toxicity_prompts: {file} has a toxicity that is not a number", "Download it again.")
     manifest = {
         "source": str(file), "revision": "", "files": [file.name], "file_sha256": sha256(file.read_bytes()).hexdigest(),
         "sha256": digest(rows), "rows": len(rows), "license": "Apache-2.0",

@@ -2,7 +2,7 @@
 
 One line of `data/false_refusals.txt` is one benign intent with its matched unsafe twin. An operator
 changes one thing of the original wording and nothing of its meaning. The same operator is applied to the
-twin: a rewording that cures refusals by opening the door to harm is no cure. A twin asks in a few words;
+twin: a rewording that cures refusals by opening the door to harm is not a cure. A twin asks in a few words;
 nothing here says how.
 """
 

@@ -226,7 +226,7 @@ def own_prompts(file: Path, task: str) -> list[Prompt]:
     """Prompts of a JSON-lines file whose lines are the fields of a Prompt (without `task`).
 
     Raises:
-        UserError: the file is missing or empty, a line is no prompt, or an id occurs twice.
+        UserError: the file is missing or empty, a line is not a prompt, or an id occurs twice.
     """
     if not file.is_file():
         raise UserError(
