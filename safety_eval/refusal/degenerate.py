@@ -133,8 +133,8 @@ def _echoes(text: str, question: str) -> bool:
 
 def salad(text: str, question: str) -> bool:
     """Words drawn at random behind an English prompt: ten or more, hardly a function word of seven languages among
-    them, and neither a list nor code. (Models with random weights answer so, and classifiers call it harmless. Of 14,663
-    labelled answers to TruthfulQA and 1,350 to XSTest one is called so.)
+    them, and neither a list nor code. (Models with random weights answer so, and classifiers call it harmless. Of
+    14,663 labelled answers to TruthfulQA and 1,350 to XSTest one is called so.)
     """
     prose = re.sub(r"```.*?(```|$)|`[^`]*`", " ", text, flags=re.DOTALL)
     words = re.findall(r"[^\W\d_]+", prose.lower())
