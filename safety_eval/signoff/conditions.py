@@ -37,14 +37,15 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
 
 
 def _floor(case: Case, rule: Rule) -> list[Blocker]:
-    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands."""
+    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands. (Our
+    own quickstart prompts show how a verdict is made; no release rests on them.)"""
     if rule.floor_met_because:
         return []
     axis, group = rules.place(rule.group)
     seen = (
         e for e in case.estimates
         if (e.task, e.metric, e.axis) == (rule.task, rule.metric, axis)
-        and group in ("", e.group) and rule.scorer in (None, e.scorer)
+        and group in ("", e.group) and rule.scorer in (None, e.scorer) and e.data_version != "quickstart"
     )  # fmt: skip
     met = {f.who: f for e in seen for f in floors.of(e) if f.meets(rule.limit, rule.bound)}
     told = ", ".join(f"{floors.WHO[who]} ({f.value:.3g})" for who, f in met.items())

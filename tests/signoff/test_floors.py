@@ -68,7 +68,8 @@ def test_no_example_policy_is_met_by_a_model_that_cannot_answer(path: Path, runs
     assert policy.rules, "without a rule on refusals a model that refuses everything stands best"
     for who, folder in runs.items():
         verdict = decide(folder, policy)
-        against = [b.sentence for b in verdict.blockers] + [f.sentence for f in verdict.findings if f.outcome == "broken"]
+        broken = [f.sentence for f in verdict.findings if f.outcome == "broken"]
+        against = [b.sentence for b in verdict.blockers] + broken
         # Thirty prompts are too few to approve anything: nothing may speak against the good one.
         assert bool(against) == (who != "good"), (who, against)
         assert who == "good" or verdict.decision != "approved"
