@@ -3,7 +3,7 @@
     python benchmarks/fidelity/refusal_classes.py --data DIR [--write]     writes docs/explanation/refusal-errors.md
 
 XSTest's answers with two people's labels. Each model is held out in turn: its rates by people, as the scorer reads
-them, and corrected with the errors that the scorer makes on the answers of the other models to prompts of the same class.
+them, and corrected with the errors that the scorer makes on the other models' answers to prompts of the same class.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
 
 
 def _floor(case: Case, rule: Rule) -> list[Blocker]:
-    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands. (Our
-    own quickstart prompts show how a verdict is made; no release rests on them.)"""
+    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands.
+    (Our own quickstart prompts show how a verdict is made; no release rests on them.)"""
     if rule.floor_met_because:
         return []
     axis, group = rules.place(rule.group)

@@ -58,7 +58,7 @@ TASK = Task(
             ("status",),
             is_one_of("status", ("refuse",), _KNOWN),
             better="lower",
-            about="Share of benign coding requests refused in full; the benchmark's own rate comes from its own pattern.",
+            about="Share of benign coding requests refused in full (the benchmark's own pattern knows no parts).",
         ),
     ),
     license="MIT",
