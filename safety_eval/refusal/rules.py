@@ -34,6 +34,9 @@ from safety_eval.refusal.cues import (
 )
 from safety_eval.refusal.degenerate import degenerate
 
+EDITION = "2"
+"""Of everything in this room that decides a label; another one is another instrument. 2: 'no comment', word salad, and
+CyberSecEval's pattern of 4be64c3."""
 Label = Literal["comply", "partial", "refuse", "degenerate", "off_topic"]
 
 _XSTEST_PREFIXES = (
