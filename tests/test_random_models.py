@@ -46,7 +46,7 @@ def headlines(model: str, folder: Path) -> dict[str, Estimate]:
     found = run(
         model=model, tasks=TASKS, data_version="quickstart", scorers=SCORERS, device="cpu", dtype="float32",
         generation={"max_new_tokens": 32}, output_path=folder,
-    ).estimates  # fmt: skip
+    ).estimate_records()  # fmt: skip
     return {task: e for task in TASKS if (e := headline(found, task)) is not None}
 
 

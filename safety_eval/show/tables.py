@@ -75,8 +75,6 @@ def papers_table(
     columns = _columns(estimates, beside)
     heads = ("model", *(f"{words.name(e.task)}: {_what(e)}" for e in columns))
     rows = [Row((printable(facts.model) or "this run", *map(_cell, columns)), ours=True)]
-    rows += [Row(cells, faint=True) for cells in _floor_rows(columns)]
-    measured = len(rows)
     near = [beside.get(made_by(e)) for e in columns]
     models = [m for rows_beside in near if rows_beside for m in rows_beside.rows]
     for model in list(dict.fromkeys(models)) if every else nearest(models, ours(facts)):
@@ -86,12 +84,13 @@ def papers_table(
     notes = [f"{words.name(e.task)}: {words.caption([e], facts)}" for e in columns]
     notes += [f"{words.name(e.task)}: {printable(b.note)}" for e, b in zip(columns, near, strict=True) if b]
     notes += _no_better(columns)
-    if measured > 1:
-        notes.append(f"{FLOOR} rows: what a model that cannot answer scores on these prompts, or a draw of them.")
-    if len(rows) == measured:
-        return Table("The run in one row", heads, tuple(rows), tuple(notes))
+    below = [Row(cells, faint=True) for cells in _floor_rows(columns)]
+    if below:
+        notes.append("Floors: what models that cannot answer score on these prompts, or on a draw of them.")
+    if len(rows) == 1:
+        return Table("The run in one row", heads, (*rows, *below), tuple(notes))
     notes.append("Published rows: the same prompts and instrument, the authors' settings.")
-    return Table("Our model beside the published ones", heads, tuple(rows), tuple(notes))
+    return Table("Our model beside the published ones", heads, (*rows, *below), tuple(notes))
 
 
 FLOOR = "floor:"
