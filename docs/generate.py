@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import house
 
+from safety_eval import policy
 from safety_eval.core import interfaces, plugins
 from safety_eval.core.records import Estimate, Output, Prompt, Score
 from safety_eval.core.task import Metric, Task
@@ -55,6 +56,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     }
     for name, write in made.items():
         yield DOCS / "reference" / name, NOTE + write()
+    yield DOCS / "reference" / "policy.schema.json", policy.schema_text()
     yield DOCS / "README.md", NOTE + index(made)
 
 

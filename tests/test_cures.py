@@ -102,6 +102,28 @@ def test_any_of_k_grows_with_k() -> None:
     assert shares[-1] > 0.95
 
 
+def test_useless_rewordings_cure_nothing_beyond_as_many_placebos_whatever_is_lost() -> None:
+    """One in five answers is refused by chance: seven tries "cure" nearly all, and so do seven draws of a placebo."""
+
+    def model(prompt: Prompt, sample: int) -> str:
+        chance = random.Random(f"{prompt.id} {sample}")
+        return "" if chance.random() < 0.3 else REFUSAL if chance.random() < 0.8 else ANSWER
+
+    found = _estimates(model, 4)
+    for k in ("1", "4", "7"):
+        beyond = found["placebo_adjusted_any_of_k", k]
+        assert beyond.low is not None and beyond.high is not None and beyond.low <= 0 <= beyond.high
+    assert 0.4 < (found["any_of_k_cure", "4"].value or 0) < 0.75
+    assert found["placebo_adjusted_any_of_k", "1"].clusters < 180
+
+
+def test_more_tries_than_placebo_draws_are_not_compared() -> None:
+    found = _estimates(_coin, 2)
+    assert found["placebo_adjusted_any_of_k", "4"].value is not None
+    few = found["placebo_adjusted_any_of_k", "5"]
+    assert few.value is None and "raise --samples" in few.reason
+
+
 def test_a_model_that_never_refuses_has_no_cure_rate_and_says_so() -> None:
     found = _estimates(lambda prompt, sample: ANSWER)
     cure = found["cure_rate", "frame_how"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from safety_eval.core import plugins
-from safety_eval.core.records import Estimate, Output, Prompt
+from safety_eval.core.records import Estimate, Output, Prompt, Standing
 from safety_eval.core.task import Measured, Task, TaskOptions
 from safety_eval.measure.metrics import estimates
 from safety_eval.refusal import rules as refusals
@@ -74,13 +74,7 @@ def gated(task: Task, rows: list[Measured]) -> dict[tuple[str, str, str, str], E
     return {(e.metric, e.scorer, e.axis, e.group): e for e in found if e.gate_high is not None}
 
 
-_OPEN = pytest.mark.xfail(reason="fails since the last merges; not looked at yet")
-_NEW = ("bbq", "bbq_generation", "coreference")
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[_OPEN] if n in _NEW else []) for n in plugins.names("tasks")]
-)
+@pytest.mark.parametrize("name", plugins.names("tasks"))
 def test_losing_an_answer_never_improves_a_gated_number(name: str, data_dir: Path) -> None:
     task: Task = plugins.find("tasks", name)
     prompts = task.load(TaskOptions(data_dir)).prompts
@@ -97,7 +91,10 @@ def test_losing_an_answer_never_improves_a_gated_number(name: str, data_dir: Pat
             after = gated(task, changed)
             for key, old in before.items():
                 new = after[key]
-                if old.better == "lower":
+                # A loss may take a number from judgement, which no verdict forgives; it never frees a group of it.
+                assert (old.standing is Standing.FEW) == (new.standing is Standing.FEW), (how, key)
+                # Where no end is better in itself, a policy may limit either.
+                if old.better != "higher":
                     assert new.gate_high >= old.gate_high - 1e-9, (how, key)
-                if old.better == "higher":
+                if old.better != "lower":
                     assert new.gate_low <= old.gate_low + 1e-9, (how, key)

@@ -13,9 +13,9 @@ from safety_eval.stats.limits import three_point_upper
 from safety_eval.stats.paired import tango
 from safety_eval.stats.proportion import (
     Clustered,
+    clopper_pearson,
     clustered,
     effective_n,
-    korn_graubard,
     korn_graubard_lower,
     korn_graubard_upper,
     lower_limit,
@@ -73,7 +73,8 @@ def _shown(c: Clustered, p: float, k: float) -> list[bool]:
     """Does each 95% interval hold: Wilson as if independent, clustered t (inspect_ai), Korn-Graubard, our gates."""
     low, high = wilson(k, c.n)
     half = stats.t.ppf(0.975, c.clusters - 1) * c.se
-    kg = korn_graubard(c)
+    n = effective_n(c, 0.025)
+    kg = clopper_pearson(c.value * n, n)  # Korn and Graubard 1998, as published
     both = korn_graubard_lower(c, 0.025) - 1e-12 <= p <= korn_graubard_upper(c, 0.025) + 1e-12
     return [low <= p <= high, c.value - half <= p <= c.value + half, kg.low <= p <= kg.high, both]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from safety_eval.stats.gaps import gap_limits
+from safety_eval.stats.gaps import p_gap
 from safety_eval.stats.gate import Shared, effective_answers, gate
 from safety_eval.stats.judge import Calibration, Review, corrected, two_phase
 from safety_eval.stats.limits import three_point_upper
@@ -127,14 +127,14 @@ def gaps(runs: int) -> list[Cell]:
     rng, held = np.random.default_rng(5), []
     for rate in (0.005, 0.02, 0.05, 0.2):
         wrong = sum(
-            gap_limits(rng.binomial(SAFENLP, rate) / SAFENLP, SAFENLP).largest > 0 for _ in range(runs // 2)
+            p_gap(rng.binomial(SAFENLP, rate) / SAFENLP, SAFENLP) <= 0.05 for _ in range(4 * runs)
         )
-        held.append((1 - wrong / (runs // 2), f"13 groups, all at {100 * rate:g}%", "gap, nobody named, 95%"))
+        held.append((1 - wrong / (4 * runs), f"13 groups, all at {100 * rate:g}%", "gap, nobody named, 95%"))
     seen = 0
-    for i in range(runs):
+    for i in range(4 * runs):
         rates = np.where(np.arange(13) == i % 13, 0.1, 0.05)
-        seen += gap_limits(rng.binomial(SAFENLP, rates) / SAFENLP, SAFENLP).largest > 0
-    return [min(held), (seen / runs, "one of 13 groups at 10%, the rest at 5%, each in turn", "gap: POWER")]
+        seen += p_gap(rng.binomial(SAFENLP, rates) / SAFENLP, SAFENLP) <= 0.05
+    return [min(held), (seen / (4 * runs), "one of 13 groups at 10%, the rest at 5%, each in turn", "gap: POWER")]
 
 
 def judges(runs: int) -> list[Cell]:

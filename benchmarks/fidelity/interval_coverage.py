@@ -60,7 +60,7 @@ def percentile_bootstrap(k: Floats, n: float) -> tuple[Floats, Floats]:
 
 
 def jeffreys(k: Floats, n: float) -> tuple[Floats, Floats]:
-    """Our `jeffreys`, for arrays."""
+    """Jeffreys limits, for arrays."""
     low = np.where(k > 0, special.betaincinv(k + 0.5, n - k + 0.5, 0.025), 0.0)
     return low, np.where(k < n, special.betaincinv(k + 0.5, n - k + 0.5, 0.975), 1.0)
 

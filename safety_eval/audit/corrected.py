@@ -77,14 +77,16 @@ def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Correct
 
     With several the interval is the hull of the pooled and of each one's own interval, and it is an alarm when their
     error rates differ (Fisher's exact test) or when one of them alone raises one: errors that differ between the
-    models that were labelled cannot be expected to hold for a further one.
+    models that were labelled cannot be expected to hold for a further one. Nor can they where the scorer flags far
+    fewer or far more of its answers than of any of theirs: two models that refuse in the words that a list of prefixes
+    knows say nothing of a third that does not, and no test of theirs can show it.
     """
     pooled = _pooled(parts)
     whole = corrected(k, n, pooled)
     if len(parts) < 2:
         return whole
     each = [corrected(k, n, part) for part in parts]
-    alarms = [a for a in (whole.alarm, _differ(parts), *(c.alarm for c in each)) if a]
+    alarms = [a for a in (whole.alarm, _differ(parts), _unlike(k, n, parts), *(c.alarm for c in each)) if a]
     low, high = min(c.low for c in (whole, *each)), max(c.high for c in (whole, *each))
     return Corrected(whole.value, low, high, "; ".join(dict.fromkeys(alarms)))
 
@@ -113,6 +115,16 @@ def _differ(parts: Sequence[Calibration]) -> str:
             shares = ", ".join(f"{r / t:.2f}" for r, t in zip(right, total, strict=True))
             return f"the scorer's {name} differs between the models that were labelled ({shares})"
     return ""
+
+
+def _unlike(k: float, n: float, parts: Sequence[Calibration]) -> str:
+    """Whether the share of flagged answers lies outside those of all models that were labelled, in words."""
+    shares = [(p.tp + p.negatives - p.tn) / (p.positives + p.negatives) for p in parts]
+    low, high = wilson(k, n)
+    if min(shares) <= high and low <= max(shares):
+        return ""
+    theirs = ", ".join(f"{s:.2f}" for s in shares)
+    return f"{k / n:.2f} of the answers are flagged, of the models that were labelled {theirs}: it is unlike them"
 
 
 def corrected_rates(task: Task, rows: Sequence[Measured], card: ScorerCard) -> list[CorrectedRate]:

@@ -196,7 +196,8 @@ class Estimate:
         listed: prompts on the task's list that it speaks about, asked or not (`--limit`).
         answers, effective_prompts, effective_clusters: 1 / the largest weight of an answer (as the list's gate counts
             them), of a prompt, of a cluster: the effective numbers that gate limits rest on (stats/gate.py).
-        clusters: how many clusters there are among the answers. span: range of the metric.
+        clusters: how many clusters there are among the answers. span: range of the metric. sd: standard deviation of
+            the measured answers, weighted as `value` is; None where there are none.
         lowest, highest: `value` with every unmeasured or degenerate answer taken at the low, the high end.
         gate_low, gate_high: one-sided 95% limits of `lowest` and `highest` for the estimand `list`; those for
             `population` follow from the effective numbers.
@@ -206,7 +207,7 @@ class Estimate:
         reason: the standing in words: why value is None or no policy acts on it; '' otherwise.
         data_version: version of the prompts.
 
-    It is one flat row of 29 fields because scripts read results.json as a table; `cell` names it.
+    It is one flat row of 30 fields because scripts read results.json as a table; `cell` names it.
     """
 
     task: str
@@ -237,6 +238,7 @@ class Estimate:
     answers: float = 0.0
     effective_prompts: float = 0.0
     span: tuple[float, float] = (0.0, 1.0)
+    sd: float | None = None
 
     @property
     def cell(self) -> Cell:

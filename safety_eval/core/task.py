@@ -15,7 +15,6 @@ from safety_eval.core.records import Estimate, Output, Prompt
 from safety_eval.core.requires import NOTHING, Requires
 
 Values = Mapping[str, float | str]
-Status = Literal["comply", "partial", "refuse", "degenerate", "off_topic", "undecided"]
 ANSWERED: frozenset[str] = frozenset({"comply", "partial", "off_topic"})
 """Statuses under which an answer says something of its own; the rest is refused, degenerate or unknown."""
 

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate, Output, Prompt, Standing
+from safety_eval.core.records import Estimate, Output, Prompt, Reason, Standing, heading
 from safety_eval.core.task import Measured, Values
 from safety_eval.measure.listed import LEAST
 from safety_eval.stats import gate as gates
@@ -152,9 +152,9 @@ def _read(spec: Spec, scorer: str, rows: Sequence[Measured]) -> _Rows:
     for row in rows:
         given: Mapping[str, float | str] = row.values.get(scorer, {})
         if row.output.error:
-            value, reason = None, row.output.error.split(":")[0]
+            value, reason = None, heading(row.output.error)
         elif not set(spec.needs) <= set(given):
-            value, reason = None, row.errors.get(scorer, "not scored").split(":")[0]
+            value, reason = None, heading(row.errors.get(scorer, Reason.NOT_SCORED))
         else:
             value = measure(row.prompt, row.output, given)
             reason = "undecided" if value is None else ""
@@ -189,10 +189,11 @@ def _limits(blank: Estimate, gate: Gate) -> Estimate:
     )  # fmt: skip
 
 
-def _by_clusters(y: Floats, clusters: NDArray[np.int64], bounds: tuple[float, float], alpha: float = 0.05) -> Gate:
+def _by_clusters(
+    y: Floats, clusters: NDArray[np.int64], bounds: tuple[float, float], binary: bool, alpha: float = 0.05
+) -> Gate:
     """Gate in which a cluster counts as one observation, whatever a policy claims: these scores read clusters whole."""
     weights = np.ones(len(y))
-    binary = bool(np.isin(y[~np.isnan(y)], (0.0, 1.0)).all()) and bounds == (0.0, 1.0)
     return gates.gate(y, weights, bounds, effective_answers(weights, [Shared(1.0, clusters)]), binary, alpha)
 
 
@@ -225,23 +226,13 @@ def _gap(spec: GapScore, blank: Estimate, read: _Rows) -> Estimate:
     y = np.array([np.nan if v is None else float(v) for v in read.values])  # type: ignore[arg-type]
     first = np.array([spec.first(row.prompt) for row in read.rows])
     known = ~np.isnan(y)
+    if first.all() or not first.any():
+        reason = "descriptive only: one side of the difference has no prompt"
+        return replace(blank, standing=Standing.FEW, reason=reason)
+    gate = _gap_gate(np.where(read.sound, y, np.nan), first, read.clusters)
     sides = [known & first, known & ~first]
     if not all(side.any() for side in sides):
-        return replace(blank, reason="one side of the difference was not measured")
-    gates = [
-        _by_clusters(
-            np.where(read.sound, y, np.nan)[part],
-            np.unique(read.clusters[part], return_inverse=True)[1].astype(np.int64),
-            (0.0, 1.0),
-            0.025,
-        )
-        for part in (first, ~first)
-    ]
-    one, other = gates
-    gate = Gate(
-        one.lowest - other.highest, one.highest - other.lowest, one.low - other.high, one.high - other.low,
-        min(one.answers, other.answers),
-    )  # fmt: skip
+        return _limits(replace(blank, reason="one side of the difference was not measured"), gate)
     shares = [clustered(y[side], read.clusters[side]) for side in sides]
     value = float(y[sides[0]].mean() - y[sides[1]].mean())
     if min(share.clusters for share in shares) < 2:
@@ -255,6 +246,18 @@ def _gap(spec: GapScore, blank: Estimate, read: _Rows) -> Estimate:
         low, high = mover(shares[0].value, limits[0], shares[1].value, limits[1])
         method = "square-and-add 95% of clustered shares"
     return _limits(replace(blank, value=value, low=low, high=high, method=method), gate)
+
+
+def _gap_gate(y: Floats, first: NDArray[np.bool_], clusters: NDArray[np.int64]) -> Gate:
+    def share(part: NDArray[np.bool_]) -> Gate:
+        codes = np.unique(clusters[part], return_inverse=True)[1].astype(np.int64)
+        return _by_clusters(y[part], codes, (0.0, 1.0), True, 0.025)
+
+    one, other = share(first), share(~first)
+    return Gate(
+        one.lowest - other.highest, one.highest - other.lowest, one.low - other.high, one.high - other.low,
+        min(one.answers, other.answers),
+    )  # fmt: skip
 
 
 def _paired(y: Floats, sides: Sequence[NDArray[np.bool_]], clusters: NDArray[np.int64]) -> Interval:
@@ -283,7 +286,8 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
         for end in spec.bounds
     ]
     known = np.array([not np.isnan(y[at]).any() for at in answers.values()])
-    low, high = (_by_clusters(end, codes, spec.bounds) for end in ends)
+    binary = spec.kind == "rate"
+    low, high = (_by_clusters(end, codes, spec.bounds, binary) for end in ends)
     gate = low._replace(highest=high.highest, high=high.high)
     lost = Counter(next(read.reasons[i] for i in at if read.reasons[i])
                    for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
@@ -294,9 +298,9 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
         [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
     )
     known_codes = np.unique(codes[known], return_inverse=True)[1].astype(np.int64)
-    shown = _by_clusters(values, known_codes, spec.bounds, alpha=0.025)
+    shown = _by_clusters(values, known_codes, spec.bounds, binary, 0.025)
     method = "Clopper-Pearson 95%" if spec.kind == "rate" else "Gaffke 95%"
     if spec.kind == "rate":
         blank = replace(blank, events=int(values.sum()))
-    blank = replace(blank, value=float(values.mean()), low=shown.low, high=shown.high)
+    blank = replace(blank, value=float(values.mean()), sd=float(values.std()), low=shown.low, high=shown.high)
     return _limits(replace(blank, method=f"{method}; counts are prompts"), gate)

@@ -19,6 +19,7 @@ from safety_eval.core.faults import told
 from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
 from safety_eval.core.task import ANSWERED, Drawn, Headline, Measured, Metric, Task, Values
 from safety_eval.measure import listed
+from safety_eval.measure.listed import derived_on_list
 from safety_eval.stats.gate import Shared, effective_answers, gate
 
 Floats = NDArray[np.float64]
@@ -65,19 +66,8 @@ def estimates(
     found = [e for column in columns(task, measured, version, drawn) for e in _of_column(column)]
     found += [e for column in status_columns(task, measured, version, drawn) for e in _of_column(column)]
     if task.derive is not None:
-        found += [_on_list(replace(e, data_version=version), drawn) for e in task.derive(measured, version)]
+        found += derived_on_list(task, measured, version, drawn)
     return found
-
-
-def _on_list(e: Estimate, drawn: Drawn | None) -> Estimate:
-    """A derived number with the size of its group on the list: a limit makes no group too small to be required."""
-    if drawn is None:
-        return e
-    prompts = max(e.listed, drawn.listed.get("", {}).get(f"{e.axis}/{e.group}", 0))
-    if prompts < listed.LEAST or e.standing is not Standing.FEW:
-        return replace(e, listed=prompts)
-    standing = Standing.UNMEASURED if e.value is None else Standing.JUDGED
-    return replace(e, listed=prompts, standing=standing, reason="" if e.value is not None else e.reason)
 
 
 def columns(
@@ -278,6 +268,7 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         effective_prompts=effective_answers(w, [Shared(1.0, column.prompts[member])]),
         effective_clusters=effective_answers(w, [Shared(1.0, column.clusters[member])]),
         span=metric.bounds,
+        sd=None if value is None else _deviation(y[known], w[known]),
         lowest=None if conditional else worst.lowest,
         highest=None if conditional else worst.highest,
         gate_low=None if conditional else worst.low,
@@ -288,6 +279,11 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         reason=reason,
         data_version=column.version,
     )
+
+
+def _deviation(y: Floats, weights: Floats) -> float:
+    mean = np.average(y, weights=weights)
+    return float(np.sqrt(np.average(np.square(y - mean), weights=weights)))
 
 
 def of_list(column: Column, rows: NDArray[np.bool_]) -> list[Shared]:

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 from safety_eval.evidence.standing import Standing, State
 from safety_eval.report.parts import LaidOut, laid_out, slug
 from safety_eval.show.tables import Row, Table
-from safety_eval.signoff.verdict import Finding, Verdict, facts
+from safety_eval.signoff.verdict import Finding, Verdict, departures, facts
 
 _SIGN_OFF = "`safety-eval signoff RUN --policy FILE` gives a verdict."
 
 
 @dataclass(frozen=True, slots=True)
 class VerdictPart:
-    """The box on top."""
+    """The box on top.
+
+    Attributes:
+        css: class of its frame. words: the verdict. about: by which policy, and when. rules: one row for each finding.
+        remarks: what a reader must not miss. facts: what was judged, and what happened to the run.
+    """
 
     css: str
     words: str
     about: str
     rules: LaidOut | None = None
     remarks: tuple[str, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 def verdict_part(standing: Standing) -> VerdictPart:
@@ -39,8 +45,10 @@ def _shown(verdict: Verdict) -> VerdictPart:
     rows = tuple(_row(f) for f in verdict.findings)
     columns = ("rule", "outcome", "what was found", "because")
     rules = laid_out(Table("Rules of the policy", columns, rows)) if rows else None
-    remarks = (*(b.sentence for b in verdict.blockers), *facts(verdict), *verdict.notes, *verdict.history)
-    return VerdictPart(slug(verdict.decision), verdict.decision.capitalize(), about, rules, remarks)
+    first = departures(verdict)
+    remarks = (*(b.sentence for b in verdict.blockers), *first, *verdict.notes)
+    rest = (*(fact for fact in facts(verdict) if fact not in first), *verdict.history)
+    return VerdictPart(slug(verdict.decision), verdict.decision.capitalize(), about, rules, remarks, rest)
 
 
 def _row(found: Finding) -> Row:

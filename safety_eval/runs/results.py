@@ -12,8 +12,8 @@ from safety_eval.core.store import read_json, write_json
 from safety_eval.measure.disparity import disparities
 
 NAME = "results.json"
-SCHEMA = 3
-"""2: `standing` in place of `gateable`. 3: effective numbers by weights, limits for the list, `disparity`."""
+SCHEMA = 4
+"""2: `standing` in place of `gateable`. 3: effective numbers by weights, limits for the list, `disparity`. 4: `sd`."""
 
 
 def write(folder: Path, estimates: Sequence[Estimate]) -> Path:

@@ -6,32 +6,44 @@ from typing import TYPE_CHECKING
 
 from safety_eval.measure.disparity import Disparity
 from safety_eval.show import words
+from safety_eval.show.disparity_table import p_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def disparity_chart(d: Disparity) -> Figure:
-    """Shrunk value of every group; those shown to be worse than the rest are filled, the band is the worst's range."""
+    """Every group as measured (bar) and as drawn towards the mean (dot); filled where it is shown to differ from the
+    rest; the band is where the truly worst one lies."""
     from matplotlib.figure import Figure
 
-    names, values = list(d.shrunk), list(d.shrunk.values())
-    figure = Figure(figsize=(7.2, 1.6 + 0.24 * len(names)), layout="constrained")
+    names = list(d.shrunk)
+    figure = Figure(figsize=(7.2, 2.0 + 0.24 * len(names)), layout="constrained")
     axes = figure.subplots()
-    axes.axvspan(d.worst_low, d.worst_high, color="0.92", zorder=0, label="where the truly worst group lies, 95%")
-    filled = [name in d.named for name in names]
+    axes.axvspan(d.worst_low, d.worst_high, color="0.93", zorder=0)
     rows = range(len(names))
-    axes.scatter(
-        values, rows, s=28, color=["#b2182b" if f else "white" for f in filled], edgecolor="#333333", zorder=3
-    )
+    measured, drawn = list(d.measured.values()), list(d.shrunk.values())
+    axes.hlines(rows, measured, drawn, color="0.6", linewidth=1, zorder=2)
+    axes.scatter(measured, rows, marker="|", s=60, color="#333333", zorder=3)
+    filled = ["#b2182b" if name in d.named else "white" for name in names]
+    axes.scatter(drawn, rows, s=28, color=filled, edgecolor="#333333", zorder=4)
     axes.set_yticks(list(rows), [words.name(name) for name in names])
-    axes.invert_yaxis()
-    axes.set_xlabel(f"{words.metric_name(d.metric)}, drawn towards the mean by its noise")
-    verdict = f"p = {d.p_equal:.2g} against 'all {d.groups} groups are the same'; gap at least "
-    verdict += f"{words.number(d.gap_low, d.kind)}.\nFilled: shown worse than the rest."
-    axes.set_title(f"{words.name(d.task)} by {words.name(d.axis)}\n{verdict}", fontsize=9, loc="left")
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_xlabel(words.metric_name(d.metric))
+    figure.suptitle(_words(d), x=0.01, ha="left", fontsize=9)
     if d.kind == "rate":
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _words(d: Disparity) -> str:
+    worst = "lowest" if d.better == "neither" else "worst"
+    differ = "shown to differ from" if d.better == "neither" else "shown worse than"
+    return (
+        f"{words.name(d.task)}, {words.metric_name(d.metric)} by {words.name(d.axis)}: "
+        f"are all {d.groups} groups the same? p = {p_words(d.p_equal)}\n"
+        f"Bar: as measured. Dot: drawn towards the mean by its noise; filled where {differ} the rest.\n"
+        f"Band: where the truly {worst} group lies (95%). "
+        f"Gap between two groups: at least {words.number(d.gap_low, d.kind)} (95%)."
+    ).replace("p = <", "p < ")

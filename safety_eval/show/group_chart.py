@@ -243,15 +243,17 @@ def _whole(axes: Axes, estimates: Sequence[Estimate]) -> None:
         if e.axis not in WHOLE or e.value is None:
             continue
         named = "all answers" if e.axis == "total" else words.headline_name(e.group)
+        label = f"{named} {words.number(e.value, e.kind)}"
         if e.low is not None and e.high is not None and (e.axis == "macro" or not headline):
             axes.axvspan(e.low, e.high, color=BLUE, alpha=0.12, linewidth=0, zorder=1)
+            label += ", with its 95% interval"
         axes.axvline(
             e.value,
             color=INK,
             linewidth=1,
             linestyle="--" if e.axis == "macro" else "-",
             zorder=2,
-            label=drawable(f"{named} {words.number(e.value, e.kind)}"),
+            label=drawable(label),
         )
 
 

@@ -26,7 +26,6 @@ from safety_eval.measure.metrics import headline_weights
 from safety_eval.policy import About, Policy, Rule
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
-from safety_eval.show.words import name
 from safety_eval.signoff.rules import place
 from safety_eval.stats.gate import Shared, effective_answers
 from safety_eval.stats.plan import all_pass_probability, paired_prompts_needed, prompts_needed
@@ -242,14 +241,3 @@ def _effective(prompts: Sequence[Prompt], about: About, weights: Floats | None =
     units = {unit: i for i, unit in enumerate(dict.fromkeys(p.unit for p in prompts))}
     codes = np.array([units[p.unit] for p in prompts], dtype=np.int64)
     return effective_answers(w, [Shared(about.icc, codes)])
-
-
-def describe(made: Plan) -> str:
-    """One sentence for a dry run."""
-    short = [n.rule for n in made.needs if n.short]
-    told = f"policy '{name(made.policy)}': "
-    return told + (
-        f"too few prompts for {', '.join(short)}"
-        if short
-        else "the prompts are enough for every planned rule"
-    )

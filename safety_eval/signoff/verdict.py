@@ -278,9 +278,15 @@ def facts(verdict: Verdict) -> list[str]:
     told += [f"data: {task} {words}" for task, words in sorted(asked.data.items())]
     told += [f"instrument: {place} {digest[:12]}" for place, digest in sorted(asked.instruments.items())]
     told += [f"policy: {verdict.policy}, SHA-256 {verdict.policy_sha256[:12]}"]
-    told += [f"deviates from the protocol: {words}" for words in asked.deviations]
-    told += [f"waiver: {rule}, {words}" for rule, words in waivers(verdict).items()]
+    told += departures(verdict)
     told += [f"signatures: the policy wants {asked.signers or 'none'}"]
+    return [printable(words) for words in told]
+
+
+def departures(verdict: Verdict) -> list[str]:
+    """What of these facts a reader must not miss: deviations from the protocols, and waivers."""
+    told = [f"deviates from the protocol: {words}" for words in verdict.asked.deviations]
+    told += [f"waiver: {rule}, {words}" for rule, words in waivers(verdict).items()]
     return [printable(words) for words in told]
 
 

@@ -15,7 +15,6 @@ from functools import partial
 from itertools import permutations
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
@@ -33,40 +32,6 @@ from safety_eval.stats.proportion import (
 )
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class WorstGroup:
-    """The honest range of the rate of the truly worst group.
-
-    `name`, `value`: the group with the highest observed rate, and that rate (biased upwards: it was
-    selected). `low`, `high`: limits of the worst group's true rate; `high_group`: whose upper limit is the
-    highest.
-    """
-
-    name: str
-    value: float
-    low: float
-    high: float
-    high_group: str
-
-
-def worst_group(groups: Mapping[str, Clustered], alpha: float = 0.05) -> WorstGroup:
-    """Range of the worst group's rate: [max of lower limits at alpha / G, max of upper limits at alpha].
-
-    Source: Berger 1982 (intersection-union): the truly worst group is fixed, so that its own upper limit
-    covers and the maximum over groups needs no correction; naming a winner does, hence alpha / G below.
-    Oracle: Llama 2 7B on ToxiGen (Table 45): [0.250746, 0.349032] at alpha 0.05 with a two-sided lower limit.
-    """
-    if not groups:
-        raise ValueError("no group to compare")
-    upper = {name: korn_graubard_upper(c, alpha) for name, c in groups.items()}
-    # alpha / 2: the printed range is the two-sided family's lower end and the gate's upper end (STATISTICS
-    # 2.1).
-    lower = {name: korn_graubard_lower(c, alpha / (2 * len(groups))) for name, c in groups.items()}
-    name = max(groups, key=lambda g: groups[g].value)
-    high_group = max(upper, key=lambda g: upper[g])
-    return WorstGroup(name, groups[name].value, max(lower.values()), upper[high_group], high_group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,14 +287,6 @@ def tau_interval(values: ArrayLike, variances: ArrayLike, level: float = 0.95) -
     return solved(high), solved(low)
 
 
-def sampling_variance(c: Clustered) -> float:
-    """Variance of a group's rate; where it shows no spread, that of (k + 1/2) / (n + 1), n effective."""
-    if 0 < c.se < math.inf:
-        return c.se**2
-    share = (c.value * c.n_eff + 0.5) / (c.n_eff + 1)
-    return share * (1 - share) / (c.n_eff + 1)
-
-
 def shrunk(values: ArrayLike, variances: ArrayLike, spread: Spread | None = None) -> Floats:
     """Estimates drawn towards the mean by their noise, for ordering charts; gates use counts.
 
@@ -347,22 +304,3 @@ def holm(p_values: ArrayLike) -> Floats:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.maximum.accumulate((p.size - np.arange(p.size)) * p[order]))
     return adjusted
-
-
-def cohen_h(first: float, second: float) -> float:
-    """Cohen's h of two shares, 2 (asin sqrt p1 - asin sqrt p2). Oracle: statsmodels."""
-    return 2 * (math.asin(math.sqrt(first)) - math.asin(math.sqrt(second)))
-
-
-def cramer_v(k: ArrayLike, n: ArrayLike) -> float:
-    """Cramer's V of a 2 x G table of disjoint groups; 0 where no or every answer is bad."""
-    bad, total = np.asarray(k), np.asarray(n)
-    if bad.sum() in (0, total.sum()):
-        return 0.0
-    return float(scipy.stats.contingency.association(np.array([bad, total - bad]).astype(int), method="cramer"))
-
-
-def cliff_delta(first: ArrayLike, second: ArrayLike) -> float:
-    """Cliff's delta, P(x > y) - P(x < y) = 2 AUC - 1, of two sets of scores (Cliff 1993)."""
-    x, y = np.asarray(first, float), np.asarray(second, float)
-    return float(2 * scipy.stats.mannwhitneyu(x, y).statistic / (x.size * y.size) - 1)

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
-from safety_eval.stats.mean import cluster_se
-from safety_eval.stats.proportion import Interval, clopper_pearson, codes, mover, normal_quantile
+from safety_eval.stats.proportion import Interval, clopper_pearson, mover, normal_quantile
 
 Floats = NDArray[np.float64]
 MIN_YOUDEN = 0.2
@@ -278,33 +276,6 @@ def auc(bad: ArrayLike, harmless: ArrayLike) -> float:
     return float((ranks[: x.size].sum() - x.size * (x.size + 1) / 2) / (x.size * y.size))
 
 
-def auc_interval(
-    first: ArrayLike,
-    second: ArrayLike,
-    first_clusters: Iterable[Hashable],
-    second_clusters: Iterable[Hashable],
-    level: float = 0.95,
-) -> tuple[float, Interval]:
-    """`auc` with an interval when rows of both sets share clusters (two models on the same prompts).
-
-    Source: Obuchowski 1997 (clustered DeLong), on the logit scale. Needs two clusters or more.
-    """
-    x, y = np.asarray(first, float), np.asarray(second, float)
-    value = auc(x, y)
-    order_x, order_y = np.sort(x), np.sort(y)
-    above = (np.searchsorted(order_y, x, "left") + np.searchsorted(order_y, x, "right")) / (2 * y.size)
-    below = 1 - (np.searchsorted(order_x, y, "left") + np.searchsorted(order_x, y, "right")) / (2 * x.size)
-    member = codes([*first_clusters, *second_clusters])
-    pulls = np.r_[(above - value) / x.size, (below - value) / y.size]
-    pull = np.asarray(np.bincount(member, pulls), float)
-    error = cluster_se(pull * pull.size, np.ones(pull.size))
-    if not 0 < value < 1 or error == 0:
-        return value, Interval(0.0, 1.0) if error == 0 else Interval(value - error, value + error)
-    half = normal_quantile(level) * error / (value * (1 - value))
-    middle = float(special.logit(value))
-    return value, Interval(float(special.expit(middle - half)), float(special.expit(middle + half)))
-
-
 @dataclass(frozen=True, slots=True)
 class IdentityBias:
     """Score-level bias against texts that name a group (Borkan et al. 2019), all AUCs; NaN where a class is missing.
@@ -326,10 +297,3 @@ def identity_bias(scores: ArrayLike, bad: ArrayLike, inside: ArrayLike) -> Ident
         bpsn=auc(score[~member & label], score[member & ~label]),
         bnsp=auc(score[member & label], score[~member & ~label]),
     )
-
-
-def two_sided_p(k1: float, n1: float, k2: float, n2: float) -> float:
-    """p-value that two independent shares are equal: score test with the pooled variance (for Holm over groups)."""
-    pooled = (k1 + k2) / (n1 + n2)
-    variance = pooled * (1 - pooled) * (1 / n1 + 1 / n2)
-    return 1.0 if variance == 0 else float(2 * special.ndtr(-abs(k1 / n1 - k2 / n2) / math.sqrt(variance)))

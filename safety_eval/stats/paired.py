@@ -6,7 +6,6 @@ information; `b` counts prompts that are bad only in the new release, `c` only i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,6 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from safety_eval.stats.mean import MeanInterval, Side, mean_interval
 from safety_eval.stats.proportion import (
     Clustered,
     Interval,
@@ -24,10 +22,8 @@ from safety_eval.stats.proportion import (
     gate_n,
     lower_limits,
     normal_quantile,
-    t_quantile,
     t_ratio,
     upper_limits,
-    wilson,
 )
 
 Floats = NDArray[np.float64]
@@ -75,32 +71,6 @@ def tango(b: float, c: float, n: float, level: float = 0.95) -> Interval:
 def mcnemar(b: int, c: int) -> float:
     """Exact two-sided McNemar p-value; shown, it does not decide. Oracle: statsmodels `mcnemar`."""
     return 1.0 if b + c == 0 else float(scipy.stats.binomtest(min(b, c), b + c).pvalue)
-
-
-def mcnemar_midp(b: int, c: int) -> float:
-    """Mid-p `mcnemar` (Fagerland, Lydersen and Laake 2013): half of the observed table's probability."""
-    if b + c == 0 or b == c:
-        return 1.0
-    return mcnemar(b, c) - float(scipy.stats.binom.pmf(min(b, c), b + c, 0.5))
-
-
-def newcombe10(both: int, b: int, c: int, neither: int, level: float = 0.95) -> Interval:
-    """Square-and-add interval of the paired difference (b - c) / n with the correlation of the two rates.
-
-    Source: Newcombe 1998 (paired, method 10). Oracle: its own example (36, 12, 2, 0) -> (0.05693, 0.340428).
-    """
-    n = both + b + c + neither
-    new, old = (both + b) / n, (both + c) / n
-    new_limits, old_limits = wilson(both + b, n, level), wilson(both + c, n, level)
-    product = (both + b) * (c + neither) * (both + c) * (b + neither)
-    cross = both * neither - b * c
-    phi = 0.0 if product == 0 else (max(cross - n / 2, 0.0) if cross > 0 else cross) / math.sqrt(product)
-    down, up = new - new_limits.low, new_limits.high - new
-    down2, up2 = old - old_limits.low, old_limits.high - old
-    return Interval(
-        new - old - math.sqrt(max(0.0, down**2 - 2 * phi * down * up2 + up2**2)),
-        new - old + math.sqrt(max(0.0, up**2 - 2 * phi * up * down2 + down2**2)),
-    )
 
 
 def difference_upper(b: float, c: float, n: float, alpha: float = 0.05) -> float:
@@ -208,37 +178,6 @@ def _gate_pairs(signed: Clustered, apart: Clustered, alpha: float) -> float:
     ratio = t_ratio(signed.n, signed.effective_clusters, alpha)
     robust = (apart.value - signed.value**2) / signed.jackknife_se**2 * ratio
     return max(min(discordance, robust), 1e-6)
-
-
-def paired_mean(
-    new: ArrayLike,
-    old: ArrayLike,
-    clusters: Iterable[Hashable] | None = None,
-    level: float = 0.95,
-    side: Side = "both",
-    span: tuple[float, float] | None = None,
-    seed: int = 0,
-) -> MeanInterval:
-    """Difference of two scores on the same pairs: `mean_interval` of new - old, bootstrapped over clusters.
-
-    `span`: smallest and largest possible difference; with it, a run against itself still has limits.
-    """
-    difference = np.asarray(new, float) - np.asarray(old, float)
-    return mean_interval(difference, clusters, level=level, seed=seed, side=side, span=span)
-
-
-def paired_t(
-    new: ArrayLike, old: ArrayLike, clusters: Iterable[Hashable] | None = None, level: float = 0.95
-) -> Interval:
-    """Paired cluster t interval: mean of new - old, cluster-robust standard error, G - 1 df.
-
-    Needs two clusters or more. Oracle: scipy `ttest_rel(...).confidence_interval()` where every pair is a
-    cluster.
-    """
-    difference = np.asarray(new, float) - np.asarray(old, float)
-    c = clustered(difference, clusters)
-    half = t_quantile(0.5 + level / 2, c.clusters - 1) * c.se
-    return Interval(c.value - half, c.value + half)
 
 
 def non_inferior(gate_low: float, gate_high: float, margin: float) -> Decision:

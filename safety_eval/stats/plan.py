@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from scipy import special
 
-from safety_eval.stats.proportion import lower_limit, upper_limit
+from safety_eval.stats.proportion import upper_limit
 
 LARGEST = 10_000_000
 
@@ -98,38 +97,3 @@ def paired_prompts_needed(
         raise ValueError("a paired plan needs 0 < discordance <= 1 and a true difference below the margin")
     z = float(special.ndtri(1 - alpha) + special.ndtri(chance))
     return math.ceil(z * z * (discordance - difference**2) / (margin - difference) ** 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Further:
-    """What would settle an open verdict: `prompts` more, at the observed rate, and which way it would fall."""
-
-    prompts: int
-    would_pass: bool
-
-
-def further_prompts(k: float, n: float, limit: float, alpha: float = 0.05) -> Further | None:
-    """How many more prompts settle 'rate below `limit`' if the observed rate k / n stays.
-
-    0 where it is settled already; None where the rate is so close to the limit that ten million would not do.
-    """
-
-    def settled(total: float) -> bool | None:
-        share = k / n * total
-        if upper_limit(share, total, alpha) < limit:
-            return True
-        return False if lower_limit(share, total, alpha) > limit else None
-
-    now = settled(n)
-    if now is not None:
-        return Further(0, now)
-    high = 2.0 * n
-    while settled(high) is None:
-        high *= 2
-        if high > LARGEST:
-            return None
-    low = high / 2
-    while high - low > 0.5:
-        middle = (low + high) / 2
-        low, high = (middle, high) if settled(middle) is None else (low, middle)
-    return Further(math.ceil(high - n), bool(settled(high)))

@@ -105,23 +105,6 @@ def wilson(k: float, n: float, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
-def jeffreys(k: float, n: float, level: float = 0.95) -> Interval:
-    """Equal-tailed interval of Beta(k + 1/2, n - k + 1/2), closed at 0 and n. Oracle: statsmodels."""
-    bad, total = (float(part) for part in _check_count(k, n))
-    half = (1 - level) / 2
-    low = 0.0 if bad == 0 else float(special.betaincinv(bad + 0.5, total - bad + 0.5, half))
-    high = 1.0 if bad == total else float(special.betaincinv(bad + 0.5, total - bad + 0.5, 1 - half))
-    return Interval(low, high)
-
-
-def newcombe(k1: float, n1: float, k2: float, n2: float, level: float = 0.95) -> Interval:
-    """Interval of p1 - p2 for two independent shares: square-and-add of Wilson limits.
-
-    Source: Newcombe 1998, method 10. Oracle: statsmodels `confint_proportions_2indep(method="newcomb")`.
-    """
-    return mover(k1 / n1, wilson(k1, n1, level), k2 / n2, wilson(k2, n2, level))
-
-
 def mover(
     first: float, first_limits: Interval, second: float, second_limits: Interval, correlation: float = 0.0
 ) -> Interval:
@@ -158,40 +141,6 @@ def difference_limit(
         return upper(alpha / 2) - lower(alpha / 2)
     up, down = upper(0.8 * alpha) - first, second - lower(0.8 * alpha)
     return first - second + math.sqrt(max(0.0, up**2 + down**2 - 2 * correlation * up * down))
-
-
-def ratio_score(k1: float, n1: float, k2: float, n2: float, level: float = 0.95) -> Interval:
-    """Score interval of the risk ratio p1 / p2 of two independent shares; high may be infinite.
-
-    Source: Koopman 1984 with the N/(N-1) of Miettinen and Nurminen 1985. Show it only; never a gate where the
-    smaller count is below 10. Oracle: statsmodels
-    `confint_proportions_2indep(compare="ratio", method="score")`.
-    """
-    _check_count([k1, k2], [n1, n2])
-    if k1 == 0 and k2 == 0:
-        return Interval(0.0, math.inf)
-    z = normal_quantile(level)
-    total = n1 + n2
-
-    def score(log_ratio: float) -> float:
-        ratio = math.exp(log_ratio)
-        b = ratio * (n1 + k2) + k1 + n2
-        p2 = (b - math.sqrt(max(0.0, b * b - 4 * total * ratio * (k1 + k2)))) / (2 * total * ratio)
-        p1 = ratio * p2
-        variance = (p1 * (1 - p1) / n1 + ratio**2 * p2 * (1 - p2) / n2) * total / (total - 1)
-        return (k1 / n1 - ratio * k2 / n2) / math.sqrt(max(variance, 1e-300))
-
-    low = 0.0 if k1 == 0 else math.exp(_root(score, z))
-    high = math.inf if k2 == 0 else math.exp(_root(score, -z))
-    return Interval(low, high)
-
-
-def _root(falling: Any, level: float, low: float = -40.0, high: float = 40.0) -> float:
-    """Where a falling function meets a level, by bisection: 200 halvings exhaust double precision."""
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if falling(middle) > level else (low, middle)
-    return (low + high) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,17 +237,6 @@ def _summary(y: Floats, w: Floats, member: NDArray[Any]) -> Clustered:
     )  # fmt: skip
 
 
-def macro_weights(membership: ArrayLike) -> Floats:
-    """Row weights that make a weighted mean the macro mean over groups: sum over groups of 1 / (G n_g).
-
-    `membership`: (n, G) of truth values; a row may be in several groups or in none (weight 0). Empty groups
-    are left out of G.
-    """
-    member = np.asarray(membership, bool)
-    sizes = member.sum(axis=0)
-    return np.asarray((member[:, sizes > 0] / sizes[sizes > 0]).sum(axis=1) / max(1, int((sizes > 0).sum())))
-
-
 def t_ratio(n: float, clusters: float, tail: float) -> float:
     """How much the variance of few clusters is discounted: (t with n-1 df / t with clusters-1 df)^2."""
     few = t_quantile(1 - tail, clusters - 1)
@@ -315,17 +253,6 @@ def effective_n(c: Clustered, tail: float) -> float:
     if c.se == 0 or c.clusters < 2:
         return c.effective_clusters
     return max(min(c.row_n, c.value * (1 - c.value) / c.se**2 * t_ratio(c.n, c.clusters, tail)), 1e-6)
-
-
-def korn_graubard(c: Clustered, level: float = 0.95) -> Interval:
-    """Interval of a clustered share as published: Clopper-Pearson on the effective number of answers.
-
-    Source: Korn and Graubard 1998 (the form of the NCHS presentation standards). Under-covers with a
-    dominant cluster and at rare outcomes, so that `clustered_interval` is what we show. Oracle: STATISTICS
-    worked example, 3 of 20 in 5 clusters.
-    """
-    n = effective_n(c, (1 - level) / 2)
-    return clopper_pearson(c.value * n, n, level)
 
 
 def gate_n(c: Clustered, alpha: float) -> float:

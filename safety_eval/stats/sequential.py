@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import special
 
 Floats = NDArray[np.float64]
@@ -130,35 +130,3 @@ class _Design:
 def _log_sum(logs: Floats) -> float:
     top = float(logs.max())
     return top + math.log(float(np.exp(logs - top).sum()))
-
-
-def betting_log_e(
-    x: ArrayLike,
-    mean: float,
-    bounds: tuple[float, float],
-    side: Literal["less", "greater"] = "less",
-    grid: int = 20,
-) -> Floats:
-    """log of the e-process against 'the mean is at least `mean`' (side "less") or 'at most' (side "greater").
-
-    Args:
-        x: bounded values in order of arrival, shape (..., t). With clusters, pass cluster means: contiguous rows of
-            one cluster are not independent and make false passes.
-        grid: bets on a grid of stakes from 1/grid to 0.99 of what the bounds allow, averaged.
-
-    Source: Waudby-Smith and Ramdas 2024 (betting). Independent values; stop when it reaches log(1/alpha), at any time.
-    Oracle: 50 zeros against 5% -> 1.597747; package ville.
-    """
-    values = np.asarray(x, float)
-    low, high = bounds
-    if not low < mean < high or np.any(values < low) or np.any(values > high):
-        raise ValueError(f"betting needs values within {bounds} and a mean strictly between")
-    gain = (mean - values) / (high - mean) if side == "less" else (values - mean) / (mean - low)
-    stakes = np.linspace(1 / grid, 0.99, grid).reshape(-1, *[1] * values.ndim)
-    return np.asarray(special.logsumexp(np.cumsum(np.log1p(stakes * gain), axis=-1), axis=0) - math.log(grid))
-
-
-def first_crossing(log_e: Floats, alpha: float = 0.05) -> int | None:
-    """How many values it took until the e-process reached 1 / alpha (counted from 1); None if it did not."""
-    reached = np.flatnonzero(log_e >= math.log(1 / alpha))
-    return int(reached[0]) + 1 if reached.size else None

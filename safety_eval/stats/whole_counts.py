@@ -81,12 +81,3 @@ def best_order(rows: Sequence[Sequence[float]], sizes: Sequence[int], decimals: 
 def mean_matches(percents: Sequence[float], headline: float, decimals: int = 2) -> bool:
     """Does the unweighted mean of printed cells agree with a printed headline, within what rounding allows?"""
     return abs(math.fsum(percents) / len(percents) - headline) <= 10.0**-decimals + 1e-9
-
-
-def frechet(first: float, second: float, both: float, tolerance: float = 0.0) -> bool:
-    """Can two shares have this joint share? max(0, p + q - 1) <= both <= min(p, q) (Frechet 1935).
-
-    `tolerance`: half a unit of the last printed digit, in the unit of the shares.
-    """
-    low, high = max(0.0, first + second - 1), min(first, second)
-    return low - 2 * tolerance <= both <= high + 2 * tolerance

@@ -101,13 +101,6 @@ def _fits(model: Any, mode: str) -> bool:
     return mode == "oneDNN" if model.dtype == torch.float32 else model.dtype == torch.bfloat16
 
 
-def unpack(model: Any) -> None:
-    """Give the layers back their own forward pass."""
-    for layer in model.modules():
-        if type(layer) is nn.Linear:
-            vars(layer).pop("forward", None)
-
-
 class PackedLinear(nn.Module):
     """x [..., inputs] -> x W^T + b [..., outputs] in float32; when `gelu`, followed by the exact GELU and in `dtype`.
 

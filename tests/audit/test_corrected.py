@@ -42,21 +42,8 @@ def answers(data_dir: Path) -> list[tuple[Labelled, dict[str, bool]]]:
     return [(t, {p: _flag(p, t) for p in PARSERS}) for t in labelled.refused(data_dir).texts]
 
 
-_UNSEEN = pytest.mark.xfail(
-    strict=True,
-    reason="a list of prefixes misses one model's refusals and not the others': an alarm that cries in at most 5% of "
-    "sound runs cannot see that; labels on the run's own answers can (safety-eval review)",
-)
-
-
-@pytest.mark.parametrize(
-    ("parser", "scope"),
-    [
-        pytest.param(p, s, marks=[_UNSEEN] if (p, s) == ("xstest_prefix", "all") else [])
-        for p in PARSERS
-        for s in ("safe", "all")
-    ],
-)
+@pytest.mark.parametrize("scope", ["safe", "all"])
+@pytest.mark.parametrize("parser", PARSERS)
 def test_leaving_one_model_out_the_correction_covers_what_people_found_or_raises_the_alarm(
     answers: list[tuple[Labelled, dict[str, bool]]], parser: str, scope: str
 ) -> None:
@@ -91,11 +78,12 @@ def test_one_calibration_is_lang_and_reiczigel_itself() -> None:
 
 def test_equal_calibrations_only_widen_and_unequal_ones_raise_the_alarm() -> None:
     same = [Calibration(90, 100, 190, 200)] * 2
-    one = by_calibrations(150, 1000, same[:1])
-    found = by_calibrations(150, 1000, same)
+    one = by_calibrations(333, 1000, same[:1])
+    found = by_calibrations(333, 1000, same)
     assert not found.alarm and found.low <= one.low and found.high >= one.high
-    other = by_calibrations(150, 1000, [same[0], Calibration(60, 100, 190, 200)])
+    other = by_calibrations(333, 1000, [same[0], Calibration(60, 100, 190, 200)])
     assert "sensitivity differs" in other.alarm
+    assert "unlike them" in by_calibrations(150, 1000, same).alarm
 
 
 def _part(**groups: tuple[int, int, int, int]) -> Part:

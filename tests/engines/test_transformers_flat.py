@@ -472,5 +472,6 @@ def test_weights_laid_out_once_give_the_same_products(tmp_path: Path) -> None:
         if not prepack.prepack(model, "oneDNN"):
             pytest.skip("no oneDNN here, or little memory")
         assert torch.allclose(model(ids).logits, plain_logits, atol=1e-4)
-        prepack.unpack(model)
+        for layer in model.modules():
+            vars(layer).pop("forward", None)
         assert torch.equal(model(ids).logits, plain_logits)

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_eval.core.records import Estimate, Output, Prompt, key
-from safety_eval.core.task import Measured, Values
+from safety_eval.core.records import Estimate, Output, Prompt, Standing, key
+from safety_eval.core.task import Measured, PromptSet, ScorerChoice, Task, Values
 from safety_eval.measure.derived import GapScore, PromptScore, RatioScore, Spec, of
+from safety_eval.measure.metrics import estimates
+from safety_eval.runs.draw import draw
 
 
 def number(prompt: Prompt, output: Output, values: Values) -> float | None:
@@ -113,3 +115,36 @@ def test_nothing_measured_is_no_number_and_no_limit() -> None:
         measured = [*rows([None] * 39), replace(rows([1.0] * 40)[39], status="degenerate")]
         e = found(kind, measured[:39] + [replace(measured[39], output=measured[0].output)])["all"]
         assert e.value is None and not e.gateable and (e.gate_low, e.gate_high) == (-1.0, 1.0)
+
+
+def test_a_side_that_is_lost_whole_is_a_gap_that_policies_still_require() -> None:
+    values: list[float | None] = [1.0, -1.0] * 20
+    before = found("gap", rows(values))
+    after = found("gap", rows([None if i % 2 else v for i, v in enumerate(values)]))
+    assert before["red"].standing is Standing.JUDGED and after["red"].standing is Standing.UNMEASURED
+    assert after["red"].gate_low < before["red"].gate_low and after["red"].gate_high >= before["red"].gate_high  # type: ignore[operator]
+    few = found("gap", rows([1.0, None] * 4))["red"]
+    assert few.standing is Standing.FEW and few.value is None
+
+
+def _limited(limit: int, large: int = 60) -> dict[str, Estimate]:
+    """A list with `large` red prompts and 20 blue ones, drawn by a limit that gives both teams an even share."""
+    prompts = [
+        Prompt("t", f"p{i}", "asked", groups={"team": ("red" if i < large else "blue",)},
+               factors={"side": ("left", "right")[i % 2]})
+        for i in range(large + 20)
+    ]  # fmt: skip
+    task = Task("t", "T", "", "choose", lambda o: PromptSet((), ""), ("v",), metrics=(), limit_axis="team",
+                scorers=(ScorerChoice("s"),), derive=of("t", [SPECS["gap"]]))  # fmt: skip
+    drawn = draw(prompts, limit, task, 0)
+    made = [Measured(p, Output(key(p), p.id, 0, "said"), {"s": {"x": 1.0}}, {}, "comply") for p in drawn.prompts]
+    return {e.group: e for e in estimates(task, made, "v", drawn.drawn) if e.metric == "score"}
+
+
+def test_a_limit_frees_no_group_of_a_derived_score_and_an_uneven_draw_is_not_the_list() -> None:
+    even = _limited(40)
+    assert even["red"].standing is even["blue"].standing is Standing.JUDGED
+    assert even["all"].standing is Standing.UNMEASURED and "unequal shares" in even["all"].reason
+    assert _limited(40, 20)["all"].standing is Standing.JUDGED
+    one = _limited(1)
+    assert {one["red"].standing, one["blue"].standing} == {Standing.UNMEASURED}

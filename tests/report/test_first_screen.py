@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from safety_eval.cli import main
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.report.first_screen import LINES, WIDTH, cut, cut_middle, first_screen, not_measured
+from safety_eval.runs.results import SCHEMA
 from safety_eval.runs.suites import SUITES
 from safety_eval.show.notebook import Run, open_run
 from safety_eval.show.selection import headline
@@ -102,11 +103,10 @@ def test_what_no_instrument_measured_is_said(demo: Run) -> None:
     assert "toxigen" not in lacking
 
 
-@pytest.mark.xfail(reason="fails since the last merges; not looked at yet")
 def test_the_worst_judgeable_group_is_named_and_a_descriptive_one_never(demo: Run, tmp_path: Path) -> None:
     def judge(e: dict[str, Any]) -> None:
         if e["task"] == "toxigen" and e["axis"] == "target":
-            e["value"], e["standing"] = (0.9 if e["group"] == "asian" else 0.2), Standing.FEW_CLUSTERS
+            e["value"], e["standing"] = (0.9 if e["group"] == "asian" else 0.2), Standing.FEW
             if e["group"] == "women":
                 e["value"], e["standing"] = 0.31, Standing.JUDGED
 
@@ -191,7 +191,7 @@ def vars_of(e: Estimate) -> dict[str, Any]:
 
 
 def write(run: Run, rows: list[dict[str, Any]]) -> None:
-    (run.folder / "results.json").write_text(json.dumps({"schema": 2, "estimates": rows}))
+    (run.folder / "results.json").write_text(json.dumps({"schema": SCHEMA, "estimates": rows}))
 
 
 def changed(run: Run, folder: Path, change: Any) -> Run:

@@ -8,7 +8,7 @@ from signoff_releases import AT, Planted, case, policy, release
 from safety_eval.evidence.standing import Standing, State
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.signoff.decision import judge
-from safety_eval.signoff.verdict import facts
+from safety_eval.signoff.verdict import departures, facts
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,8 @@ def test_the_verdict_stands_on_top_with_its_rules(bad: int, decision: str, css: 
     part = verdict_part(Standing(State.CURRENT, verdict))
     assert (part.css, part.words) == (css, decision.capitalize())
     assert part.rules is not None and part.rules.rows[0].cells[2] == verdict.findings[0].sentence
-    assert set(part.remarks) >= {*(b.sentence for b in verdict.blockers), *facts(verdict), *verdict.notes}
+    assert set(part.remarks) >= {*(b.sentence for b in verdict.blockers), *departures(verdict), *verdict.notes}
+    assert {*part.remarks, *part.facts} >= {*facts(verdict), *verdict.history}
 
 
 def test_a_verdict_that_does_not_hold_is_never_shown() -> None:

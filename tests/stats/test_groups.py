@@ -10,13 +10,18 @@ import pytest
 from scipy import stats
 
 from safety_eval.stats import groups as g
-from safety_eval.stats.proportion import clustered, difference_limit, lower_limit, newcombe, upper_limit
+from safety_eval.stats.proportion import clustered, difference_limit, lower_limit, mover, upper_limit, wilson
 
 # Llama 2 7B on ToxiGen (arXiv 2307.09288, Table 45): toxic of n, the paper's group order.
 N = np.array([883, 459, 548, 591, 536, 431, 437, 624, 743, 502, 641, 591, 604])
 K = np.array([146, 143, 124, 93, 144, 86, 69, 122, 186, 95, 138, 132, 122])
 RATE = K / N
 VARIANCE = RATE * (1 - RATE) / N
+
+
+def newcombe(k1, n1, k2, n2):
+    """Newcombe's interval: square-and-add of Wilson's."""
+    return mover(k1 / n1, wilson(k1, n1), k2 / n2, wilson(k2, n2))
 
 
 def independent(k, n):
@@ -28,29 +33,13 @@ def table():
     return {str(i): independent(k, n) for i, (k, n) in enumerate(zip(K, N, strict=True))}
 
 
-def test_worst_group_of_the_published_table(table):
-    worst = g.worst_group(table)
-    assert (worst.name, worst.value) == ("1", pytest.approx(0.311547, abs=1e-6))
-    assert (worst.low, worst.high) == pytest.approx((0.250746, 0.349032), abs=1e-6)
-
-
-def test_almost_nothing_toxic_still_certifies_only_one_percent():
-    found = [1, 0, 0, 1, *[0] * 9]  # Llama 2-Chat 34B
-    worst = g.worst_group({str(i): independent(k, n) for i, (k, n) in enumerate(zip(found, N, strict=True))})
-    assert 100 * worst.high == pytest.approx(0.800146, abs=1e-6)
-    assert 100 * np.mean(found / N) == pytest.approx(0.021727, abs=1e-6)
-    assert 100 * upper_limit(2, int(N.sum()), 0.025) == pytest.approx(0.095154, abs=1e-6)
-
-
-def test_spread_and_effect_sizes_of_the_published_table():
+def test_spread_of_the_published_table():
     near = {"abs": 1e-6}
     spread = g.between_groups(RATE, VARIANCE)
     assert (spread.q, spread.tau, spread.i2, spread.mean) == pytest.approx(
         (75.201331, 0.038297, 0.840428, 0.211244), **near
     )
     assert g.shrunk(RATE, VARIANCE)[[1, 3]] == pytest.approx((0.287311, 0.164510), **near)
-    assert g.cramer_v(K, N) == pytest.approx(0.101730, **near)
-    assert g.cohen_h(RATE[1], RATE[3]) == pytest.approx(0.368533, **near)
     chi2 = stats.chi2_contingency(np.array([K, N - K]))
     assert (chi2.statistic, chi2.dof) == pytest.approx((78.54824, 12), abs=1e-5)
     assert 100 * RATE.mean() == pytest.approx(21.248734, **near)
@@ -164,15 +153,6 @@ def test_duplicates_move_together_in_the_row_permutation():
 
 def test_all_equal_outcomes_show_no_difference():
     assert g.heterogeneity_rows(np.zeros(20), np.ones((20, 2))).p_value == 1
-    assert g.cramer_v([0, 0], [5, 5]) == 0
-
-
-def test_groups_without_an_event_still_have_a_variance():
-    assert g.sampling_variance(independent(0, 100)) > 0
-
-
-def test_cliff_delta_is_two_auc_minus_one():
-    assert g.cliff_delta([3, 4], [1, 2]) == 1 and g.cliff_delta([1, 2], [1, 2]) == 0
 
 
 def test_split_clusters_and_empty_groups_are_refused():

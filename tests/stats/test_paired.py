@@ -15,9 +15,6 @@ def test_worked_numbers():
     assert d.tango(3, 12, 200) == pytest.approx((-0.089170, -0.008061), **near)
     assert d.tango(0, 0, 200) == pytest.approx((-0.018845, 0.018845), **near)
     assert d.mcnemar(3, 12) == pytest.approx(0.035156, **near)
-    assert d.mcnemar_midp(3, 12) == pytest.approx(0.021271, **near)
-    assert d.newcombe10(50, 3, 12, 135) == pytest.approx((-0.084429, -0.006112), **near)
-    assert d.newcombe10(36, 12, 2, 0) == pytest.approx((0.05693, 0.340428), **near)
 
 
 @pytest.mark.parametrize(("b", "c", "n", "ninety", "p", "decision"), [
@@ -95,28 +92,15 @@ def test_samples_of_one_prompt_are_not_new_prompts():
     assert thrice.gate_high >= once.gate_high - 1e-3
 
 
-def test_paired_t_equals_scipy():
-    rng = np.random.default_rng(3)
-    x, y = rng.normal(size=40), rng.normal(size=40)
-    library = stats.ttest_rel(x, y).confidence_interval()
-    assert d.paired_t(x, y) == pytest.approx((library.low, library.high), abs=1e-12)
-
-
 def test_equivalence_margin_agrees_with_statsmodels_tost():
     weights = pytest.importorskip("statsmodels.stats.weightstats")
     rng = np.random.default_rng(5)
     x = rng.normal(size=60)
     y = x + 0.1 * rng.normal(size=60)
-    limits = d.paired_t(x, y, level=0.90)
+    limits = stats.ttest_rel(x, y).confidence_interval(0.90)
     for margin in (0.01, 0.02, 0.05, 0.2):
         p = weights.ttost_paired(x, y, -margin, margin)[0]
         assert (d.equivalent(*limits, margin) == "approved") == (p < 0.05)
-
-
-def test_a_mean_against_itself_has_limits_when_its_range_is_known():
-    y = np.random.default_rng(0).random(200)
-    got = d.paired_mean(y, y, span=(-2, 2))
-    assert got.value == 0 and got.low < 0 < got.high
 
 
 def test_decisions_are_three_valued():

@@ -62,16 +62,6 @@ def test_paired_sizes():
         plan.paired_prompts_needed(0.04, 0.01, difference=0.01)
 
 
-def test_further_prompts_settle_and_one_fewer_does_not():
-    more = plan.further_prompts(3, 100, 0.05)
-    assert more.would_pass
-    total = 100 + more.prompts
-    assert upper_limit(0.03 * total, total) < 0.05 <= upper_limit(0.03 * (total - 1), total - 1)
-    assert not plan.further_prompts(8, 100, 0.05).would_pass
-    assert plan.further_prompts(0, 100, 0.05) == plan.Further(0, True)
-    assert plan.further_prompts(5, 100, 0.05) is None
-
-
 def test_impossible_plans_are_refused():
     with pytest.raises(ValueError):
         plan.critical_count(0, 0.05)

@@ -19,7 +19,6 @@ from typing import Any
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Prompt
 
-STRATA = ("clear", "semi_clear", "ambiguous", "benign_twin")
 _NEEDED = ("id", "text", "stratum", "risk_area")
 _KNOWN = (*_NEEDED, "cluster")
 LONG = 20_000

@@ -38,6 +38,12 @@ class Phrase:
     text: str
     anchor: str
 
+    @property
+    def trigger(self) -> str:
+        """The charged word alone: what a model that refuses by words stumbles over."""
+        found = _SLOT.search(self.text)
+        return found.group(1).strip().lower() if found else ""
+
     def at(self, level: str) -> str:
         """The phrase with the slot's word of that level."""
         return _SLOT.sub(lambda slot: slot.group(LEVELS.index(level) + 1).strip(), self.text)
@@ -160,7 +166,7 @@ def _wordings(intent: Intent, operators: Sequence[str]) -> Iterator[Prompt]:
                 groups={"domain": (intent.domain,), "operator": (name,), "arm": (arm,)},
                 factors={
                     "intent": intent.id, "arm": arm, "operator": name, "kind": operator.kind,
-                    "system": operator.system or "none",
+                    "system": operator.system or "none", "trigger": intent.benign.trigger,
                 },
                 target={"question": text},
                 pair=f"{intent.id}/{name}",
