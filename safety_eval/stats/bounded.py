@@ -8,6 +8,7 @@ weights of all are drawn uniformly over the simplex.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,22 @@ def mean_upper(y: Floats, counts: Floats, highest: float, alpha: float = 0.05) -
     Clopper-Pearson; raising any value never lowers it. Sources: Gaffke 2005; Learned-Miller and Thomas 2019 (the bound
     holds in every case that was tried; a general proof is open). Oracle: scipy `beta.ppf`, and drawn weights.
     """
-    below, shapes = np.append(highest - y, 0.0), np.append(counts, 1.0)
+    # Weights of equal values add up to one Dirichlet weight, so each value is there once; and a run asks for the same
+    # limit again when it is shown, judged and signed.
+    values, place = np.unique(y, return_inverse=True)
+    return _upper(values.tobytes(), np.bincount(place, weights=counts).tobytes(), float(highest), float(alpha))
+
+
+def mean_lower(y: Floats, counts: Floats, lowest: float, alpha: float = 0.05) -> float:
+    """Lower limit of the mean of values that cannot fall below `lowest`: the mirror image of `mean_upper`."""
+    return -mean_upper(-y, counts, -lowest, alpha)
+
+
+@lru_cache(maxsize=4096)
+def _upper(values: bytes, counts: bytes, highest: float, alpha: float) -> float:
+    """`mean_upper` of different values, both arrays as the bytes of their numbers."""
+    below = np.append(highest - np.frombuffer(values), 0.0)
+    shapes = np.append(np.frombuffer(counts), 1.0)
     width = float(below.max())
     if not (0 < alpha <= 0.1 and np.all(shapes > 0) and float(below.min()) >= 0):
         raise ValueError(f"a limit needs 0 < alpha <= 0.1, positive counts and no value above {highest}")
@@ -51,11 +67,6 @@ def mean_upper(y: Floats, counts: Floats, highest: float, alpha: float = 0.05) -
         # One heavy, outlying value: less than alpha of the weights lie half a spread from the mean.
         start = (start + mean) / 2
     return highest - width * float(optimize.brentq(off, _LEAST, start, xtol=1e-13))
-
-
-def mean_lower(y: Floats, counts: Floats, lowest: float, alpha: float = 0.05) -> float:
-    """Lower limit of the mean of values that cannot fall below `lowest`: the mirror image of `mean_upper`."""
-    return -mean_upper(-y, counts, -lowest, alpha)
 
 
 def _exceeds(apart: Floats, shapes: Floats) -> float:
