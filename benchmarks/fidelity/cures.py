@@ -51,7 +51,8 @@ def page(runs: int) -> str:
         for base in BASES
     ]
     return (
-        f"{len(words)} intents over {len(sizes)} trigger words (as {kish:.0f} of equal weight), {TASK.samples} samples; "
+        f"{len(words)} intents over {len(sizes)} trigger words (as {kish:.0f} of equal weight), "
+        f"{TASK.samples} samples; "
         f"`python benchmarks/fidelity/cures.py {runs}`, intra-class correlation {ICC:g} within a trigger word. Chance "
         "that `net_cure` is shown to be above zero:\n\n" + head + "|---|" + "---|" * len(CURED) + "\n" + "".join(rows)
     )

@@ -14,7 +14,8 @@ from safety_eval.show.words import number, printable
 
 WHOLE = ("total", "macro")
 FOOTNOTE = (
-    "p is Holm-adjusted over every row of the comparison. 'No difference shown' is not 'shown to be no different': "
+    "p is Holm-adjusted within one question: one metric in total, by headline, or over the groups of one axis. "
+    "'No difference shown' is not 'shown to be no different': "
     "only a margin, fixed before the run, can show that."
 )
 

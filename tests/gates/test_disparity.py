@@ -124,9 +124,10 @@ def test_scores_with_a_rare_high_one_name_no_group_by_chance() -> None:
 
 def test_where_neither_end_is_better_groups_differ_both_ways() -> None:
     rows = [
-        Estimate("t", "m", "s", "g", name, "mean", value, answers=400.0, standing=Standing.JUDGED, sd=0.3, span=(-1, 1))
+        Estimate("t", "m", "s", "g", name, "mean", value, answers=400.0, standing=Standing.JUDGED, sd=0.3,
+                 span=(-1, 1))
         for name, value in (("low", -0.3), ("a", 0.0), ("b", 0.0), ("c", 0.01), ("high", 0.3))
-    ]
+    ]  # fmt: skip
     (d,) = disparities(rows)
     assert (d.worst, d.best) == ("low", "high") and set(d.named) == {"low", "high"}
     assert d.named["low"] < -0.1 < 0.1 < d.named["high"] and d.measured["high"] == 0.3
@@ -173,7 +174,8 @@ def test_no_group_however_degenerate_breaks_the_panel(
 ) -> None:
     """All zero, all one, one answer, rates a rounding error apart: finite, in range, and consistent."""
     rows = [
-        Estimate("t", "m", "s", "g", f"g{i}", kind, v, v, v, answers=n, standing=Standing.JUDGED, better=better, sd=v * (1 - v))
+        Estimate("t", "m", "s", "g", f"g{i}", kind, v, v, v, answers=n, standing=Standing.JUDGED, better=better,
+                 sd=v * (1 - v))
         for i, (v, n) in enumerate(groups)
     ]  # fmt: skip
     (d,) = disparities(rows)
