@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from safety_eval.core import secrets
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.core.records import Prompt
 from safety_eval.preflight.checks import Check, State
@@ -54,7 +55,8 @@ def model_spec(config: RunConfig, started: str = "") -> ModelSpec:
     resumed later."""
     day = {"date": started[:10]} if started else {}
     template = {**day, **config.chat_template_args}
-    return ModelSpec(config.model, config.model_args, config.dtype, config.device, config.batch_size, template)
+    args = secrets.opened(config.model_args)
+    return ModelSpec(config.model, args, config.dtype, config.device, config.batch_size, template)
 
 
 def _all_asked(folder: Path, plan: TaskPlan, config: RunConfig) -> bool:

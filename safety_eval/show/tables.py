@@ -178,7 +178,8 @@ def group_table(
             rows.append(Row((part.title, *("" for _ in columns[1:])), heading=True))
         rows += [_group_row(e, beside, models) for e in part.rows]
     notes = [words.caption(list(estimates), facts), f"{words.direction(first.better).capitalize()}."]
-    if any(row.cells[-1].startswith(("descriptive, G", "few, G")) for row in rows):
+    shown = (*(e for e in estimates if e.axis in WHOLE), *(e for part in parts for e in part.rows))
+    if any(map(words.abbreviated, shown)):
         notes.append(words.FOOTNOTE)
     if beside is not None and beside.note:
         notes.append(printable(beside.note))
