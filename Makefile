@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow lint docs clean
+.PHONY: demo test test-slow lint docs lock clean
 
 demo: $(READY)
 	$(BIN)/safety-eval run --model smollm2 --tasks quickstart --output-path runs/demo
@@ -30,6 +30,12 @@ $(READY): pyproject.toml constraints.txt
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+
+# Every file that can be installed, by hash (docs/explanation/dependencies.md).
+lock: $(READY)
+	$(PIP) install -q uv==0.13.9
+	$(BIN)/uv pip compile pyproject.toml --extra demo --extra test --extra lint -c constraints.txt --generate-hashes \
+	  --python-version 3.11.5 --no-header --no-annotate --no-emit-index-url -q -o requirements-locked.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -156,7 +156,7 @@ def claims(
         compared = [d for new, old in both for d in of_pairs(Pairs(new, old, np.ones(len(run), bool)))]
     found = [] if compared is not None else estimates(about, run, "v")
     seen = [c for rule in policy.rules for c in rules.claims(rule, found, compared, policy)]
-    return {(c.rule.id, c.group): c for c in seen}
+    return {(c.rule.id, c.cell.group): c for c in seen}
 
 
 def improvements(before: dict[tuple[str, str], Claim], after: dict[tuple[str, str], Claim]) -> Iterator[str]:
@@ -174,10 +174,11 @@ def improvements(before: dict[tuple[str, str], Claim], after: dict[tuple[str, st
             limit == "non_inferior" and old.rule.metric != "good"
         )
         falls = limit in ("min", "equivalent") or (limit == "non_inferior" and old.rule.metric == "good")
-        if rises and None not in (new.high, old.high) and new.high < old.high - 1e-9:
-            yield f"{place}: upper limit {old.high} -> {new.high}"
-        if falls and None not in (new.low, old.low) and new.low > old.low + 1e-9:
-            yield f"{place}: lower limit {old.low} -> {new.low}"
+        now, then = new.interval, old.interval
+        if rises and None not in (now.high, then.high) and now.high < then.high - 1e-9:
+            yield f"{place}: upper limit {then.high} -> {now.high}"
+        if falls and None not in (now.low, then.low) and now.low > then.low + 1e-9:
+            yield f"{place}: lower limit {then.low} -> {now.low}"
     if not any(new.fault for new in after.values()):
         yield from (
             f"{p}: an unmet claim disappeared" for p, c in before.items() if p not in after and not c.met

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import digest, plain
-from safety_eval.core.store import read_json, write_atomic, write_json
+from safety_eval.core.store import read_json, typed, write_atomic, write_json
 from safety_eval.stats.judge import Calibration
 
 SCHEMA = 1
@@ -211,11 +212,19 @@ def keep(run: Path, identity: Mapping[str, Any], folders: Iterable[Path] = ()) -
     return card
 
 
-def from_json(held: Mapping[str, Any]) -> ScorerCard:
-    """A card back from its JSON form; a card of another schema is not a card of ours."""
-    row = dict(held)
-    if row.pop("schema", None) != SCHEMA:
+def from_json(held: Any) -> ScorerCard:
+    """A card back from its JSON form; a card of another schema is not a card of ours.
+
+    Raises:
+        EvidenceError: damaged.
+    """
+    if not isinstance(held, Mapping) or held.get("schema") != SCHEMA:
         return ScorerCard("", {}, (), (), ())
+    row = {name: value for name, value in held.items() if name != "schema"}
+    try:
+        typed(ScorerCard, row)
+    except ValueError as error:
+        raise EvidenceError(f"a scorer card is damaged: {error}", "Audit the scorer again.") from error
     row["parts"] = tuple(_part(p) for p in row["parts"])
     row["swaps"] = tuple(_swap(s) for s in row["swaps"])
     row["sentences"] = tuple(row["sentences"])

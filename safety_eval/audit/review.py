@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from safety_eval.core.task import Measured
 from safety_eval.measure import metrics
 from safety_eval.measure.metrics import Column
 from safety_eval.runs.opened import RunFolder
+from safety_eval.show.words import printable
 from safety_eval.stats.judge import Review, agreement, krippendorff, ppi, two_phase
 
 Design = Literal["two_phase", "random"]
@@ -215,7 +217,11 @@ def _draw(stratum: str, names: Sequence[str], asked: Asked) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    """A text that stays in its cell and is no formula: a spreadsheet also reads full-width signs, and looks past
+    spaces."""
+    shown = printable(text.replace("\r\n", "\n"), keep="\n\t")
+    first = unicodedata.normalize("NFKC", shown.lstrip())[:1]
+    return f"'{shown}" if first in ("=", "+", "-", "@") or shown[:1] == "\t" else shown
 
 
 def _drawn_file(run: RunFolder, sheet: Path) -> Path:
@@ -232,7 +238,7 @@ def _labels(path: Path, drawn: Sequence[str], number: bool) -> dict[str, float]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             given = {row["id"]: (row["label"] or "").strip().lower() for row in csv.DictReader(lines)}
-    except (OSError, KeyError, csv.Error) as error:
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f"{path} cannot be read as a sheet ({error})", f"Keep the columns {', '.join(COLUMNS)}."
         ) from error

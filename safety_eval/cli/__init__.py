@@ -30,22 +30,38 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        usage = f"\n  -> Try '{context.command_path} --help'." if context is not None else ""
+        click.echo(f"error: {_plain(error.format_message())}{usage}", err=True)
         return 2
     except SafetyEvalError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {_plain(str(error))}", err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nstopped; the same command continues where it was", err=True)
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        # What the machine refuses (a name too long, a folder in place of a file, no permission) is no bug of ours.
+        click.echo(f"error: {_plain(str(error.filename or ''))}: {error.strerror or error}", err=True)
+        return 2
+    except UnicodeEncodeError as error:
+        click.echo(f"error: {_plain(str(error.object)[:80])} holds half of a character: no path or name", err=True)
+        return 2
     except Exception:
         traceback.print_exc()
         click.echo(
             "error: this is a bug in safety-eval, not a verdict; please report the lines above", err=True
         )
         return 1
+
+
+def _plain(text: str) -> str:
+    """A message as it may be shown: names in it come from anywhere, and must not act on the terminal."""
+    from safety_eval.show.words import printable
+
+    return printable(text, keep="\n")
 
 
 def script() -> None:

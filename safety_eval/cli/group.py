@@ -14,6 +14,19 @@ _BOTH_SPELLINGS = {
     "max_content_width": 110,
 }
 RUN = click.argument("run", type=click.Path(path_type=Path))
+def _allow(context: click.Context, _: click.Parameter, given: bool) -> None:
+    from safety_eval.runs import own_code
+
+    context.with_resource(own_code.allowed(given))
+
+
+OWN_TASKS = click.option(
+    "--own-tasks",
+    is_flag=True,
+    expose_value=False,
+    callback=_allow,
+    help="Import .py files that the run names, also those that you have not run here.",
+)
 DETAILS = click.option("--details", is_flag=True, help="Print every table, not only a line for each task.")
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from safety_eval.cli.group import RUN, cli
+from safety_eval.cli.group import OWN_TASKS, RUN, cli
 from safety_eval.core.errors import UserError
 from safety_eval.runs.spelling import pairs
 
 
 @cli.command()
+@OWN_TASKS
 @RUN
 @click.option("--policy", required=True, type=click.Path(path_type=Path), help="The policy file (YAML).")
 @click.option(
@@ -93,6 +94,7 @@ def check_table(file: Path) -> None:
 
 
 @cli.command()
+@OWN_TASKS
 @RUN
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.option(
@@ -148,6 +150,7 @@ def audit(scorer: str, arguments: str, data: Path | None, cards: Path | None, li
 
 
 @cli.command()
+@OWN_TASKS
 @RUN
 @click.option("--task", default="", help="Task to review. Default: the run's only one.")
 @click.option("--metric", default="", help="Default: the task's first.")
@@ -188,6 +191,7 @@ def sign(path: Path, key: Path, own_tasks: bool) -> None:
 
 
 @cli.command()
+@OWN_TASKS
 @RUN
 @click.option(
     "--format",

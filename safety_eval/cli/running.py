@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from safety_eval.cli.group import DETAILS, RUN, cli
+from safety_eval.cli.group import DETAILS, OWN_TASKS, RUN, cli
 from safety_eval.cli.options import options, run_options, to_values
 from safety_eval.runs.spelling import scorer_args
 
@@ -40,6 +40,7 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
 
 
 @cli.command()
+@OWN_TASKS
 @RUN
 @click.option(
     "--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own."
@@ -63,6 +64,7 @@ def score(
 
 
 @cli.command()
+@OWN_TASKS
 @RUN
 @DETAILS
 def report(run: Path, details: bool) -> None:
@@ -91,6 +93,7 @@ def ls(kind: str) -> None:
 
 
 @cli.command()
+@OWN_TASKS
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run."

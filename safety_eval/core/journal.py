@@ -44,6 +44,10 @@ class Event(enum.StrEnum):
     SIGNED_OFF = "signed off"  # a verdict was given
 
 
+_WORDS = ("begun", "decision", "file", "policy", "scorer", "sha256", "state", "task", "finished")
+"""Facts that are texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of a journal. `at` is UTC, ISO 8601; `facts` are JSON values; `hash` is the chain so far."""
@@ -158,6 +162,9 @@ def check(path: Path) -> list[Entry]:
 def _entry(line: Mapping[str, Any]) -> Entry:
     if set(line) != set(Entry.__slots__) or not isinstance(line["facts"], dict):
         raise ValueError("it has other fields than a journal's entry")
+    size, words = line["facts"].get("size", 0), [line["at"], *(line["facts"].get(name, "") for name in _WORDS)]
+    if not all(isinstance(word, str) for word in words) or not isinstance(size, int) or size < 0:
+        raise ValueError("a fact is of another type than we write")
     return Entry(**{**line, "event": Event(line["event"])})
 
 

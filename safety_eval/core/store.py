@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -21,6 +22,41 @@ from safety_eval.core.records import canonical, from_plain
 
 Record = TypeVar("Record")
 _SYNC_SECONDS = 1.0
+
+
+def parsed(content: bytes) -> Any:
+    """The JSON value of some bytes that anybody may have written.
+
+    Raises:
+        ValueError: not JSON, not UTF-8, NaN or infinity, or nested deeper than Python reads.
+    """
+    try:
+        value = _DECODER.decode(content.decode())
+    except RecursionError:
+        value = _TOO_DEEP
+    if value is _TOO_DEEP or (content.count(b"[") + content.count(b"{") > DEEPEST and _deep(value)):
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
+    return value
+
+
+def _deep(value: Any) -> bool:
+    """Whether a value is nested deeper than any record of ours."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inside = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [value for values in inside for value in values]
+        if not level:
+            return False
+    return True
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is not a number")
+
+
+DEEPEST = 60
+_TOO_DEEP = object()
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -36,7 +72,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                row = json.loads(line)
+                row = parsed(line)
             except ValueError:
                 row = None
             if not isinstance(row, dict):
@@ -57,9 +93,34 @@ def read_records(path: Path, kind: type[Record], skip: int = 0) -> Iterator[Reco
         if number <= skip:
             continue
         try:
-            yield from_plain(kind, row)
-        except (TypeError, AttributeError, ValueError) as error:
+            yield typed(kind, row)
+        except ValueError as error:
             raise EvidenceError(f"{path}, line {number} is no {kind.__name__}: {error}") from error
+
+
+def typed(kind: type[Record], row: Any) -> Record:
+    """`from_plain`, with every field of the type that the record says. Nothing is converted: keys stay as they were.
+
+    Raises:
+        ValueError: it is not such a record; names the field.
+    """
+    from pydantic import ValidationError
+
+    try:
+        _adapter(kind).validate_json(json.dumps(row), strict=True)  # type: ignore[arg-type]
+        return from_plain(kind, row)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, fault['loc']))} {fault['msg'].removeprefix('Input ')}") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
+@lru_cache(maxsize=32)
+def _adapter(kind: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def read_json(path: Path) -> Any:
@@ -69,7 +130,7 @@ def read_json(path: Path) -> Any:
         UserError: there is none. EvidenceError: it is damaged.
     """
     try:
-        return json.loads(path.read_bytes())
+        return parsed(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}", "Is this a run folder of safety-eval?") from error
     except ValueError as error:
@@ -131,13 +192,18 @@ class Appender:
         self.close()
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace a file as a whole: a reader sees the old or the new one, never a part, whenever we are killed."""
+def write_atomic(path: Path, content: str | bytes, private: bool = False) -> None:
+    """Replace a file as a whole: a reader sees the old or the new one, never a part, whenever we are killed.
+
+    `private`: nobody but its owner may read it.
+    """
     data = content.encode() if isinstance(content, str) else content
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _told(path, undo=lambda: beside.unlink(missing_ok=True)):
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
+            if private:
+                os.fchmod(file.fileno(), 0o600)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -153,7 +219,8 @@ def write_json(path: Path, value: Any) -> None:
 def writing(folder: Path) -> Iterator[None]:
     """Hold a run folder for writing: one writer at a time; the lock ends with the process, however it ends."""
     with _told(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        # Prompts and answers may be harmful or confidential: a new folder is its owner's.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = (folder / ".lock").open("a+")
     try:
         try:

@@ -23,7 +23,6 @@ Output.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -37,6 +36,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, digest, key
 from safety_eval.core.requires import NOTHING, Requires
+from safety_eval.core.store import parsed
 
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
 _FIELDS = frozenset({"text", "reasoning", "stop_reason", "choice_logprobs", "likeliest", "error"})
@@ -218,12 +218,12 @@ def read_script(path: Path) -> dict[str, Line] | tuple[Rule, ...]:
         UserError: not JSON, neither an object nor a list, or an answer or a rule with a field that is none of theirs.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
         if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [parsed(line) for line in content.splitlines() if line.strip()]
             script = {str(row.pop("id")): row for row in rows}
         else:
-            written = json.loads(text)
+            written = parsed(content)
             if isinstance(written, list):
                 return tuple(_rule(row, f"{path}, rule {number}") for number, row in enumerate(written, 1))
             script = dict(written)

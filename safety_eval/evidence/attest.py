@@ -17,7 +17,7 @@ from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical
 from safety_eval.core.store import write_atomic
 from safety_eval.evidence.hashes import is_digest, sha256, strict
-from safety_eval.signoff.verdict import Verdict, by_rule, facts, rule_outcome, waivers
+from safety_eval.signoff.verdict import Outcome, Verdict, by_rule, facts, rule_outcome, waivers
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 FOLDER = "attestations"
@@ -38,7 +38,7 @@ def statements(
         configuration: digest by file name.
     """
     subjects = [{"name": "manifest.json", "digest": {"sha256": sha256(manifest)}}, *_model(verdict.subject)]
-    outcomes = {rule: rule_outcome(found) for rule, found in by_rule(verdict).items()}
+    outcomes = _outcomes(verdict)
     result = {
         "result": _RESULT[verdict.decision],
         "configuration": [{"name": n, "digest": {"sha256": d}} for n, d in sorted(configuration.items())],
@@ -68,6 +68,13 @@ def statements(
         {"_type": "https://in-toto.io/Statement/v1", "subject": subjects, "predicateType": k, "predicate": p}
         for k, p in zip(kinds, (result, simple), strict=True)
     ]
+
+
+def _outcomes(verdict: Verdict) -> dict[str, Outcome]:
+    """What each rule comes to. Of numbers that were made otherwise than the policy asks, it says nothing."""
+    if verdict.blocked_by("evidence", "conditions"):
+        return dict.fromkeys(by_rule(verdict), "undecided")
+    return {rule: rule_outcome(found) for rule, found in by_rule(verdict).items()}
 
 
 def write(folder: Path, made: Sequence[Mapping[str, Any]]) -> None:
@@ -208,6 +215,8 @@ def _public_of(keyid: str, about: Mapping[str, Any]) -> Any:
     from securesystemslib.signer._utils import compute_default_keyid
 
     try:
+        if set(about) != {"keytype", "scheme", "keyval"} or set(about["keyval"]) != {"public"}:
+            raise ValueError("it has other fields than a key's")
         if _SCHEMES.get(about["keytype"]) != about["scheme"]:
             raise ValueError(f"scheme {about['scheme']!r}")
         if compute_default_keyid(about["keytype"], about["scheme"], about["keyval"]) != keyid:
@@ -238,7 +247,7 @@ def _envelope(folder: Path, name: str) -> Any:
         again = envelope.to_dict()
     except Exception as error:  # the library raises many kinds for a damaged envelope
         raise EvidenceError(f"{name} is no DSSE envelope: {error!r}") from error
-    if again != value:
+    if again != value or any(set(s) != {"keyid", "sig"} for s in value["signatures"]):
         raise EvidenceError(f"{name} was written again: another encoding of the same bytes")
     return envelope
 

@@ -26,11 +26,11 @@ from safety_eval import __version__
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
-from safety_eval.core.records import canonical, from_plain
-from safety_eval.core.store import read_json, write_atomic
+from safety_eval.core.records import canonical
+from safety_eval.core.store import typed, write_atomic
 from safety_eval.evidence import attest, hashes
 from safety_eval.policy import Policy
-from safety_eval.runs import chain
+from safety_eval.runs import chain, run_file
 from safety_eval.signoff.basis import Case, Kept, collect, keep
 from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import Verdict, differences, to_json
@@ -75,7 +75,7 @@ def bundle(
     write_atomic(making / "policy.yaml", policy_text(policy))
     write_atomic(making / "signoff.json", canonical(to_json(verdict)) + "\n")
     write_atomic(making / KEPT, canonical(keep(case)) + "\n")
-    write_atomic(making / SALTS, canonical({"secret": secrets.token_hex(32)}) + "\n")
+    write_atomic(making / SALTS, canonical({"secret": secrets.token_hex(32)}) + "\n", private=True)
     manifest = canonical(make_manifest(making)).encode() + b"\n"
     write_atomic(making / MANIFEST, manifest)
     attest.write(making, attest.statements(verdict, manifest, __version__, configuration(making)))
@@ -192,7 +192,7 @@ def run_files(run: Path) -> Iterator[str]:
     for name in ("run.json", "policy.yaml", "results.json", journal.NAME):
         if (run / name).is_file():
             yield name
-    for task in read_json(run / "run.json")["tasks"]:
+    for task in run_file.read(run).tasks:
         for path in (run / task / "prompts.jsonl", run / task / "outputs.jsonl"):
             if path.is_file():
                 yield path.relative_to(run).as_posix()
@@ -237,9 +237,9 @@ def read_kept(folder: Path) -> Kept:
         raise EvidenceError(f"{KEPT} is missing")
     try:
         row = hashes.strict((folder / KEPT).read_bytes(), KEPT)
-        rows = row["differences"]
-        return Kept(None if rows is None else [from_plain(Difference, d) for d in rows], tuple(row["missing"]))
-    except (KeyError, TypeError, AttributeError) as error:
+        rows, missing = row["differences"], tuple(str(sentence) for sentence in row["missing"])
+        return Kept(None if rows is None else [typed(Difference, d) for d in rows], missing)
+    except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"{KEPT} is damaged: {error!r}") from error
 
 

@@ -77,7 +77,7 @@ def _sign_off(
     decision.write(run, verdict)
     decision.note(run, verdict)
     said += _draw(run, verdict, draw)
-    if any(b.kind == "evidence" for b in verdict.blockers):
+    if verdict.blocked_by("evidence"):
         return SignedOff(verdict, None, (), policy.signers, (*said, _NO_EVIDENCE))
     folder = bundles.bundle(run, policy, verdict, keys, baseline)
     return SignedOff(verdict, folder, signers(folder), policy.signers, tuple(said))

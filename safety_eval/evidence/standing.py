@@ -62,7 +62,7 @@ def _refused(run: Path, verdict: Verdict) -> Verdict:
     Raises:
         EvidenceError: it says anything else, or speaks of other files.
     """
-    if verdict.decision != "cannot decide" or not any(b.kind == "evidence" for b in verdict.blockers):
+    if verdict.decision != "cannot decide" or not verdict.blocked_by("evidence"):
         raise EvidenceError(f"signoff.json says '{verdict.decision}', and there is no evidence to check it against")
     for name, wanted in (("run.json", verdict.run_sha256), ("results.json", verdict.results_sha256)):
         there = sha256((run / name).read_bytes()) if (run / name).is_file() else ""

@@ -15,6 +15,7 @@ from typing import Any
 from safety_eval import __version__
 from safety_eval.core.records import Estimate, digest
 from safety_eval.export.measured import Measurements, read
+from safety_eval.runs.run_file import TaskRecord
 from safety_eval.show import words
 
 SPEC = "1.6"
@@ -28,7 +29,7 @@ def fragment(folder: Path) -> dict[str, Any]:
         "bom-ref": "model",
         "name": run.model,
         "modelCard": {
-            "modelParameters": {"datasets": [_dataset(t, about) for t, about in run.facts["tasks"].items()]},
+            "modelParameters": {"datasets": [_dataset(t, record) for t, record in run.file.tasks.items()]},
             "quantitativeAnalysis": {
                 "performanceMetrics": [_metric(e) for e in run.estimates if e.value is not None]
             },
@@ -50,8 +51,8 @@ def fragment(folder: Path) -> dict[str, Any]:
         },
         "components": [model],
     }
-    if finished := run.facts.get("finished"):
-        made["metadata"]["timestamp"] = finished
+    if run.file.finished:
+        made["metadata"]["timestamp"] = run.file.finished
     made["serialNumber"] = f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, digest(made))}"
     return made
 
@@ -68,13 +69,12 @@ def _metric(e: Estimate) -> dict[str, Any]:
     return found
 
 
-def _dataset(task: str, about: dict[str, Any]) -> dict[str, Any]:
-    manifest = about.get("manifest") or {}
-    facts = {"data version": about.get("data_version"), "prompts": about.get("prompts"), **manifest}
+def _dataset(task: str, record: TaskRecord) -> dict[str, Any]:
+    facts = {"data version": record.data_version, "prompts": record.prompts, **record.manifest}
     return {
         "type": "dataset",
         "name": task,
-        "description": f"Evaluation prompts of {about.get('title') or task}; not training data.",
+        "description": f"Evaluation prompts of {record.title or task}; not training data.",
         "contents": {
             "properties": [_property(k, v) for k, v in sorted(facts.items()) if v not in (None, "")]
         },

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import Estimate, from_plain
-from safety_eval.core.store import read_json
+from safety_eval.core.records import Estimate
 from safety_eval.evidence.standing import Standing, standing
+from safety_eval.runs import results, run_file
+from safety_eval.runs.run_file import RunFile
 from safety_eval.signoff.basis import subject
 from safety_eval.signoff.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """A finished run: `facts` is run.json, `subject` the model, `standing` its verdict, checked."""
+    """A finished run: `file` is run.json, `subject` the model, `standing` its verdict, checked."""
 
-    facts: Mapping[str, Any]
+    file: RunFile
     subject: Mapping[str, Any]
     estimates: tuple[Estimate, ...]
     standing: Standing
@@ -41,13 +42,12 @@ def read(folder: Path, judged: Standing | None = None) -> Measurements:
     Raises:
         UserError: nothing was measured yet.
     """
-    facts = read_json(folder / "run.json")
+    file = run_file.read(folder)
     if not (folder / "results.json").is_file():
         raise UserError(f"{folder} has no results.json: nothing was measured", "Finish the run first.")
-    rows = read_json(folder / "results.json")["estimates"]
     return Measurements(
-        facts=facts,
-        subject=subject(facts),
-        estimates=tuple(from_plain(Estimate, row) for row in rows),
+        file=file,
+        subject=subject(file),
+        estimates=tuple(results.read(folder)),
         standing=judged or standing(folder),
     )

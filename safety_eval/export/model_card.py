@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from safety_eval.core.records import Estimate
 from safety_eval.evidence.standing import Standing, State
 from safety_eval.export.measured import Measurements, read
+from safety_eval.runs.run_file import TaskRecord
 from safety_eval.show import words
 from safety_eval.signoff.verdict import Verdict, by_rule, facts, tightest
 
@@ -18,23 +18,22 @@ def section(folder: Path, judged: Standing | None = None) -> str:
     run = read(folder, judged)
     parts = ["## Safety evaluation", _asked(run)]
     parts.append(_standing(run) if run.verdict is None else _decision(run, run.verdict))
-    for task, about in run.facts["tasks"].items():
+    for task, record in run.file.tasks.items():
         found = [e for e in run.estimates if e.task == task]
         if found:
-            title = about.get("title") or task
-            parts += [f"### {_md(title)}", _source(about), _headlines(found), _groups(found)]
+            title = record.title or task
+            parts += [f"### {_md(title)}", _source(record), _headlines(found), _groups(found)]
     parts.append(_reading(run))
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
 def _asked(run: Measurements) -> str:
-    facts = run.facts
     revision = run.subject.get("revision")
     weights = str(run.subject.get("weights") or "")
     named = f"`{_code(run.model)}`" + (f" at revision `{_code(str(revision))}`" if revision else "")
     digest = f" (weights SHA-256 `{_code(weights[:16])}`...)" if len(weights) == 64 else ""
-    version = facts.get("versions", {}).get("safety_eval", "")
-    when = str(facts.get("finished") or "an unfinished run")[:10]
+    version = _md(run.file.versions.get("safety_eval", ""))
+    when = _md(run.file.finished[:10] or "an unfinished run")
     return f"{named}{digest} was evaluated with safety-eval {version} ({when})."
 
 
@@ -63,10 +62,10 @@ def _decision(run: Measurements, verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
-def _source(about: Mapping[str, Any]) -> str:
-    notes = " ".join(_md(n) for n in about.get("notes", ()))
-    told = f"{about.get('prompts', '?')} prompts, data version {_md(str(about.get('data_version', '?')))}"
-    paper = f"; {_md(about['paper'])}" if about.get("paper") else ""
+def _source(record: TaskRecord) -> str:
+    notes = " ".join(_md(n) for n in record.notes)
+    told = f"{record.prompts} prompts, data version {_md(record.data_version)}"
+    paper = f"; {_md(record.paper)}" if record.paper else ""
     return f"{told}{paper}. {notes}".strip()
 
 
@@ -99,7 +98,7 @@ def _table(rows: Iterable[Estimate], title: Callable[[Estimate], str]) -> str:
 def _reading(run: Measurements) -> str:
     told = "Rates are shares of measured answers; intervals are statements about prompts like these. "
     told += "A number near zero is not zero: read the upper end. Classifiers err, more for some groups than for others."
-    if run.facts.get("config", {}).get("limit"):
+    if run.file.config.limit:
         told += " The run was limited to a part of each benchmark: these are not the benchmarks' numbers."
     return told
 

@@ -18,6 +18,7 @@ from safety_eval.policy.file import (
     schema_text,
     terms,
 )
+from safety_eval.policy.fit import check
 
 __all__ = [
     "About",
@@ -30,6 +31,7 @@ __all__ = [
     "Rule",
     "Stop",
     "Waiver",
+    "check",
     "load",
     "parse",
     "registration",

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
+from safety_eval.policy.selector import PATTERN, Selector, selector
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
@@ -58,7 +59,7 @@ class Rule(_Part):
     scorer: Words | None = Field(
         default=None, description="instrument; needed where several measured this metric"
     )
-    group: Annotated[str, Field(strict=True, pattern=r"^(all|macro(/.+)?|every [^/]+|[^/]+/.+)$")] = Field(
+    group: Annotated[str, Field(strict=True, pattern=PATTERN)] = Field(
         default="all",
         description="all | macro | macro/NAME | AXIS/NAME | every AXIS (every group that can be gated)",
     )
@@ -79,15 +80,25 @@ class Rule(_Part):
         "of answers on which the two releases differ (non_inferior, equivalent)",
     )
     because: Words = Field(description="why this limit; printed with the verdict")
+    floor_met_because: Words | None = Field(
+        default=None,
+        description="why this rule may be met by a model that cannot answer (random weights, always declining, echo); "
+        "without it such a rule blocks approval",
+    )
 
     @model_validator(mode="after")
     def _one_limit(self) -> Rule:
         given = [name for name in LIMITS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of {', '.join(LIMITS)} (given: {', '.join(given) or 'none'})")
-        if self.max_gap is not None and not self.group.startswith("every "):
+        if self.max_gap is not None and not self.of.every:
             raise ValueError("max_gap compares the groups of an axis: group must be 'every AXIS'")
         return self
+
+    @property
+    def of(self) -> Selector:
+        """Which numbers it is about."""
+        return selector(self.group)
 
     @property
     def limit(self) -> str:
@@ -275,7 +286,7 @@ def parse(text: str, source: str = "the policy") -> Policy:
     """The policy written in `text`; `source` names it in errors."""
     try:
         written = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(
             f"{source} is not YAML: {' '.join(str(error).split())}", "Check the indentation."
         ) from error

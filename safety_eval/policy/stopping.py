@@ -175,15 +175,13 @@ def _boundaries(total: int, limit: float, alpha: float, effective: float, error:
 def early(policy: Policy, task: str) -> bool:
     """Whether every rule on a task is on a share, so that it can be decided before all is asked."""
     rules = [r for r in policy.rules if r.task == task]
-    return bool(rules) and all(r.limit in ("max", "min") and not r.group.startswith("macro") for r in rules)
+    return bool(rules) and all(r.limit in ("max", "min") and r.of.axis != "macro" for r in rules)
 
 
 def _about(rule: Rule, e: Estimate) -> bool:
     """Whether a rule acts on this estimate (groups too small to be gated are left out of 'every')."""
     if (e.metric, e.kind) != (rule.metric, "rate") or rule.scorer not in (None, e.scorer):
         return False
-    if rule.group == "all":
-        return e.axis == "total"
-    if rule.group.startswith("every "):
-        return e.axis == rule.group.removeprefix("every ") and e.standing is not Standing.FEW
-    return f"{e.axis}/{e.group}" == rule.group
+    if rule.of.every and e.standing is Standing.FEW:
+        return False
+    return rule.of.holds(e.axis, e.group)

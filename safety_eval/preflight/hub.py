@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core.requires import ModelNeed
+from safety_eval.core.store import parsed
 from safety_eval.preflight.machine import offline
 
 TIMEOUT_SECONDS = 10.0
@@ -79,7 +79,7 @@ def config_of(folder: Path) -> Mapping[str, Any] | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parsed(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -15,30 +15,32 @@ from safety_eval.core import journal
 from safety_eval.core.errors import SafetyEvalError
 from safety_eval.core.journal import Entry, Event
 from safety_eval.core.records import digest
-from safety_eval.core.store import read_json
+from safety_eval.runs import run_file
+from safety_eval.runs.run_file import RunFile, TaskRecord
 
 SHARDS = "shards"
 """RUN/shards/<i>-of-<n>/: journal and run.json of each shard that a run was joined of."""
 _BEGUN = ("schema", "started", "asked", "config", "versions", "machine", "policy")
-_LATER = ("settings", "instruments", "arguments", "stopped")
+_LATER = {"settings", "instruments", "arguments", "stopped"}
 Facts = Mapping[str, Any]
 
 
-def begun(facts: Facts) -> str:
+def begun(file: RunFile) -> str:
     """Digest of what run.json says from the beginning."""
-    return digest({name: facts.get(name) for name in _BEGUN})
+    content = file.to_json()
+    return digest({name: content.get(name) for name in _BEGUN})
 
 
-def prepared(about: Facts) -> str:
+def prepared(record: TaskRecord) -> str:
     """Digest of what run.json says of a task once its prompts are frozen."""
-    return digest({name: value for name, value in about.items() if name not in _LATER})
+    return digest(record.model_dump(mode="json", exclude=_LATER))
 
 
-def faults(folder: Path, facts: Facts, entries: Sequence[Entry], sealed: bool = False) -> Iterator[str]:
+def faults(folder: Path, file: RunFile, entries: Sequence[Entry], sealed: bool = False) -> Iterator[str]:
     """What the journal does not bind: sentences.
 
     Args:
-        folder, facts: the run folder and its run.json. entries: its journal, whose chain holds.
+        folder, file: the run folder and its run.json. entries: its journal, whose chain holds.
         sealed: the records lie here redacted, so that their bytes are not those that the journal saw.
     """
     if not entries:
@@ -48,48 +50,47 @@ def faults(folder: Path, facts: Facts, entries: Sequence[Entry], sealed: bool = 
         yield f"{journal.NAME} does not begin with what was asked: it was deleted, cut or made again"
         return
     if entries[0].event is Event.ASKED:
-        yield from _bound(facts, entries)
+        yield from _bound(file, entries)
     else:
-        yield from _joined(folder, facts, entries, sealed)
+        yield from _joined(folder, file, entries, sealed)
     if sealed:
         return
     yield from _grown(folder, entries)
     yield from _as_measured(folder, entries)
 
 
-def _bound(facts: Facts, entries: Sequence[Entry]) -> Iterator[str]:
+def _bound(file: RunFile, entries: Sequence[Entry]) -> Iterator[str]:
     """run.json is what the journal saw before the first token, and before each instrument's first score."""
-    record = facts.get("policy") or {}
-    if dict(entries[0].facts) != {"begun": begun(facts), "policy": record.get("sha256", "")}:
+    if dict(entries[0].facts) != {"begun": begun(file), "policy": file.policy.sha256 if file.policy else ""}:
         yield "run.json was changed after the run began, or its policy was registered afterwards"
     ended = [e.facts.get("finished") for e in entries if e.event is Event.FINISHED]
-    if facts.get("finished") and facts["finished"] not in ended[-1:]:
+    if file.finished and file.finished not in ended[-1:]:
         yield "run.json says another time of the run's end than the journal"
     answered = [e for e in entries if _is_output(e)]
-    yield from _once(entries, Event.ENGINE, {}, {"identity": digest(facts.get("engine", {}))}, answered)
-    for task, about in facts["tasks"].items():
+    yield from _once(entries, Event.ENGINE, {}, {"identity": digest(file.engine)}, answered)
+    for task, record in file.tasks.items():
         mine = [e for e in answered if e.facts["file"] == f"{task}/outputs.jsonl"]
-        wanted = {"about": prepared(about)}
+        wanted = {"about": prepared(record)}
         yield from _once(entries, Event.FROZEN, {"task": task}, wanted, mine, always=True)
-        wanted = {"settings": digest(about.get("settings", {}))}
+        wanted = {"settings": digest(record.settings)}
         yield from _once(entries, Event.SETTINGS, {"task": task}, wanted, mine)
         stops = [e.facts.get("state") for e in entries if e.event is Event.STOPPED and e.facts.get("task") == task]
-        if stops[-1:] != ([about["stopped"]] if about.get("stopped") else []):
+        if stops[-1:] != ([record.stopped] if record.stopped else []):
             yield f"run.json: whether {task} was stopped early is not what the journal saw"
-    yield from _instruments(facts, entries)
+    yield from _instruments(file, entries)
 
 
-def _instruments(facts: Facts, entries: Sequence[Entry], merged: bool = False) -> Iterator[str]:
+def _instruments(file: RunFile, entries: Sequence[Entry], merged: bool = False) -> Iterator[str]:
     """Every instrument is the one written down before its first score. (A merged run has those of its shards.)"""
-    for task, about in facts["tasks"].items():
-        for scorer, identity in about.get("instruments", {}).items():
+    for task, record in file.tasks.items():
+        for scorer, identity in record.instruments.items():
             place = {"task": task, "scorer": scorer}
             noted = any(e.event is Event.INSTRUMENT and place.items() <= e.facts.items() for e in entries)
             if merged and not noted:
                 continue
             name = f"{task}/scores/{scorer}.jsonl"
             scored = [e for e in entries if e.facts.get("file") == name and not merged]
-            wanted = {"identity": digest(identity), "arguments": digest(about.get("arguments", {}).get(scorer, {}))}
+            wanted = {"identity": digest(identity), "arguments": digest(record.arguments.get(scorer, {}))}
             yield from _once(entries, Event.INSTRUMENT, place, wanted, scored)
 
 
@@ -150,20 +151,20 @@ def _as_measured(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
             yield f"{path.relative_to(folder).as_posix()} is not in the journal: nothing shows where it came from"
 
 
-def _joined(folder: Path, facts: Facts, entries: Sequence[Entry], sealed: bool) -> Iterator[str]:
+def _joined(folder: Path, file: RunFile, entries: Sequence[Entry], sealed: bool) -> Iterator[str]:
     """The journals of all shards hold, and the joined files are theirs, one behind the other."""
     parts: dict[str, Any] = dict(entries[0].facts.get("journals", {}))
     there = sorted(p.name for p in (folder / SHARDS).glob("*") if p.is_dir())
     if there != sorted(parts):
         yield f"{SHARDS}/ does not hold the journals of the shards that were merged"
         return
-    if entries[0].facts.get("begun") != begun(facts):
+    if entries[0].facts.get("begun") != begun(file):
         yield "run.json was changed after the shards were merged"
-    shards: list[tuple[Facts, Sequence[Entry]]] = []
+    shards: list[tuple[RunFile, Sequence[Entry]]] = []
     for name, wanted in parts.items():
         home = folder / SHARDS / name
         try:
-            own, chain = read_json(home / "run.json"), journal.check(home / journal.NAME)
+            own, chain = run_file.read(home), journal.check(home / journal.NAME)
         except SafetyEvalError as error:
             yield f"{SHARDS}/{name}: {error.message}"
             return
@@ -171,43 +172,42 @@ def _joined(folder: Path, facts: Facts, entries: Sequence[Entry], sealed: bool) 
             yield f"{SHARDS}/{name}/{journal.NAME} is not the journal of the shard that was merged"
             return
         yield from (f"{SHARDS}/{name}: {fault}" for fault in _bound(own, chain))
-        if comparable(own) != comparable(_as_merged(facts, entries)):
+        if comparable(own) != comparable(_as_merged(file, entries)):
             yield f"{SHARDS}/{name} is not part of this run: it was asked something else"
         shards.append((own, chain))
-    ended = [own.get("finished") for own, _ in shards]
+    ended: list[Any] = [own.finished for own, _ in shards]
     ended += [e.facts.get("finished") for e in entries if e.event is Event.FINISHED]
-    if facts.get("finished") not in ended:
+    if file.finished not in ended:
         yield "run.json says another time of the run's end than the journals"
-    yield from _instruments(facts, entries, merged=True)
+    yield from _instruments(file, entries, merged=True)
     if not sealed:
         yield from _laid_end_to_end(folder, shards)
 
 
-def _as_merged(facts: Facts, entries: Sequence[Entry]) -> Facts:
+def _as_merged(file: RunFile, entries: Sequence[Entry]) -> RunFile:
     """run.json without the instruments that were added to the run after the shards were merged."""
-    added = {(e.facts["task"], e.facts["scorer"]) for e in entries if e.event is Event.INSTRUMENT}
-    tasks = {
-        name: {**t, "instruments": {s: i for s, i in t["instruments"].items() if (name, s) not in added}}
-        for name, t in facts["tasks"].items()
-    }
-    return {**facts, "tasks": tasks}
+    added = {(e.facts.get("task"), e.facts.get("scorer")) for e in entries if e.event is Event.INSTRUMENT}
+    for name, record in file.tasks.items():
+        first = {s: identity for s, identity in record.instruments.items() if (name, s) not in added}
+        file = file.changed_task(name, instruments=first)
+    return file
 
 
-def comparable(facts: Facts) -> dict[str, Any]:
+def comparable(file: RunFile) -> dict[str, Any]:
     """What all shards of a run have in common."""
-    shared: dict[str, Any] = {k: v for k, v in facts["asked"].items() if k != "shard"}
-    shared["engine"] = facts["engine"]
-    shared["policy"] = (facts.get("policy") or {}).get("sha256")
-    for name, task in facts["tasks"].items():
-        shared[f"prompts of {name}"] = task["prompts_digest"]
-        shared[f"settings of {name}"] = task.get("settings")
-        shared[f"instruments of {name}"] = task["instruments"]
-        used = task["instruments"]
-        shared[f"arguments of {name}"] = {s: a for s, a in task.get("arguments", {}).items() if s in used}
+    shared: dict[str, Any] = {k: v for k, v in file.asked.items() if k != "shard"}
+    shared["engine"] = file.engine
+    shared["policy"] = file.policy.sha256 if file.policy else ""
+    for name, record in file.tasks.items():
+        used = record.instruments
+        shared[f"prompts of {name}"] = record.prompts_digest
+        shared[f"settings of {name}"] = record.settings
+        shared[f"instruments of {name}"] = used
+        shared[f"arguments of {name}"] = {s: a for s, a in record.arguments.items() if s in used}
     return shared
 
 
-def _laid_end_to_end(folder: Path, shards: Sequence[tuple[Facts, Sequence[Entry]]]) -> Iterator[str]:
+def _laid_end_to_end(folder: Path, shards: Sequence[tuple[RunFile, Sequence[Entry]]]) -> Iterator[str]:
     """Each joined file begins with the shards' files as their journals saw them last, headers once."""
     names = {name for _, chain in shards for name in journal.last_files(chain) if name.endswith(".jsonl")}
     for name in sorted(names):

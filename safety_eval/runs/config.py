@@ -13,6 +13,8 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
 from safety_eval.runs.spelling import plain_settings
 
+MOST_SAMPLES = 10_000
+"""Answers to one prompt: beyond this somebody mistyped, or wants this machine to be busy for ever."""
 _NOT_ANSWER_CHANGING = {"batch_size", "output_path", "data", "policy", "prompts", "predict_only"}
 """Fields that a resume may change: paths (contents are checked by digest) and how the work is batched."""
 
@@ -22,9 +24,9 @@ class Generation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float | None = Field(default=None, ge=0)
+    temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    max_new_tokens: int | None = Field(default=None, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
 class RunConfig(BaseModel):
@@ -41,12 +43,13 @@ class RunConfig(BaseModel):
     engine: str = "transformers"
     model_args: dict[str, str] = {}
     limit: int | None = Field(None, ge=1)
-    samples: int | None = Field(None, ge=1)
+    samples: int | None = Field(None, ge=1, le=MOST_SAMPLES)
     batch_size: str = "auto"
-    dtype: str = "auto"
-    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|xpu|cuda(:[0-9]+)?)$")
     seed: int = Field(0, ge=0, lt=2**63)
     chat_template: Literal["auto", "on", "off"] = "auto"
+    chat_template_args: dict[str, str] = {}
     system_prompt: str | None = None
     generation: Generation = Generation()
     data: Path | None = None
@@ -82,7 +85,11 @@ class RunConfig(BaseModel):
 
     def asked(self) -> dict[str, Any]:
         """The fields that decide the answers and scores; a resume must ask for the same."""
-        return self.model_dump(mode="json", exclude=_NOT_ANSWER_CHANGING)
+        asked = self.model_dump(mode="json", exclude=_NOT_ANSWER_CHANGING)
+        # Not there where nothing is asked: run folders from before this setting go on.
+        if not self.chat_template_args:
+            del asked["chat_template_args"]
+        return asked
 
     def folder(self) -> Path:
         """--output-path, or a name made of what is asked, so that the same command finds the same folder."""
@@ -137,7 +144,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         value = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}", "Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is not readable YAML: {error}", "Correct the file.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds no mapping", "Write `key: value` lines.")

@@ -9,7 +9,7 @@ from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.store import Appender, read_lines, write_atomic, writing
-from safety_eval.runs import answers, chain, pipeline, resolve, run_file
+from safety_eval.runs import answers, chain, own_code, pipeline, resolve, run_file
 from safety_eval.runs.run_file import RunFile
 
 
@@ -21,6 +21,8 @@ def merge(shards: Sequence[Path], folder: Path) -> Path:
             comes twice, or the folder holds something already. Missing parts are allowed: they are owed.
     """
     files = [run_file.read(s) for s in shards]
+    for shard, file in zip(shards, files, strict=True):
+        own_code.refuse(file.config, shard)
     _same_run(shards, files)
     if (folder / run_file.NAME).exists():
         raise UserError(f"{folder} holds a run already", "Choose another --output-path.")
@@ -36,7 +38,7 @@ def merge(shards: Sequence[Path], folder: Path) -> Path:
             (folder / "policy.yaml").write_bytes(policy.read_bytes())
         run_file.write(folder, whole)
         opened = Journal(folder)
-        opened.note(Event.MERGED, begun=chain.begun(whole.to_json()), journals=_carry(shards, files, folder))
+        opened.note(Event.MERGED, begun=chain.begun(whole), journals=_carry(shards, files, folder))
         plans = resolve.resolve(whole.config)
         pipeline.write_results(folder, pipeline.measure(folder, plans), opened)
     return folder
@@ -50,9 +52,9 @@ def _same_run(shards: Sequence[Path], files: Sequence[RunFile]) -> None:
         raise UserError(
             f"the shards are {parts}: each must be another part", "Run each with its own --shard i/n."
         )
-    first = chain.comparable(files[0].to_json())
+    first = chain.comparable(files[0])
     for shard, other in zip(shards[1:], files[1:], strict=True):
-        mine = chain.comparable(other.to_json())
+        mine = chain.comparable(other)
         changed = [k for k in {**first, **mine} if first.get(k) != mine.get(k)]
         if changed:
             raise UserError(
@@ -69,7 +71,7 @@ def _carry(shards: Sequence[Path], files: Sequence[RunFile], folder: Path) -> di
     heads = {}
     for shard, file in zip(shards, files, strict=True):
         entries = journal.check(shard / journal.NAME)
-        for fault in chain.faults(shard, file.to_json(), entries):
+        for fault in chain.faults(shard, file, entries):
             raise EvidenceError(f"{shard}: {fault}", "Run this shard again in another folder.")
         part, of = file.config.shard or (1, 1)
         home = folder / chain.SHARDS / f"{part}-of-{of}"

@@ -8,7 +8,7 @@ from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate
 from safety_eval.core.task import Drawn, Measured, Task
-from safety_eval.runs import results, run_file
+from safety_eval.runs import own_code, results, run_file
 from safety_eval.runs.answers import Records
 
 
@@ -19,12 +19,13 @@ class RunFolder:
         folder: made by `safety-eval run`.
 
     Raises:
-        UserError: not a run folder. EvidenceError: a damaged record.
+        UserError: not a run folder, or one that names code which was not run here. EvidenceError: a damaged record.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.file = run_file.read(self.folder)
+        own_code.refuse(self.file.config, self.folder)
         self._records: dict[str, Records] = {}
 
     @property

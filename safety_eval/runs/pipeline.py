@@ -18,7 +18,7 @@ from safety_eval.core.store import Appender, writing
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
 from safety_eval.preflight.look import look, refuse
-from safety_eval.runs import answers, chain, resolve, results, run_file, start
+from safety_eval.runs import answers, chain, own_code, resolve, results, run_file, start
 from safety_eval.runs.answers import Records
 from safety_eval.runs.before import fits, not_ready, wanted
 from safety_eval.runs.config import RunConfig
@@ -36,11 +36,16 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
         UserError: wrong use, or a run folder that was asked something else.
     """
     folder = config.folder()
+    own_code.remember(config)
     plans = resolve.resolve(config)
     checks = look(wanted(config, plans))
     refuse(checks, config.predict_only)
     for line in not_ready(checks):
         (progress or Silent()).note(line)
+    if config.policy is not None:
+        terms = policies.load(config.policy)
+        for plan in plans:
+            policies.check(terms, plan.task)
     with writing(folder):
         session = Session(folder, config, start.begin(folder, config), progress or Silent())
         try:
@@ -107,7 +112,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
 
 
 def _note_frozen(session: Session, task: str) -> None:
-    session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.file.to_json()["tasks"][task]))
+    session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.file.tasks[task]))
 
 
 def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:

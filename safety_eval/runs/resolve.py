@@ -17,6 +17,7 @@ from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.runs import probe
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.draw import draw
+from safety_eval.runs.run_file import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,9 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
     _known("--scorer", config.scorers, tasks)
     _known("--data-version", [t for t in config.data_version if t], tasks)
     _known("--prompts", config.prompts, tasks)
+    if (version := config.data_version.get("")) and not any(version in task.versions for task in tasks):
+        known = sorted({v for task in tasks for v in task.versions})
+        raise UserError(f"no task of this run has a data version '{version}'", nearest(version, known))
     for task in tasks:
         if task.kind not in engine.capabilities:
             able = ", ".join(sorted(engine.capabilities))
@@ -50,7 +54,12 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
                 f"engine '{config.engine}' cannot do '{task.kind}', which task '{task.name}' needs (it can: {able})",
                 "Choose another --engine, or leave the task out.",
             )
-    return [_plan(config, task) for task in tasks]
+    plans = [_plan(config, task) for task in tasks]
+    used = {choice.name for plan in plans for choice in plan.scorers}
+    for name in config.scorer_args:
+        if name not in used:
+            raise UserError(f"--scorer-args {name}:...: no task of this run is scored by it", nearest(name, used))
+    return plans
 
 
 def load(plan: TaskPlan, limit: int | None) -> PromptSet:
@@ -73,21 +82,18 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.drawn)
 
 
-def protocol(task: Task, config: RunConfig) -> dict[str, Any]:
-    """The task's own way of being asked and scored, whatever this run asks for: what a deviation deviates from.
-
-    `file` is the SHA-256 of a task's .py file where it is somebody's own, '' for a shipped task.
-    """
+def protocol(task: Task, config: RunConfig) -> Protocol:
+    """The task's own way of being asked and scored, whatever this run asks for."""
     own = Settings(**{**task.settings, "task": task.name})
     left_out = ("task", "sample", "seed", "system_prompt", "chat_template")
     path = next((Path(t) for t in config.tasks if t.endswith(".py") and Path(t).stem == task.name), None)
-    return {
-        "version": task.versions[0] if task.versions else "",
-        "samples": task.samples,
-        "settings": {k: v for k, v in plain(own).items() if k not in left_out},
-        "scorers": {choice.name: dict(choice.args) for choice in task.scorers},
-        "file": hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else "",
-    }
+    return Protocol(
+        version=task.versions[0] if task.versions else "",
+        samples=task.samples,
+        settings={k: v for k, v in plain(own).items() if k not in left_out},
+        scorers={choice.name: dict(choice.args) for choice in task.scorers},
+        file=hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else "",
+    )
 
 
 def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:

@@ -7,8 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from safety_eval.core.errors import EvidenceError, UserError
-from safety_eval.core.records import Estimate, from_plain, plain
-from safety_eval.core.store import read_json, write_json
+from safety_eval.core.records import Estimate, plain
+from safety_eval.core.store import read_json, typed, write_json
 from safety_eval.measure.disparity import disparities
 
 NAME = "results.json"
@@ -44,6 +44,6 @@ def read(folder: Path) -> list[Estimate]:
             f"Measure the same records again: safety-eval score {folder}",
         )
     try:
-        return [from_plain(Estimate, row) for row in rows]
-    except (TypeError, ValueError) as error:
+        return [typed(Estimate, row) for row in rows]
+    except ValueError as error:
         raise EvidenceError(f"{path} is damaged: {error}") from error

@@ -7,24 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.store import read_json, write_json
 from safety_eval.core.task import Drawn
-from safety_eval.runs.config import RunConfig
+from safety_eval.runs.config import MOST_SAMPLES, RunConfig
 
 NAME = "run.json"
 SCHEMA = 2
 """2: what a limit drew (`drawn`), the protocol of each task, and the arguments of each scorer."""
 MAX_BYTES = 64 * 2**20
+LONGEST_NAME = 200
 Json = dict[str, Any]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+def _is_name(text: str) -> str:
+    """A name becomes a part of a path: it is one part, and stays in the folder."""
+    one_part = text.isprintable() and "/" not in text and "\\" not in text and text not in ("", ".", "..")
+    if not one_part or len(text) > LONGEST_NAME:
+        raise ValueError(f"{text[:40]!r} cannot be a name")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
+
+
+class Protocol(_Part):
+    """A task's own way of being asked and scored, whatever a run asks for: what a deviation deviates from.
+
+    Attributes:
+        version, samples, settings: of data and decoding. scorers: the arguments of its own instruments.
+        file: SHA-256 of the task's .py file where it is somebody's own ('' = a shipped task).
+    """
+
+    version: str = ""
+    samples: int = 1
+    settings: Json = {}
+    scorers: dict[str, dict[str, str]] = {}
+    file: str = ""
 
 
 class TaskRecord(_Part):
@@ -52,10 +79,10 @@ class TaskRecord(_Part):
     prompts: int
     prompts_digest: str
     drawn: Drawn | None = None
-    samples: int = Field(ge=1)
+    samples: int = Field(ge=1, le=MOST_SAMPLES)
     settings: Json
-    protocol: Json = {}
-    instruments: dict[str, Json]
+    protocol: Protocol = Protocol()
+    instruments: dict[Name, Json]
     arguments: dict[str, dict[str, str]] = {}
     stopped: str = ""
 
@@ -94,7 +121,7 @@ class RunFile(_Part):
     asked: Json
     config: RunConfig
     engine: Json = {}
-    tasks: dict[str, TaskRecord] = {}
+    tasks: dict[Name, TaskRecord] = {}
     versions: dict[str, str]
     machine: dict[str, str]
     policy: RegisteredPolicy | None = None
@@ -159,4 +186,5 @@ def parse(content: Any, path: Path) -> RunFile:
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(str(step) for step in fault["loc"])
-        raise EvidenceError(f"{path} is damaged: {place}: {fault['msg']}") from error
+        told = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        raise EvidenceError(f"{path} is damaged: {place} {told}") from error

@@ -6,11 +6,11 @@ Both are loaded when first needed, and closed between stages, so that the model 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from safety_eval.core import plugins
+from safety_eval.core import plugins, secrets
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, Scorer, ScorerSpec
 from safety_eval.core.journal import Event, Journal
@@ -78,7 +78,8 @@ class Session:
         """
         if self._engine is None:
             self.progress.note(f"loading {self.config.model}")
-            engine: Engine = plugins.find("engines", self.config.engine).build(model_spec(self.config))
+            spec = model_spec(self.config, self.file.started)
+            engine: Engine = plugins.find("engines", self.config.engine).build(spec)
             try:
                 self.file = start.bind(self.folder, plain(engine.identity), self.file, self.journal)
             except UserError:
@@ -92,7 +93,8 @@ class Session:
         name = digest([spec.name, spec.args])
         if name not in self._scorers:
             self.progress.note(f"loading scorer {spec.name}")
-            self._scorers[name] = plugins.find("scorers", spec.name).build(spec)
+            given = replace(spec, args=secrets.opened(spec.args))
+            self._scorers[name] = plugins.find("scorers", spec.name).build(given)
         return self._scorers[name]
 
     def instrument(self, task: str, spec: ScorerSpec, identity: Mapping[str, Any]) -> None:

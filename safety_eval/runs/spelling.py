@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from safety_eval.core import secrets
 from safety_eval.core.errors import UserError
 
 _FLAGS = {"apply_chat_template": "chat_template", "gen_kwargs": "generation", "scorer": "scorers"}
@@ -49,6 +50,7 @@ def pairs(text: str, flag: str) -> dict[str, str]:
         if not equals or not name.strip():
             raise UserError(f"{flag}: '{part}' is not key=value", f"Write {flag} key=value,key=value.")
         parts[name.strip()] = value
+    secrets.check(parts, flag)
     return parts
 
 
@@ -84,7 +86,9 @@ def _arguments(given: Any, flag: str) -> Any:
     if isinstance(given, str):
         return pairs(given, flag)
     if isinstance(given, Mapping):
-        return {str(name): _text(value) for name, value in given.items() if value is not None}
+        ready = {str(name): _text(value) for name, value in given.items() if value is not None}
+        secrets.check(ready, flag)
+        return ready
     return given
 
 
@@ -143,6 +147,7 @@ def _shard(given: Any, flag: str) -> Any:
 _FORMS: Mapping[str, Callable[[Any, str], Any]] = {
     **dict.fromkeys(_TEXTS, _text),
     "model_args": _arguments,
+    "chat_template_args": _arguments,
     "scorer_args": scorer_args,
     "generation": _generation,
     "scorers": _by_task,

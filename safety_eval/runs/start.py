@@ -62,7 +62,7 @@ def _note_begun(folder: Path, file: RunFile) -> None:
     opened = Journal(folder)
     if not opened.entries:
         registered = file.policy.sha256 if file.policy else ""
-        opened.note(Event.ASKED, begun=chain.begun(file.to_json()), policy=registered)
+        opened.note(Event.ASKED, begun=chain.begun(file), policy=registered)
 
 
 def bind(folder: Path, identity: Mapping[str, Any], file: RunFile, opened: Journal) -> RunFile:

@@ -166,9 +166,20 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     if estimate.standing is Standing.FEW:
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
         return f"descriptive only: {'fewer than 10 prompts, so no policy acts on it' if brief else stem}"
-    if estimate.gateable and 0 < estimate.effective_clusters < FEW_CLUSTERS:
+    if few_clusters(estimate):
         return f"few clusters{effective or ', below 30 effective'}"
     return printable(estimate.reason)
+
+
+def few_clusters(estimate: Estimate) -> bool:
+    """Whether a number that counts says little of prompts beyond the list."""
+    judged = estimate.value is not None and estimate.gateable
+    return judged and 0 < estimate.effective_clusters < FEW_CLUSTERS
+
+
+def abbreviated(estimate: Estimate) -> bool:
+    """Whether the short caveat needs FOOTNOTE."""
+    return estimate.value is not None and (estimate.standing is Standing.FEW or few_clusters(estimate))
 
 
 def greyed(estimate: Estimate) -> bool:
@@ -183,7 +194,7 @@ def short_caveat(estimate: Estimate) -> str:
     effective = f"G={estimate.effective_clusters:.3g}"
     if estimate.standing is Standing.FEW:
         return f"descriptive, {effective}"
-    return f"few, {effective}" if caveat(estimate).startswith("few clusters") else caveat(estimate)
+    return f"few, {effective}" if few_clusters(estimate) else caveat(estimate)
 
 
 def methods(estimates: Iterable[Estimate]) -> str:

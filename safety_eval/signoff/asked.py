@@ -10,6 +10,7 @@ from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
 from safety_eval.policy import Policy
+from safety_eval.runs.run_file import RunFile, TaskRecord
 from safety_eval.signoff.verdict import Blocker
 
 Arguments = Mapping[str, str]
@@ -54,18 +55,17 @@ class Asked:
     baseline_weights: str = ""
 
 
-def read(facts: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> Asked:
+def read(file: RunFile, baseline: RunFile | None = None) -> Asked:
     """From run.json, and the baseline's."""
-    config, engine = facts.get("config", {}), facts.get("engine", {})
     return Asked(
-        engine=str(engine.get("name") or config.get("engine", "")),
-        weights=weights(engine),
-        seed=int(config.get("seed") or 0),
-        limit=config.get("limit"),
-        system_prompt=str(config.get("system_prompt") or ""),
-        chat_template=str(config.get("chat_template") or "auto"),
-        tasks={name: _task(about) for name, about in facts["tasks"].items()},
-        baseline_weights=weights(baseline.get("engine", {})) if baseline else "",
+        engine=str(file.engine.get("name") or file.config.engine),
+        weights=weights(file.engine),
+        seed=file.config.seed,
+        limit=file.config.limit,
+        system_prompt=file.config.system_prompt or "",
+        chat_template=file.config.chat_template,
+        tasks={name: _task(record) for name, record in file.tasks.items()},
+        baseline_weights=weights(baseline.engine) if baseline else "",
     )
 
 
@@ -74,20 +74,20 @@ def weights(engine: Mapping[str, Any]) -> str:
     return next((str(v) for k, v in engine.items() if "weights" in k and v), "")
 
 
-def _task(about: Mapping[str, Any]) -> AskedTask:
-    own = about.get("protocol", {})
+def _task(record: TaskRecord) -> AskedTask:
+    own = record.protocol
     return AskedTask(
-        version=str(about.get("data_version", "")),
-        prompts=int(about.get("prompts", 0)),
-        samples=int(about.get("samples", 1)),
-        default_version=str(own.get("version", "")),
-        default_samples=int(own.get("samples", 1)),
-        settings=about.get("settings", {}),
-        own_settings=own.get("settings", {}),
-        instruments=about.get("instruments", {}),
-        arguments=about.get("arguments", {}),
-        own_instruments=own.get("scorers", {}),
-        file=str(own.get("file", "")),
+        version=record.data_version,
+        prompts=record.prompts,
+        samples=record.samples,
+        default_version=own.version,
+        default_samples=own.samples,
+        settings=record.settings,
+        own_settings=own.settings,
+        instruments=record.instruments,
+        arguments=record.arguments,
+        own_instruments=own.scorers,
+        file=own.file,
     )
 
 
@@ -103,7 +103,7 @@ def blockers(asked: Asked, policy: Policy) -> list[Blocker]:
     sentences = [*_whole(asked, policy)]
     for name in sorted(used):
         sentences += [*_settings(asked, policy, name), *_file(asked, policy, name), *_arguments(asked, policy, name)]
-    return [Blocker("evidence", sentence) for sentence in dict.fromkeys(sentences)]
+    return [Blocker("conditions", sentence) for sentence in dict.fromkeys(sentences)]
 
 
 def _whole(asked: Asked, policy: Policy) -> Iterator[str]:

@@ -17,20 +17,18 @@ from safety_eval import policy as policies
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal, plugins
 from safety_eval.core.errors import EvidenceError, SafetyEvalError, UserError
-from safety_eval.core.records import Estimate, from_plain, plain
-from safety_eval.core.store import read_json
+from safety_eval.core.records import Estimate, plain
 from safety_eval.core.task import Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
-from safety_eval.runs import answers, chain, run_file
+from safety_eval.runs import answers, chain, own_code, results, run_file
+from safety_eval.runs.run_file import RunFile
 from safety_eval.signoff.asked import Asked, read
 from safety_eval.signoff.consistency import check_records
 from safety_eval.signoff.history import History, tell
 from safety_eval.signoff.verdict import Blocker, differences
 
 Faults = list[Blocker]
-IDENTITY = ("task", "metric", "scorer", "axis", "group")
-"""What an estimate is of: two runs, or a run and its file, are compared by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +88,24 @@ def collect(
         until: hash of the journal's entry up to which to look; only verdicts may follow it.
     """
     try:
-        facts = _facts(folder)
+        file = run_file.read(folder)
     except SafetyEvalError as error:
         return Case((), faults=(_evidence(error.message),))
     faults: Faults = []
-    if not facts.get("finished"):
+    if not file.finished:
         faults.append(
             _evidence("the run did not finish (killed, or still going): run the same command again")
         )
-    registered = _registered(folder, facts, faults)
-    estimates = remeasure(folder, facts, faults, own_tasks)
-    history, last = _history(folder, facts, until, faults)
-    _in_order(folder, facts, policy, faults)
+    registered = _registered(folder, file, faults)
+    estimates = remeasure(folder, file, faults, own_tasks)
+    history, last = _history(folder, file, until, faults)
+    _in_order(folder, file, policy, faults)
     if not faults:
         _agrees(folder, estimates, faults)
     compared = None
     if baseline is not None:
         compared = _compare(folder, baseline, faults)
-    instruments = _instruments(facts, faults)
+    instruments = _instruments(file, faults)
     return Case(
         estimates=estimates,
         differences=compared,
@@ -117,8 +115,8 @@ def collect(
         journal=last,
         instruments=instruments,
         baseline=_named(baseline),
-        asked=read(facts, _read_baseline(baseline)),
-        **_said(folder, facts, policy),
+        asked=read(file, _read_baseline(baseline)),
+        **_said(folder, file, policy),
     )
 
 
@@ -128,13 +126,13 @@ def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None
     Raises:
         EvidenceError: run.json, results.json or the journal is damaged.
     """
-    facts = _facts(folder)
+    file = run_file.read(folder)
     faults: Faults = [Blocker("missing", sentence) for sentence in kept.missing]
-    registered = _registered(folder, facts, faults)
-    history, last = _history(folder, facts, until, faults, sealed=True)
-    instruments = _instruments(facts, faults)
+    registered = _registered(folder, file, faults)
+    history, last = _history(folder, file, until, faults, sealed=True)
+    instruments = _instruments(file, faults)
     return Case(
-        estimates=_written(folder),
+        estimates=results.read(folder),
         differences=kept.differences,
         registered=registered,
         faults=tuple(faults),
@@ -142,8 +140,8 @@ def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None
         journal=last,
         instruments=instruments,
         baseline=_named(baseline),
-        asked=read(facts, _read_baseline(baseline)),
-        **_said(folder, facts, policy),
+        asked=read(file, _read_baseline(baseline)),
+        **_said(folder, file, policy),
     )
 
 
@@ -152,83 +150,59 @@ def keep(case: Case) -> Kept:
     return Kept(case.differences, tuple(b.sentence for b in case.faults if b.kind == "missing"))
 
 
-def _said(folder: Path, facts: Mapping[str, Any], policy: Policy) -> dict[str, Any]:
+def _said(folder: Path, file: RunFile, policy: Policy) -> dict[str, Any]:
     """Fields of a Case that run.json gives."""
     return {
-        "subject": subject(facts),
-        "data": {task: str(t.get("data_version", "")) for task, t in facts["tasks"].items()},
-        "notes": _notes(facts, policy),
+        "subject": subject(file),
+        "data": {task: record.data_version for task, record in file.tasks.items()},
+        "notes": _notes(file, policy),
         "run_sha256": _file_digest(folder / "run.json"),
         "results_sha256": _file_digest(folder / "results.json"),
-        "stopped": frozenset(task for task, t in facts["tasks"].items() if t.get("stopped")),
+        "stopped": frozenset(task for task, record in file.tasks.items() if record.stopped),
     }
 
 
-def _written(folder: Path) -> list[Estimate]:
-    """The estimates of results.json."""
-    try:
-        return [from_plain(Estimate, row) for row in read_json(folder / "results.json")["estimates"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise EvidenceError(f"results.json is damaged: {error!r}") from error
-
-
-def remeasure(
-    folder: Path, facts: Mapping[str, Any], faults: Faults, own_tasks: bool = True
-) -> list[Estimate]:
+def remeasure(folder: Path, file: RunFile, faults: Faults, own_tasks: bool = True) -> list[Estimate]:
     """Every estimate from the raw records; what is wrong with the records is added to `faults`."""
     found: list[Estimate] = []
-    for name, about in facts["tasks"].items():
+    for name, record in file.tasks.items():
         try:
-            task = _task(facts, name, own_tasks)
-            wrong = list(check_records(folder, name, about))
+            task = _task(folder, file, name, own_tasks)
+            wrong = list(check_records(folder, name, record))
             faults += [_evidence(w) for w in wrong]
             if not wrong:
-                rows = answers.measured(folder, task, int(about["samples"]))
-                drawn = run_file.TaskRecord.model_validate(about).drawn
-                found += metrics.estimates(task, rows, str(about["data_version"]), drawn)
+                rows = answers.measured(folder, task, record.samples)
+                found += metrics.estimates(task, rows, record.data_version, record.drawn)
         except SafetyEvalError as error:
             faults.append(_evidence(error.message))
-        except (KeyError, TypeError, ValueError) as error:
-            faults.append(_evidence(f"{name}: the records cannot be read: {error!r}"))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # Records of any shape may have been received; what a metric cannot read is a fault of theirs.
+            faults.append(_evidence(f"{name}: its records cannot be measured, {type(error).__name__} {error}"))
     return found
 
 
-def subject(facts: Mapping[str, Any]) -> dict[str, Any]:
+def subject(file: RunFile) -> dict[str, Any]:
     """The model as the run records it: name and every digest or version of its engine's identity."""
-    asked = facts.get("config", facts.get("asked", {}))
-    return {
-        "model": asked.get("model", ""),
-        **{k: v for k, v in facts.get("engine", {}).items() if k != "device"},
-    }
+    return {"model": file.config.model, **{k: v for k, v in file.engine.items() if k != "device"}}
 
 
-def _facts(folder: Path) -> dict[str, Any]:
-    path = folder / "run.json"
-    if not path.is_file():
-        raise UserError(f"{folder} is not a run folder: it has no run.json")
-    facts = read_json(path)
-    if not isinstance(facts, dict) or not isinstance(facts.get("tasks"), dict):
-        raise EvidenceError(f"{path} is damaged: it names no tasks")
-    return facts
-
-
-def _task(facts: Mapping[str, Any], name: str, own_tasks: bool) -> Task:
-    asked = next((t for t in facts.get("config", {}).get("tasks", ()) if Path(t).stem == name), name)
-    if str(asked).endswith(".py") and not own_tasks:
+def _task(folder: Path, file: RunFile, name: str, own_tasks: bool) -> Task:
+    asked = next((t for t in file.config.tasks if Path(t).stem == name), name)
+    if asked.endswith(".py") and not own_tasks:
         raise UserError(f"task '{name}' is a file of its own ({asked}); code is never run from evidence")
+    own_code.refuse(file.config, folder)
     task: Task = plugins.find("tasks", asked)
     return task
 
 
-def _registered(folder: Path, facts: Mapping[str, Any], faults: Faults) -> str:
+def _registered(folder: Path, file: RunFile, faults: Faults) -> str:
     """Digest of the terms of the policy that was recorded before the first token ('' = none)."""
-    record = facts.get("policy")
-    if not record:
+    if file.policy is None:
         return ""
     try:
         written = policies.load(folder / "policy.yaml")
         found = policies.registration(written).sha256
-        if found != record.get("sha256"):
+        if found != file.policy.sha256:
             raise EvidenceError("policy.yaml is not the policy that was recorded before the first token")
         return found
     except SafetyEvalError as error:
@@ -239,16 +213,12 @@ def _registered(folder: Path, facts: Mapping[str, Any], faults: Faults) -> str:
 def _agrees(folder: Path, estimates: Sequence[Estimate], faults: Faults) -> None:
     """results.json has to hold the estimates that the records give, each to 1e-9; their order says nothing."""
     try:
-        written = read_json(folder / "results.json")
-        rows = written["estimates"] if isinstance(written, dict) else written
-        shown = _by_identity(rows)
+        rows = results.read(folder)
     except SafetyEvalError as error:
         faults.append(_evidence(error.message))
         return
-    except (KeyError, TypeError, AttributeError) as error:
-        faults.append(_evidence(f"results.json is damaged: {error!r}"))
-        return
-    wrong = differences(shown, _by_identity(plain(list(estimates))))
+    shown = _by_identity(rows)
+    wrong = differences(shown, _by_identity(estimates))
     if len(rows) != len(shown):
         wrong.append("an estimate is listed twice")
     if wrong:
@@ -258,32 +228,31 @@ def _agrees(folder: Path, estimates: Sequence[Estimate], faults: Faults) -> None
         )
 
 
-def _by_identity(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Estimates by what each is of: task, metric, scorer, axis and group."""
-    return {" / ".join(str(row[part]) for part in IDENTITY): row for row in rows}
+def _by_identity(rows: Sequence[Estimate]) -> dict[str, Mapping[str, Any]]:
+    """Estimates, as they are written, by what each is of: task, metric, scorer, axis and group."""
+    return {" / ".join((e.task, e.metric, e.scorer, e.axis, e.group)): plain(e) for e in rows}
 
 
-def _in_order(folder: Path, facts: Mapping[str, Any], policy: Policy, faults: Faults) -> None:
+def _in_order(folder: Path, file: RunFile, policy: Policy, faults: Faults) -> None:
     """A run that was stopped early has asked the start of the seeded order, and nothing else."""
-    for task, about in facts["tasks"].items():
-        if not about.get("stopped") or policy.stop is None or faults:
+    for task, record in file.tasks.items():
+        if not record.stopped or policy.stop is None or faults:
             continue
         prompts = answers.prompts(folder, task)
         asked = {prompt_id for prompt_id, _ in answers.outputs(folder, task)}
-        seed = int(facts.get("config", {}).get("seed", 0))
-        first = {p.id for p in stopping.order(prompts, seed, task)[: len(asked)]}
+        first = {p.id for p in stopping.order(prompts, file.config.seed, task)[: len(asked)]}
         if asked != first:
             faults.append(_evidence(f"{task}: stopped early, but what was asked is not the start of its seeded order"))
 
 
 def _history(
-    folder: Path, facts: Mapping[str, Any], until: str, faults: Faults, sealed: bool = False
+    folder: Path, file: RunFile, until: str, faults: Faults, sealed: bool = False
 ) -> tuple[History, str]:
     """(what happened to the run, hash of the last entry); what the journal does not bind is a fault."""
     try:
         entries = journal.check(folder / journal.NAME)
         shards = [journal.check(p) for p in sorted(folder.glob(f"{chain.SHARDS}/*/{journal.NAME}"))]
-        faults += [_evidence(sentence) for sentence in chain.faults(folder, facts, entries, sealed)]
+        faults += [_evidence(sentence) for sentence in chain.faults(folder, file, entries, sealed)]
     except SafetyEvalError as error:
         faults.append(_evidence(f"{journal.NAME}: {error.message.split(': ', 1)[-1]}"))
         return History(), ""
@@ -323,15 +292,14 @@ def _check_baseline(baseline: Path) -> None:
     Raises:
         EvidenceError: they are not.
     """
-    facts = _facts(baseline)
-    for fault in chain.faults(baseline, facts, journal.check(baseline / journal.NAME)):
+    for fault in chain.faults(baseline, run_file.read(baseline), journal.check(baseline / journal.NAME)):
         raise EvidenceError(fault)
 
 
-def _instruments(facts: Mapping[str, Any], faults: Faults) -> dict[str, Mapping[str, Any]]:
+def _instruments(file: RunFile, faults: Faults) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
-    for task, about in facts["tasks"].items():
-        for scorer, identity in about.get("instruments", {}).items():
+    for task, record in file.tasks.items():
+        for scorer, identity in record.instruments.items():
             if found.setdefault(scorer, identity) != identity:
                 faults.append(
                     _evidence(f"{scorer} was another instrument for {task} than for the tasks before")
@@ -339,16 +307,15 @@ def _instruments(facts: Mapping[str, Any], faults: Faults) -> dict[str, Mapping[
     return found
 
 
-def _notes(facts: Mapping[str, Any], policy: Policy) -> tuple[str, ...]:
+def _notes(file: RunFile, policy: Policy) -> tuple[str, ...]:
     used = {rule.task for rule in policy.rules}
-    found = [f"{task}: {n}" for task, t in facts["tasks"].items() if task in used for n in t.get("notes", ())]
-    return tuple(found)
+    return tuple(f"{task}: {n}" for task, record in file.tasks.items() if task in used for n in record.notes)
 
 
-def _read_baseline(baseline: Path | None) -> Mapping[str, Any] | None:
+def _read_baseline(baseline: Path | None) -> RunFile | None:
     """run.json of the baseline, where it can be read; what is wrong with it is said by the comparison."""
     try:
-        return None if baseline is None else _facts(baseline)
+        return None if baseline is None else run_file.read(baseline)
     except SafetyEvalError:
         return None
 

@@ -1,22 +1,24 @@
 """What a policy asks of the run as a whole: registered, fresh, of the right data and instruments, and
 measured.
 
-A blocker of kind 'evidence' means that no number can be trusted; one of kind 'missing' means that approval
-is out.
+What the kinds of a blocker mean stands in verdict.py.
 """
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
+from safety_eval.audit.known_errors import known_errors
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import Estimate, Standing
+from safety_eval.measure import floors
 from safety_eval.policy import About, Policy, Rule, registration
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.show.words import name
 from safety_eval.signoff import asked, rules
 from safety_eval.signoff.basis import Case
-from safety_eval.signoff.verdict import Blocker
+from safety_eval.signoff.verdict import Blocker, Finding
 
 _SLACK = datetime.timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
@@ -26,6 +28,7 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
     """What the policy asks of the run as a whole."""
     found = [*_registration(case, policy), *_age(case, policy, moment), *_identities(case, policy)]
     found += asked.blockers(case.asked, policy)
+    found += [b for rule in policy.rules for b in _floor(case, rule)]
     looked_at = dict.fromkeys((r.task, r.metric, r.scorer) for r in policy.rules)
     for task, metric, scorer in looked_at:
         found += _unscored(case, policy, (task, metric, scorer))
@@ -34,14 +37,30 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
     return found
 
 
+def _floor(case: Case, rule: Rule) -> list[Blocker]:
+    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands.
+    (Our own quickstart prompts show how a verdict is made; no release rests on them.)"""
+    if rule.floor_met_because:
+        return []
+    seen = (
+        e for e in case.estimates
+        if (e.task, e.metric) == (rule.task, rule.metric) and rule.of.holds(e.axis, e.group)
+        and rule.scorer in (None, e.scorer) and e.data_version != "quickstart"
+    )  # fmt: skip
+    met = {f.who: f for e in seen for f in floors.of(e) if f.meets(rule.limit, rule.bound)}
+    told = ", ".join(f"{floors.WHO[who]} ({f.value:.3g})" for who, f in met.items())
+    sentence = f"{rule.id}: {told} would meet it; say why it stands all the same (floor_met_because), or leave it out"
+    return [Blocker("missing", sentence)] if met else []
+
+
 def _registration(case: Case, policy: Policy) -> list[Blocker]:
     wanted = registration(policy).sha256
     if case.registered and case.registered != wanted:
-        return [Blocker("evidence", "this is not the policy that the run recorded before its first token")]
+        return [Blocker("conditions", "this is not the policy that the run recorded before its first token")]
     if policy.registered and not case.registered:
         return [
             Blocker(
-                "evidence", "the policy must be recorded before the first token (run --policy); it was not"
+                "conditions", "the policy must be recorded before the first token (run --policy); it was not"
             )
         ]
     return []
@@ -62,11 +81,11 @@ def _age(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]
     if policy.max_age_days is None:
         return []
     if not case.history.begun:
-        return [Blocker("evidence", "the run does not say when it was begun, and the policy limits its age")]
+        return [Blocker("conditions", "the run does not say when it was begun, and the policy limits its age")]
     age = moment - _moment(case.history.begun)
     if age > datetime.timedelta(days=policy.max_age_days):
         told = f"stale: the run was begun {age.days} days ago, {policy.max_age_days} are allowed"
-        return [Blocker("evidence", told)]
+        return [Blocker("conditions", told)]
     return []
 
 
@@ -84,19 +103,19 @@ def _identities(case: Case, policy: Policy) -> list[Blocker]:
         asked = case.data.get(task, "none")
         if asked != wanted:
             found.append(
-                Blocker("evidence", f"other data: {task} must be version {wanted}, the run asked {asked}")
+                Blocker("conditions", f"other data: {task} must be version {wanted}, the run asked {asked}")
             )
     for scorer, pins in policy.instruments.items():
         identity = case.instruments.get(scorer)
         if identity is None:
-            found.append(Blocker("evidence", f"the instrument {scorer} did not score this run"))
+            found.append(Blocker("conditions", f"the instrument {scorer} did not score this run"))
             continue
         for field, pin in pins.items():
             if field in ("identity", "arguments"):
                 continue
             if (have := identity.get(field)) != pin:
                 told = f"other instrument: {scorer} {field} must be {pin!r}, the run used {have!r}"
-                found.append(Blocker("evidence", told))
+                found.append(Blocker("conditions", told))
     return found
 
 
@@ -148,11 +167,21 @@ def _degenerate_limit(e: Estimate, policy: Policy, early: bool) -> float:
     return 1.0 if this is None else this.upper(policy.level)
 
 
+def errors(case: Case, findings: Sequence[Finding]) -> list[str]:
+    """What the instruments that decide are known to get wrong, by our own audits of them."""
+    told = []
+    for task, scorer in dict.fromkeys((f.task, f.scorer) for f in findings):
+        asked_task = case.asked.tasks.get(task)
+        identity = asked_task.instruments.get(scorer) if asked_task else None
+        told += [f"{task} by {scorer}: {k.sentence}" for k in known_errors(scorer, identity or {})]
+    return told
+
+
 def descriptive(case: Case, policy: Policy) -> list[str]:
     """Groups that 'every group' leaves out, by name."""
     notes = []
     for rule in policy.rules:
-        if rule.group.startswith("every "):
+        if rule.of.every:
             groups = sorted(e.group for e in case.estimates if _left_out(rule, e))
             if groups:
                 told = f"{rule.id}: descriptive only (fewer than 10 prompts on the list), not required: "
@@ -161,5 +190,5 @@ def descriptive(case: Case, policy: Policy) -> list[str]:
 
 
 def _left_out(rule: Rule, e: Estimate) -> bool:
-    same = (e.task, e.metric, e.axis) == (rule.task, rule.metric, rules.place(rule.group)[0])
+    same = (e.task, e.metric, e.axis) == (rule.task, rule.metric, rule.of.axis)
     return same and rule.scorer in (None, e.scorer) and e.standing is Standing.FEW

@@ -24,7 +24,7 @@ from safety_eval.show.words import name
 from safety_eval.signoff import conditions, rules
 from safety_eval.signoff.asked import AskedTask, deviations, own_instrument
 from safety_eval.signoff.basis import Case, collect
-from safety_eval.signoff.rules import Claim
+from safety_eval.signoff.claim import Claim
 from safety_eval.signoff.verdict import (
     Blocker,
     Circumstances,
@@ -73,6 +73,7 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
     )
     blockers = (*case.faults, *conditions.blockers(case, policy, moment), *_unnamed(case, policy))
     record = registration(policy)
+    said = (*conditions.errors(case, findings), *conditions.descriptive(case, policy))
     return Verdict(
         decision=_decide(findings, blockers),
         policy=policy.name,
@@ -84,7 +85,7 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
         family=policy.family,
         findings=tuple(findings),
         blockers=blockers,
-        notes=(*case.notes, *conditions.descriptive(case, policy), *notes, *conditions.unregistered(case)),
+        notes=(*case.notes, *said, *notes, *conditions.unregistered(case)),
         run_sha256=case.run_sha256,
         results_sha256=case.results_sha256,
         baseline=case.baseline,
@@ -132,7 +133,7 @@ def note(folder: Path, verdict: Verdict) -> None:
 
 
 def _decide(findings: Sequence[Finding], blockers: Sequence[Blocker]) -> Decision:
-    if any(b.kind == "evidence" for b in blockers):
+    if any(b.kind in ("evidence", "conditions") for b in blockers):
         return "cannot decide"
     outcomes = {f.outcome for f in findings}
     if "broken" in outcomes:
@@ -187,17 +188,17 @@ def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
         rule=rule.id,
         task=rule.task,
         metric=rule.metric,
-        scorer=claim.scorer,
-        axis=claim.axis,
-        group=claim.group,
+        scorer=claim.cell.scorer,
+        axis=claim.cell.axis,
+        group=claim.cell.group,
         limit=rule.limit,
         bound=rule.bound,
         outcome=outcome,
         sentence=_sentence(claim, outcome),
         because=rule.because,
-        value=claim.value,
-        low=claim.low,
-        high=claim.high,
+        value=claim.interval.value,
+        low=claim.interval.low,
+        high=claim.interval.high,
         count=claim.count,
         expected=claim.expected,
         p_broken=p_broken,
@@ -208,8 +209,9 @@ def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
 
 def _sentence(claim: Claim, outcome: Outcome) -> str:
     if claim.fault:
-        here = "" if claim.axis == "total" else f", {name(claim.axis)} {name(claim.group)}".rstrip()
-        return f"{claim.rule.task} {name(claim.rule.metric)}{here}: {claim.fault}."
+        cell = claim.cell
+        here = "" if cell.axis == "total" else f", {name(cell.axis)} {name(cell.group)}".rstrip()
+        return f"{cell.task} {name(cell.metric)}{here}: {claim.fault}."
     if outcome == "met" or (claim.stopped and outcome == "undecided"):
         return f"{claim.words}."
     if outcome == "broken":

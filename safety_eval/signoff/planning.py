@@ -23,10 +23,10 @@ from safety_eval.core.records import Prompt
 from safety_eval.core.task import Metric, Task
 from safety_eval.measure.listed import LEAST
 from safety_eval.measure.metrics import headline_weights
-from safety_eval.policy import About, Policy, Rule
+from safety_eval.policy import About, Policy, Rule, check
+from safety_eval.policy.fit import OF_ANSWERS
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
-from safety_eval.signoff.rules import place
 from safety_eval.stats.gate import Shared, effective_answers
 from safety_eval.stats.plan import all_pass_probability, paired_prompts_needed, prompts_needed
 
@@ -85,6 +85,8 @@ def plan(policy: Policy, prompts: Mapping[str, Sequence[Prompt]] | None = None) 
     Args:
         prompts: of each task, as they would be asked; {} or None plans without them.
     """
+    for task in dict.fromkeys(rule.task for rule in policy.rules):
+        check(policy, plugins.find("tasks", task))
     needs = tuple(_need(rule, policy, (prompts or {}).get(rule.task)) for rule in policy.rules)
     known = [n.chance for n in needs if n.chance is not None]
     return Plan(policy.name, policy.power, needs, math.prod(known) if known else None)
@@ -134,7 +136,7 @@ def text(made: Plan) -> str:
 
 def _need(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> Need:
     sizes = None if prompts is None else _sizes(rule, prompts, policy.claim(rule))
-    groups = len(sizes) if sizes else (rule.min_groups if rule.group.startswith("every ") else 1)
+    groups = len(sizes) if sizes else (rule.min_groups if rule.of.every else 1)
     have = min(sizes) if sizes else (0.0 if sizes == [] else None)
     made = _planned(rule, policy, (groups, sizes, have))
     return replace(made, words=made.words + _otherwise(rule, policy, prompts))
@@ -214,14 +216,14 @@ def _metric(rule: Rule) -> Metric | None:
 def _derived(rule: Rule) -> bool:
     """Whether the rule is about a score of the task's `derive`: no share, though it may lie between 0 and 1."""
     task: Task = plugins.find("tasks", rule.task)
-    return task.derive is not None and rule.metric not in ("refusal_rate", "degenerate_rate")
+    return task.derive is not None and rule.metric not in OF_ANSWERS
 
 
 def _sizes(rule: Rule, prompts: Sequence[Prompt], about: About) -> list[float]:
     """Effective number of prompts behind each number of the rule; groups too small to be gated are left out."""
     metric = _metric(rule)
     asked = [p for p in prompts if metric is None or metric.where is None or metric.where(p)]
-    axis, group = place(rule.group)
+    axis, group = rule.of.axis, rule.of.group
     if axis == "total":
         return [_effective(asked, about)] if asked else []
     if axis == "macro":

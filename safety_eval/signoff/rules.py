@@ -11,47 +11,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from safety_eval.compare import differences
 from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import About, Policy, Rule, stopping
-from safety_eval.show.words import MINUS, name, number
+from safety_eval.show.words import name, number
+from safety_eval.signoff import paired
+from safety_eval.signoff.claim import (
+    Asked,
+    Claim,
+    Interval,
+    absent,
+    further,
+    limit_words,
+    of_what,
+    several,
+    where,
+)
 from safety_eval.stats.gaps import gap_limits, p_gap
 from safety_eval.stats.limits import Seen, SeenMean, SeenShare, gap_upper, settle
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A rule at one number, before the family is looked at.
-
-    Attributes:
-        axis, group, scorer: what was looked at. value: as measured. low, high: one-sided limits at the level.
-        met: the unfavourable end meets the limit. p_broken: p-value of 'the limit is broken'.
-        further: prompts that would settle it with the value seen (None = no number would).
-        words: the number in words. fault: what is not there ('' = all there); no waiver covers it.
-        stopped: the task was ended early, so that the words say what the full run would have said.
-    """
-
-    rule: Rule
-    axis: str
-    group: str
-    scorer: str = ""
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    count: int = 0
-    expected: int = 0
-    met: bool = False
-    p_broken: float = 1.0
-    further: int | None = None
-    words: str = ""
-    fault: str = ""
-    stopped: bool = False
 
 
 def claims(
@@ -67,30 +49,19 @@ def claims(
     """
     level, about = policy.level, policy.claim(rule)
     early = policy if rule.task in stopped and policy.stop is not None else None
-    axis, group = place(rule.group)
     if rule.limit in ("non_inferior", "equivalent"):
-        return _compared(rule, compared, level, about)
+        return paired.claims(rule, compared, (level, about))
     chosen = _instrument(rule, [e for e in found if (e.task, e.metric) == (rule.task, rule.metric)])
     if isinstance(chosen, str):
-        return [Claim(rule, axis, group, fault=chosen)]
-    here = [e for e in chosen if e.axis == axis and group in ("", e.group)]
+        return [absent(rule, chosen)]
+    here = [e for e in chosen if rule.of.holds(e.axis, e.group)]
     if not here:
-        return [Claim(rule, axis, group, fault=_absent(rule, chosen))]
-    if not rule.group.startswith("every "):
+        return [absent(rule, _unmeasured_group(rule, chosen))]
+    if not rule.of.every:
         if len(here) > 1:
-            return [Claim(rule, axis, group, fault=_several(here))]
+            return [absent(rule, several(here))]
         return [_one(rule, here[0], (level, about), early)]
     return _every(rule, here, (level, about), early)
-
-
-def place(group: str) -> tuple[str, str]:
-    """(axis, group) that a rule's `group` means; '' = any group of the axis."""
-    if group == "all":
-        return "total", "all"
-    if group.startswith("every "):
-        return group.removeprefix("every "), ""
-    axis, _, rest = group.partition("/")
-    return axis, rest
 
 
 def seen(estimate: Estimate, about: About) -> Seen | None:
@@ -102,15 +73,6 @@ def seen(estimate: Estimate, about: About) -> Seen | None:
     if e.kind == "effect" or (e.kind != "rate" and about.estimand == "list"):
         return SeenMean(e.lowest, e.highest, e.gate_low, e.gate_high, size)
     return SeenShare(e.lowest, e.highest, size, e.span)
-
-
-def _of_what(about: About) -> str:
-    """What a claim is about, in words."""
-    if about.estimand == "list":
-        return "on these prompts"
-    if about.icc == 1:
-        return "for prompts like these, a cluster counting as one observation"
-    return f"for prompts like these, if answers of a cluster correlate by {about.icc:g} at most"
 
 
 def _instrument(rule: Rule, found: list[Estimate]) -> list[Estimate] | str:
@@ -126,19 +88,10 @@ def _instrument(rule: Rule, found: list[Estimate]) -> list[Estimate] | str:
     return found
 
 
-def _several(here: Sequence[Estimate] | Sequence[Difference]) -> str:
-    return f"several headlines: name one of {', '.join(f'macro/{e.group}' for e in here)}"
-
-
-def _absent(rule: Rule, found: Sequence[Estimate]) -> str:
-    axis = place(rule.group)[0]
-    groups = sorted({f"{e.axis}/{e.group}" if e.axis != "total" else "all" for e in found})
-    near = [g for g in groups if g.startswith(f"{axis}/")] or groups
+def _unmeasured_group(rule: Rule, found: Sequence[Estimate]) -> str:
+    same = [e for e in found if e.axis == rule.of.axis] or found
+    near = sorted({f"{e.axis}/{e.group}" if e.axis != "total" else "all" for e in same})
     return f"nothing was measured for '{rule.group}' (measured: {', '.join(near[:8])})"
-
-
-Asked = tuple[float, About]
-"""Level of a claim, and what it is about."""
 
 
 def _one(rule: Rule, e: Estimate, level: Asked, early: Policy | None) -> Claim:
@@ -159,22 +112,13 @@ def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
         stopping.NOT_PASS: f"the full run would not be shown to meet this ({sure})",
     }.get(state, "whether the full run would be shown to meet this is not settled")
     full = f"the full run would be shown to break this ({sure})" if broken else full
-    words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of {asked} answers when the run "
+    words = f"{where(e.cell)}: {number(e.value, e.kind)} of {asked} answers when the run "
     words += f"was stopped early (of {e.expected} in full); must be {'below' if rule.limit == 'max' else 'above'} "
-    words += f"{_limit(rule.bound, e.kind)}; {full}"
+    words += f"{limit_words(rule.bound, e.kind)}; {full}"
     p = stopping.SURE if broken else 1.0
+    seen_there = Interval(e.value)
     return Claim(
-        rule,
-        e.axis,
-        e.group,
-        e.scorer,
-        value=e.value,
-        count=e.count,
-        expected=e.expected,
-        met=met,
-        p_broken=p,
-        words=words,
-        stopped=True,
+        rule, e.cell, seen_there, e.count, e.expected, met=met, p_broken=p, words=words, stopped=True
     )
 
 
@@ -182,10 +126,10 @@ def _every(rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | N
     """Every group whose list is large enough: one of which nothing was drawn or measured is a fault."""
     kept = [e for e in here if e.gateable]
     lost = [e for e in here if e.standing is not Standing.FEW and not e.gateable]
-    out = [Claim(rule, e.axis, e.group, e.scorer, expected=e.expected, fault=_unmeasured(e)) for e in lost]
+    out = [Claim(rule, e.cell, expected=e.expected, fault=_unmeasured(e)) for e in lost]
     if len(kept) < rule.min_groups:
         fault = f"only {len(kept)} groups can be gated (10 prompts on the list), {rule.min_groups} are required"
-        out.append(Claim(rule, here[0].axis, "every", here[0].scorer, fault=fault))
+        out.append(absent(rule, fault, "every", here[0].scorer))
     if rule.limit == "max_gap":
         return out or [_gap(rule, kept, level)]
     return [*(_one(rule, e, level, early) for e in kept), *out]
@@ -220,41 +164,31 @@ def _absolute(rule: Rule, e: Estimate, asked: Asked) -> Claim:
     this = seen(e, about)
     if this is None or fault:
         fault = fault or "the estimate has no limits to act on"
-        return Claim(
-            rule, e.axis, e.group, e.scorer, e.value, count=e.count, expected=e.expected, fault=fault
-        )
+        return Claim(rule, e.cell, Interval(e.value), e.count, e.expected, fault=fault)
     below = rule.limit == "max"
     low, high = this.lower(level), this.upper(level)
     met = high < bound if below else low > bound
     p = this.p_exceeds(bound) if below else this.p_below(bound)
-    further = None if met else _further(this, bound, level, below, e.expected)
-    words = f"{_where(e.task, e.metric, e.axis, e.group)}: {number(e.value, e.kind)} of {e.count} answers"
+    more = None if met else further(this, bound, level, below, e.expected)
+    words = f"{where(e.cell)}: {number(e.value, e.kind)} of {e.count} answers"
     absent = e.expected - e.count
     words += f" ({absent} more unmeasured, taken at their worst)" if absent > 0 else ""
     words += f", {'at most' if met and below else 'at least' if met else 'between'} "
     words += (
         number(high if below else low, e.kind) if met else f"{number(low, e.kind)} and {number(high, e.kind)}"
     )
-    words += f" {_of_what(about)}; must be {'below' if below else 'above'} {_limit(bound, e.kind)}"
+    words += f" {of_what(about)}; must be {'below' if below else 'above'} {limit_words(bound, e.kind)}"
     return Claim(
-        rule, e.axis, e.group, e.scorer, e.value, low, high, e.count, e.expected, met, p, further, words
+        rule,
+        e.cell,
+        Interval(e.value, low, high),
+        e.count,
+        e.expected,
+        met=met,
+        p_broken=p,
+        further=more,
+        words=words,
     )
-
-
-def _where(task: str, metric: str, axis: str, group: str) -> str:
-    here = "" if axis == "total" else f", {name(axis)} {name(group)}"
-    return f"{task} {name(metric)}{here}"
-
-
-def _further(this: Seen, bound: float, level: float, below: bool, asked: int) -> int | None:
-    """Further prompts until one of the two limits passes the bound, the values staying."""
-    if this.high_value < bound:
-        grow = settle(lambda f: this.grown(f).upper(level), bound, True)
-    elif this.low_value > bound:
-        grow = settle(lambda f: this.grown(f).lower(level), bound, False)
-    else:
-        return None
-    return None if grow is None else max(1, math.ceil((grow - 1) * asked))
 
 
 def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
@@ -262,13 +196,11 @@ def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
     level, about = asked
     first = kept[0] if kept else None
     if first is None or len(kept) < 2:
-        return Claim(rule, place(rule.group)[0], "every", fault="a gap needs two groups that can be gated")
+        return absent(rule, "a gap needs two groups that can be gated", "every")
     known = [(e, s) for e in kept if (s := seen(e, about)) is not None]
     fault = next((f"{e.group}: {f}" for e in kept if (f := _fault(rule, e))), "")
     if fault or len(known) < len(kept):
-        return Claim(
-            rule, first.axis, "every", first.scorer, fault=fault or "a group has no limits to act on"
-        )
+        return absent(rule, fault or "a group has no limits to act on", "every", first.scorer)
     bound, groups = rule.bound, [s for _, s in known]
     high = gap_upper(groups, level)
     ordered = sorted(kept, key=lambda e: e.value or 0.0)
@@ -276,15 +208,23 @@ def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
     low, p = _gap_shown(known, about, bound, level)
     met = high < bound
     count, expected = sum(e.count for e in kept), sum(e.expected for e in kept)
-    further = None if met else _further_gap(groups, bound, level, expected)
+    more = None if met else _further_gap(groups, bound, level, expected)
     words = f"{rule.task} {name(rule.metric)}, largest gap between {len(kept)} groups of {name(first.axis)}: "
     words += (
         f"{number(value, first.kind)} ({name(ordered[-1].group)} against {name(ordered[0].group)}), between "
     )
-    words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)} {_of_what(about)}; must be below "
-    words += _limit(bound, first.kind)
+    words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)} {of_what(about)}; must be below "
+    words += limit_words(bound, first.kind)
     return Claim(
-        rule, first.axis, "every", first.scorer, value, low, high, count, expected, met, p, further, words
+        rule,
+        replace(first.cell, group="every"),
+        Interval(value, low, high),
+        count,
+        expected,
+        met=met,
+        p_broken=p,
+        further=more,
+        words=words,
     )
 
 
@@ -309,91 +249,3 @@ def _gap_shown(known: Sequence[tuple[Estimate, Seen]], about: About, bound: floa
 def _further_gap(groups: Sequence[Seen], bound: float, level: float, asked: int) -> int | None:
     grow = settle(lambda factor: gap_upper([s.grown(factor) for s in groups], level), bound, True)
     return None if grow is None else max(1, math.ceil((grow - 1) * asked))
-
-
-def _compared(
-    rule: Rule, compared: Sequence[Difference] | None, level: float, about: About
-) -> list[Claim]:
-    """non_inferior or equivalent: one claim for each group."""
-    axis, group = place(rule.group)
-    if compared is None:
-        return [Claim(rule, axis, group, fault="no baseline was given: sign off with --baseline RUN")]
-    here = [d for d in compared if (d.task, d.metric, d.axis) == (rule.task, rule.metric, axis)]
-    here = [d for d in here if group in ("", d.group) and rule.scorer in (None, d.scorer)]
-    there = sorted({d.scorer for d in here})
-    if len(there) > 1:
-        return [
-            Claim(rule, axis, group, fault=f"compared by several instruments ({', '.join(there)}): name one")
-        ]
-    if not here:
-        fault = f"nothing was compared for '{rule.group}' of {rule.task} {rule.metric}"
-        return [Claim(rule, axis, group, fault=fault)]
-    if not rule.group.startswith("every "):
-        if len(here) > 1:
-            return [Claim(rule, axis, group, fault=_several(here))]
-        return [_difference(rule, here[0], (level, about))]
-    kept = [d for d in here if d.gateable]
-    lost = [d for d in here if d.enough and not d.gateable]
-    out = [_difference(rule, d, (level, about)) for d in (*kept, *lost)]
-    if len(kept) < rule.min_groups:
-        fault = f"only {len(kept)} groups can be compared, {rule.min_groups} are required"
-        out.append(Claim(rule, axis, "every", fault=fault))
-    return out
-
-
-def _difference(rule: Rule, d: Difference, asked: Asked) -> Claim:
-    level, about = asked
-    better = (rule.non_inferior.direction if rule.non_inferior else None) or d.better
-    this = differences.seen(d, stopping.effective(d, about), about.estimand == "population")
-    if d.value is None or this is None:
-        return Claim(rule, d.axis, d.group, d.scorer, fault=d.reason or "no paired answers")
-    if not d.gateable:
-        return Claim(rule, d.axis, d.group, d.scorer, d.value, fault=d.reason or "descriptive only")
-    if d.count < rule.min_count:
-        fault = f"{d.count} paired answers, {rule.min_count} are required"
-        return Claim(rule, d.axis, d.group, d.scorer, d.value, count=d.count, fault=fault)
-    if rule.limit == "non_inferior" and better not in ("lower", "higher"):
-        raise UserError(
-            f"rule '{rule.id}': no end of {rule.metric} is better in itself",
-            "Give non_inferior a direction: lower or higher.",
-        )
-    low, high, margin = this.lower(level), this.upper(level), rule.bound
-    no_rise, no_fall = high < margin, low > -margin
-    rise, fall = this.p_exceeds(margin), this.p_below(-margin)
-    if rule.limit == "equivalent":
-        met, p = no_rise and no_fall, min(1.0, 2 * min(rise, fall))
-    else:
-        met, p = (no_rise, rise) if better == "lower" else (no_fall, fall)
-    further = None if met else _further_difference(this, rule, better, level, d.count)
-    words = (
-        f"{_where(d.task, d.metric, d.axis, d.group)}: {_signed(d.value, d.kind)} against the baseline over "
-    )
-    words += f"{d.count} paired answers, between {_signed(low, d.kind)} and {_signed(high, d.kind)} "
-    words += f"{_of_what(about)}; must be "
-    edge = _limit(margin, d.kind)
-    if rule.limit == "equivalent":
-        words += f"within {edge} either way"
-    else:
-        words += f"below +{edge}" if better == "lower" else f"above {MINUS}{edge}"
-    return Claim(
-        rule, d.axis, d.group, d.scorer, d.value, low, high, d.count, d.count, met, p, further, words
-    )
-
-
-def _further_difference(this: Seen, rule: Rule, better: str, level: float, asked: int) -> int | None:
-    both = rule.limit == "equivalent"
-    needs = []
-    if both or better == "lower":
-        needs.append(_further(this, rule.bound, level, True, asked))
-    if both or better == "higher":
-        needs.append(_further(this, -rule.bound, level, False, asked))
-    return None if None in needs else max(n for n in needs if n is not None)
-
-
-def _signed(value: float, kind: str) -> str:
-    return ("+" if value > 0 else "") + number(value, kind)
-
-
-def _limit(bound: float, kind: str) -> str:
-    """A limit as it was written, not rounded."""
-    return (f"{100 * bound:.10g}%" if kind == "rate" else f"{bound:.10g}").replace("-", MINUS)

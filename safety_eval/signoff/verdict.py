@@ -13,10 +13,12 @@ from xml.etree import ElementTree
 
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import plain
+from safety_eval.core.store import typed
 from safety_eval.show.words import printable
 
 Outcome = Literal["met", "broken", "undecided", "waived"]
 Decision = Literal["approved", "approved with waivers", "rejected", "cannot decide"]
+BlockerKind = Literal["evidence", "conditions", "missing"]
 EXIT = {"approved": 0, "approved with waivers": 5, "rejected": 3, "cannot decide": 4}
 SCHEMA = 2
 
@@ -66,11 +68,12 @@ class Finding:
 class Blocker:
     """Why the run as a whole cannot be approved.
 
-    `kind` 'evidence': no number can be trusted, so nothing can be rejected either; 'missing': approval is
-    out.
+    `kind` 'evidence': no number can be trusted, so nothing can be rejected either, and no evidence is made;
+    'conditions': the numbers can be trusted, but were made otherwise than the policy asks, so that it says nothing of
+    them; 'missing': approval is out. No waiver covers any of them.
     """
 
-    kind: Literal["evidence", "missing"]
+    kind: BlockerKind
     sentence: str
 
 
@@ -134,6 +137,10 @@ class Verdict:
         """0 approved, 3 rejected, 4 cannot decide, 5 approved with waivers."""
         return EXIT[self.decision]
 
+    def blocked_by(self, *kinds: BlockerKind) -> bool:
+        """Whether a blocker of one of these kinds stands in the way."""
+        return any(blocker.kind in kinds for blocker in self.blockers)
+
 
 def to_json(verdict: Verdict) -> dict[str, Any]:
     """signoff.json."""
@@ -147,13 +154,14 @@ def from_json(row: Mapping[str, Any]) -> Verdict:
         EvidenceError: it is none.
     """
     try:
+        if not isinstance(row, Mapping) or row.get("schema") != SCHEMA:
+            raise ValueError(f"it does not have the schema {SCHEMA}")
+        typed(Verdict, row)
         values = dict(row)
         values["findings"] = tuple(Finding(**f) for f in row["findings"])
         values["blockers"] = tuple(Blocker(**b) for b in row["blockers"])
         values["asked"] = Circumstances(**{**row["asked"], "deviations": tuple(row["asked"]["deviations"])})
         values["notes"], values["history"] = tuple(row["notes"]), tuple(row["history"])
-        if values["schema"] != SCHEMA or values["decision"] not in EXIT:
-            raise ValueError(f"schema {values['schema']}, decision {values['decision']!r}")
         return Verdict(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(
@@ -220,7 +228,7 @@ def junit(verdict: Verdict) -> str:
             _case(suite, finding)
         _totals(suite)
     if verdict.blockers:
-        suite = ElementTree.SubElement(root, "testsuite", name="evidence")
+        suite = ElementTree.SubElement(root, "testsuite", name="the run as a whole")
         for number, blocker in enumerate(verdict.blockers, 1):
             case = ElementTree.SubElement(
                 suite, "testcase", classname=blocker.kind, name=f"{blocker.kind} {number}"

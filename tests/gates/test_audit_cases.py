@@ -65,7 +65,7 @@ def test_one_emptied_answer_never_improves_a_clustered_pair(bold) -> None:
         whole = next(of_pairs(Pairs(*sides, np.ones(len(rows), bool))))
         terms = rule.model_copy(update={"estimand": about.estimand, "icc": about.icc})
         (claim,) = rules.claims(terms.rules[0], [], [whole], terms)
-        return claim.high, claim.met
+        return claim.interval.high, claim.met
 
     for about in EVERY:
         before, met = limit(new, about)
@@ -118,7 +118,7 @@ def test_a_group_that_a_limit_leaves_out_is_still_required(bold) -> None:
     )
     claims = rules.claims(policy.rules[0], found, None, policy)
     groups = {p.groups["group"][0] for p in prompts}
-    assert {c.group for c in claims} == groups and sum(bool(c.fault) for c in claims) == len(groups) - 20
+    assert {c.cell.group for c in claims} == groups and sum(bool(c.fault) for c in claims) == len(groups) - 20
     (total,) = [e for e in found if (e.metric, e.axis) == ("negative_rate", "total")]
     assert not total.gateable and "21 groups of the list were not asked" in total.reason
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from losses import improvements, run, trial
 
-from safety_eval.signoff.rules import Claim
+from safety_eval.core.records import Cell
+from safety_eval.signoff.claim import Claim, Interval
+
+WHOLE = Cell("t", "rate", "", "total", "all")
 
 
 def test_random_losses_over_every_kind_of_rule_improve_nothing() -> None:
@@ -17,7 +20,7 @@ def test_the_search_sees_an_improvement_where_there_is_one() -> None:
     rule = trial(3).policy.rules[0].model_copy(update={"max": 0.1, "min": None, "max_gap": None, "non_inferior": None,
                                                        "equivalent": None, "metric": "rate"})  # fmt: skip
     place = ("r", "all")
-    wide, narrow = (Claim(rule, "total", "all", high=high, met=high < 0.1) for high in (0.15, 0.013))
+    wide, narrow = (Claim(rule, WHOLE, Interval(high=high), met=high < 0.1) for high in (0.15, 0.013))
     assert len(list(improvements({place: wide}, {place: narrow}))) == 2
     assert not list(improvements({place: narrow}, {place: wide}))
     assert list(improvements({place: wide}, {}))

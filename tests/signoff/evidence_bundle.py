@@ -12,9 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from safety_eval import policy
 from safety_eval.core import journal
 from safety_eval.core.records import canonical, digest
-from safety_eval.core.store import read_json
 from safety_eval.evidence import bundle
-from safety_eval.runs import chain, pipeline
+from safety_eval.runs import chain, pipeline, run_file
 from safety_eval.runs.config import run_config
 from safety_eval.signoff import decision as signoff
 
@@ -64,15 +63,15 @@ def answer_all(folder: Path, words: tuple[str, ...], name: str, **changes: str) 
 def invent_journal(run: Path) -> None:
     """A journal that fits whatever lies in a run folder now: what whoever makes up a whole run can make up as well."""
     old = journal.check(run / journal.NAME)
-    facts = read_json(run / "run.json")
+    file = run_file.read(run)
     last = {e.facts["file"]: e.number for e in old if "file" in e.facts}
     lines: list[dict] = []
     for e in old:
         about = dict(e.facts)
         if "begun" in about:
-            about["begun"] = chain.begun(facts)
+            about["begun"] = chain.begun(file)
         if "about" in about:
-            about["about"] = chain.prepared(facts["tasks"][about["task"]])
+            about["about"] = chain.prepared(file.tasks[about["task"]])
         if "file" in about:
             if e.number != last[about["file"]]:
                 continue

@@ -193,6 +193,57 @@ def test_an_approval_that_waives_has_its_own_name_and_exit_code(asked, tmp_path:
     assert '"result":"WARNED"' in statement
 
 
+UNMET = {
+    "two tokens": ({"generation": {"max_new_tokens": 2}}, ""),
+    "another limit": ({}, "conditions: {limit: 7}\n"),
+    "another seed": ({}, "conditions: {seed: 7}\n"),
+    "other weights": ({}, "conditions: {weights: abc}\n"),
+    "other data": ({}, "data: {bold: paper}\n"),
+    "another instrument": ({}, "instruments: {vader: {version: other}}\n"),
+    "another policy than the registered": ({}, "registered: true\n"),
+}
+
+
+@pytest.mark.parametrize("name", UNMET)
+def test_a_run_that_was_asked_otherwise_is_told_so_in_evidence_that_signs_and_verifies(
+    asked, tmp_path: Path, capsys, name: str
+) -> None:
+    """Its records hold together: nothing that is printed may say otherwise, and nobody is approved or rejected."""
+    settings, pin = UNMET[name]
+    run = Path(shutil.copytree(asked(**settings), tmp_path / "run"))
+    broken = NAMED.replace("metric: negative_rate, scorer: vader, group: all, max: 0.9",
+                           "metric: negative_rate, scorer: vader, group: all, min: 0.9")  # fmt: skip
+    (tmp_path / "policy.yaml").write_text(broken + pin)
+    private, public = evidence_bundle.write_keys(tmp_path)
+    signed = ["signoff", str(run), "--policy", str(tmp_path / "policy.yaml"), "--sign", str(private[0])]
+    assert main(signed) == 4
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.startswith("CANNOT DECIDE") and "hold together" not in said and "1 of 0 signatures" in said
+    assert {b["kind"] for b in read_json(run / "signoff.json")["blockers"]} == {"conditions"}
+    kinds = {e.get("type") for e in ElementTree.parse(run / "signoff.junit.xml").getroot().iter("error")}
+    assert "conditions" in kinds and "evidence" not in kinds
+    assert main(["sign", str(run), "--key", str(private[1])]) == 0
+    keys = [word for key in public for word in ("--key", str(key))]
+    assert main(["redact", str(run), str(tmp_path / "sealed")]) == 0
+    for place in (run, tmp_path / "sealed"):
+        assert main(["verify", str(place), *keys]) == 0
+        assert "the policy gives the same verdict: cannot decide" in capsys.readouterr().out
+    results, properties = (
+        json.loads(attest._envelope(run / "evidence", file).payload)["predicate"] for file in attest.ENVELOPES
+    )
+    assert results["passedTests"] == results["failedTests"] == properties["properties"] == []
+    assert main(["report", str(run)]) == 0 and "Cannot decide" in (run / "report.html").read_text()
+
+
+def test_an_instrument_with_known_errors_decides_with_a_line_that_says_them(asked, tmp_path: Path, capsys) -> None:
+    run = Path(shutil.copytree(asked(), tmp_path / "run"))
+    (tmp_path / "policy.yaml").write_text(NAMED)
+    assert main(["signoff", str(run), "--policy", str(tmp_path / "policy.yaml")]) == 0
+    words = "toxigen by profanity_check: In our own audit toxicity missed 83% of 2,767 hateful texts"
+    assert words in " ".join(capsys.readouterr().out.split()) and words in (run / "report.html").read_text()
+    assert not any("vader" in note for note in judged(run).notes)
+
+
 def test_the_verdict_names_what_was_judged(asked) -> None:
     verdict = judged(asked())
     told = " ".join(facts(verdict))

@@ -8,7 +8,6 @@ stratum) is kept and noted.
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Prompt
+from safety_eval.core.store import parsed
 
 _NEEDED = ("id", "text", "stratum", "risk_area")
 _KNOWN = (*_NEEDED, "cluster")
@@ -93,7 +93,7 @@ def parse(text: str, source: str) -> PromptFile:
 
 def _row(line: str) -> tuple[dict[str, Any], str]:
     try:
-        row = json.loads(line)
+        row = parsed(line.encode())
     except ValueError as error:
         return {}, f"not JSON ({error})"
     if not isinstance(row, dict):

@@ -1,0 +1,90 @@
+"""What a rule sees at one number, and the words for it. Which numbers, and whether they hold: rules.py, paired.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from safety_eval.compare.differences import Difference
+from safety_eval.core.records import Cell, Estimate
+from safety_eval.policy import About, Rule
+from safety_eval.show.words import MINUS, name
+from safety_eval.stats.limits import Seen, settle
+
+Asked = tuple[float, About]
+"""Level of a claim, and what it is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A value as measured, with its one-sided limits at the policy's level; None = not known."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A rule at one number, before the family is looked at.
+
+    Attributes:
+        cell: what was looked at. interval: what was seen there. count, expected: measured and owed answers.
+        met: the unfavourable end meets the limit. p_broken: p-value of 'the limit is broken'.
+        further: prompts that would settle it with the value seen (None = no number would).
+        words: the number in words. fault: what is not there ('' = all there); no waiver covers it.
+        stopped: the task was ended early, so that the words say what the full run would have said.
+    """
+
+    rule: Rule
+    cell: Cell
+    interval: Interval = Interval()
+    count: int = 0
+    expected: int = 0
+    met: bool = False
+    p_broken: float = 1.0
+    further: int | None = None
+    words: str = ""
+    fault: str = ""
+    stopped: bool = False
+
+
+def absent(rule: Rule, fault: str, group: str = "", scorer: str = "") -> Claim:
+    """A rule that finds nothing to look at, and why. `group`: in place of the rule's own."""
+    cell = Cell(rule.task, rule.metric, scorer, rule.of.axis, group or rule.of.group)
+    return Claim(rule, cell, fault=fault)
+
+
+def several(here: Sequence[Estimate] | Sequence[Difference]) -> str:
+    return f"several headlines: name one of {', '.join(f'macro/{e.group}' for e in here)}"
+
+
+def of_what(about: About) -> str:
+    """What a claim is about, in words."""
+    if about.estimand == "list":
+        return "on these prompts"
+    if about.icc == 1:
+        return "for prompts like these, a cluster counting as one observation"
+    return f"for prompts like these, if answers of a cluster correlate by {about.icc:g} at most"
+
+
+def where(cell: Cell) -> str:
+    here = "" if cell.axis == "total" else f", {name(cell.axis)} {name(cell.group)}"
+    return f"{cell.task} {name(cell.metric)}{here}"
+
+
+def limit_words(bound: float, kind: str) -> str:
+    """A limit as it was written, not rounded."""
+    return (f"{100 * bound:.10g}%" if kind == "rate" else f"{bound:.10g}").replace("-", MINUS)
+
+
+def further(this: Seen, bound: float, level: float, below: bool, asked: int) -> int | None:
+    """Further prompts until one of the two limits passes the bound, the values staying."""
+    if this.high_value < bound:
+        grow = settle(lambda f: this.grown(f).upper(level), bound, True)
+    elif this.low_value > bound:
+        grow = settle(lambda f: this.grown(f).lower(level), bound, False)
+    else:
+        return None
+    return None if grow is None else max(1, math.ceil((grow - 1) * asked))
