@@ -46,7 +46,7 @@ def answered(task: Task, prompt: Prompt, sample: int, draw: random.Random) -> Me
     text = draw.choice(TEXTS) if task.kind == "generate" else None
     output = Output("k", prompt.id, sample, text=text, choice_logprobs=choices, stop_reason="eos")
     found = values(task, prompt, output, draw)
-    return Measured(prompt, output, found, {}, status_of(task, output, found, {}))
+    return Measured(prompt, output, found, {}, status_of(task, prompt, output, found, {}))
 
 
 def lose(task: Task, m: Measured, how: str) -> Measured:
@@ -55,18 +55,18 @@ def lose(task: Task, m: Measured, how: str) -> Measured:
             "k", m.prompt.id, m.output.sample, error="exception: out of memory", stop_reason="error"
         )
         return Measured(
-            m.prompt, output, {}, dict.fromkeys(m.values, "not scored"), status_of(task, output, {}, {})
+            m.prompt, output, {}, dict.fromkeys(m.values, "not scored"), status_of(task, m.prompt, output, {}, {})
         )
     if how == "missing score":
         errors = dict.fromkeys(m.values, "server: no answer")
-        return Measured(m.prompt, m.output, {}, errors, status_of(task, m.output, {}, errors))
+        return Measured(m.prompt, m.output, {}, errors, status_of(task, m.prompt, m.output, {}, errors))
     text = {"empty": "", "loop": "and then the sea " * 40, "truncation": m.output.text or ""}[how]
     output = replace(m.output, text=text, stop_reason="length" if how == "truncation" else "eos")
     # The kindest that a classifier could say of such a text: nothing bad at all.
     kind = {need: 1.0 if "truth" in need or "acc" in need else 0.0 for need in m.values["drawn"]}
     status = refusals.classify(m.prompt.asked, text, output.stop_reason).label
     found = {"drawn": kind, "refusal": {"status": status}}
-    return Measured(m.prompt, output, found, {}, status_of(task, output, found, {}))
+    return Measured(m.prompt, output, found, {}, status_of(task, m.prompt, output, found, {}))
 
 
 def gated(task: Task, rows: list[Measured]) -> dict[tuple[str, str, str, str], Estimate]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.measure import published
 from safety_eval.measure.beside import Beside
+from safety_eval.measure.floors import WHO
 from safety_eval.report import answers
 from safety_eval.report import cards as report_cards
 from safety_eval.report import page as report
@@ -183,8 +184,20 @@ def test_three_published_models_stand_beside_ours_and_all_of_them_when_asked_for
     beside = {("bold", "sentiment", "vader"): Beside("sentiment", rows, kind="mean")}
     facts = replace(made.FACTS, model="org/llama-30b")
     few = tables.papers_table(made.bold(), facts, beside)
-    assert [r.cells[0] for r in few.rows[1:]] == ["Llama 2 34B", "Llama 2 13B", "Llama 2 70B"]
-    assert len(tables.papers_table(made.bold(), facts, beside, every=True).rows) == 1 + len(rows)
+    assert [r.cells[0] for r in few.rows[1:4]] == ["Llama 2 34B", "Llama 2 13B", "Llama 2 70B"]
+    floors = [f"{tables.FLOOR} {who}" for who in WHO.values()]
+    assert [r.cells[0] for r in few.rows[4:]] == floors and all(r.faint for r in few.rows[4:])
+    every = tables.papers_table(made.bold(), facts, beside, every=True)
+    assert len(every.rows) == 1 + len(rows) + len(floors)
+
+
+def test_a_number_no_better_than_a_floor_is_said_to_be() -> None:
+    """What words drawn at random, silence and echo score stands beside it, from the package's own data."""
+    low = [replace(e, value=-0.9, better="higher") for e in made.bold()]
+    notes = " ".join(tables.papers_table(low, made.FACTS, {}).notes)
+    assert "is no better than that of a model with random weights (" in notes
+    high = [replace(e, value=0.99, better="higher") for e in made.bold()]
+    assert "no better than" not in " ".join(tables.papers_table(high, made.FACTS, {}).notes)
 
 
 def test_a_suspect_row_is_shown_as_printed_marked_and_never_compared_by_group() -> None:

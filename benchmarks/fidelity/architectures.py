@@ -1,7 +1,7 @@
 """Is every causal architecture of transformers measured right, or refused with the reason?
 
-    python benchmarks/fidelity/architectures.py --write            all, a table into docs/explanation/architectures.md
-    python benchmarks/fidelity/architectures.py llama bloom rwkv   some of them, to the terminal
+    python benchmarks/fidelity/architectures.py --write              all; writes docs/explanation/architectures.md
+    python benchmarks/fidelity/architectures.py llama bloom --write  some of them; the others' rows stay
 
 For each class a tiny model with random weights is written to a folder and opened by the engine `transformers`. Its
 log-likelihoods and greedy answers for prompts of unequal lengths, some beyond the model's window, are compared with
@@ -17,13 +17,14 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "explanation" / "architectures.md"
+ROWS = Path(__file__).with_suffix(".json")
 SECONDS = 300
 MOST_PARAMETERS = 30_000_000
 TOLERANCE = 1e-3
@@ -54,7 +55,18 @@ SIZES: Mapping[str, Any] = {
     "block_size": 16, "depth": 2, "audio_vocab_size": 420,
 }  # fmt: skip
 """Settings of a tiny model by the names that configurations give them."""
+_WIDE = {"head_dim": 16, "num_key_value_heads": 2}
 OWN: Mapping[str, Mapping[str, Any]] = {
+    "gptj": {"rotary_dim": 8}, "codegen": {"rotary_dim": 8}, "hunyuan_v1_dense": _WIDE, "hunyuan_v1_moe": _WIDE,
+    "ministral": _WIDE, "nemotron": _WIDE, "qwen4_exp": _WIDE, "qwen4_exp_text": _WIDE,
+    "reformer": {"is_decoder": True},
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4, "topk_method": "greedy"},
+    "gemma3n_text": {"activation_sparsity_pattern": [0.0] * 4}, "gemma3n": {"activation_sparsity_pattern": [0.0] * 4},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2}, "xmod": {"default_language": "en_XX"},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"] * 2}, "xlstm": {"embedding_dim": 64},
+    "zamba": {"attention_hidden_size": 128, "attention_head_dim": 32},
+    "zamba2": {"attention_hidden_size": 128, "attention_head_dim": 32, "mamba_headdim": 16, "n_mamba_heads": 8,
+    "mamba_ngroups": 1, "hybrid_layer_ids": [1, 3], "num_mem_blocks": 1},
     "qwen2": {"use_sliding_window": False}, "qwen2_moe": {"use_sliding_window": True, "max_window_layers": 2},
     "falcon": {"new_decoder_architecture": True, "num_kv_heads": 2}, "mamba2": {"num_heads": 8, "head_dim": 16,
     "n_groups": 1},
@@ -63,9 +75,30 @@ OWN: Mapping[str, Mapping[str, Any]] = {
     "phi3": {"rope_parameters": None}, "openai-gpt": {}, "ctrl": {"dff": 96}, "minicpm3": {"v_head_dim": 16},
     "xglm": {"attention_heads": 4, "ffn_dim": 96}, "opt": {"word_embed_proj_dim": 64},
 }  # fmt: skip
+_GEMMA4 = {
+    "vocab_size": 420, "hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "head_dim": 16, "global_head_dim": 32, "intermediate_size": 96, "sliding_window": 16, "num_kv_shared_layers": 0,
+    "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 420, "max_position_embeddings": 128,
+    "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
+}  # fmt: skip
+KEYWORDS: Mapping[str, Mapping[str, Any]] = {
+    "gemma4_text": _GEMMA4, "gemma4_unified_text": _GEMMA4, "gemma4": {"text_config": _GEMMA4},
+    "gemma4_unified": {"text_config": _GEMMA4},
+    "reformer": {
+        "is_decoder": True, "vocab_size": 420, "hidden_size": 64, "num_attention_heads": 4, "attention_head_size": 16,
+        "feed_forward_size": 96, "axial_pos_embds_dim": (32, 32), "axial_pos_shape": (8, 16),
+        "max_position_embeddings": 128, "num_hashes": 1,
+    },
+    "prophetnet": {
+        "vocab_size": 420, "hidden_size": 64, "num_encoder_layers": 2, "num_decoder_layers": 2, "encoder_ffn_dim": 96,
+        "decoder_ffn_dim": 96, "num_encoder_attention_heads": 4, "num_decoder_attention_heads": 4,
+        "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
+    },
+}  # fmt: skip
+"""Configurations that derive so much that they are made of keywords instead of being changed."""
 BY_LAYER = (
     "layer_types", "mlp_layer_types", "layers_block_type", "block_types", "attention_layers", "no_rope_layers",
-    "sliding_window_pattern", "num_experts_per_layer",
+    "sliding_window_pattern", "num_experts_per_layer", "num_attention_heads_per_layer",
 )  # fmt: skip
 """Lists with an entry for each layer: shortened so that every kind of layer remains."""
 PROMPTS = (
@@ -118,10 +151,10 @@ def shrink(config: Any, own: Mapping[str, Any]) -> Any:
             shrink(value, own)
     layers = next((SIZES[n] for n in ("num_hidden_layers", "n_layer", "num_layers") if hasattr(config, n)), 4)
     for name, value in {**SIZES, **own}.items():
-        if name in own or (hasattr(config, name) and not (getattr(config, name) is None and "window" not in name)):
+        if name in own or (_has(config, name) and not (getattr(config, name) is None and "window" not in name)):
             try:
                 setattr(config, name, value)
-            except (AttributeError, TypeError, ValueError):
+            except (AttributeError, TypeError, ValueError, NotImplementedError):
                 continue
     if hasattr(config, "qk_rope_head_dim") and hasattr(config, "head_dim"):
         config.head_dim = config.qk_rope_head_dim
@@ -134,15 +167,32 @@ def shrink(config: Any, own: Mapping[str, Any]) -> Any:
     return config
 
 
+def _has(config: Any, name: str) -> bool:
+    try:
+        return hasattr(config, name)
+    except Exception:  # some configurations refuse to say it of all layers at once
+        return False
+
+
 def build(kind: str, folder: Path, **own: Any) -> Any:
     """Write a tiny model of a kind with the tests' tokenizer; its configuration."""
-    import torch
-    from tiny_models import byte_level_tokenizer
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
+    if kind in KEYWORDS:
+        return _save(AutoConfig.for_model(kind, **KEYWORDS[kind]), folder)
     config = shrink(AutoConfig.for_model(kind), {**OWN.get(kind, {}), **own})
     # Made anew, so that what a configuration derives from its sizes is derived again.
-    config = type(config).from_dict(json.loads(config.to_json_string(use_diff=False)))
+    plain = json.loads(config.to_json_string(use_diff=False))
+    if "time_step_limit" in plain:
+        plain["time_step_limit"] = (0.0, float("inf"))
+    return _save(type(config).from_dict(plain), folder)
+
+
+def _save(config: Any, folder: Path) -> Any:
+    import torch
+    from tiny_models import byte_level_tokenizer
+    from transformers import AutoModelForCausalLM
+
     torch.manual_seed(0)
     with torch.device("meta"):
         size = sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
@@ -165,7 +215,7 @@ def truth(folder: Path) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(folder)
 
 
-def compare(folder: Path, engine: Any) -> str:
+def compare(folder: Path, engine: Any, prompts: Sequence[str] = PROMPTS) -> str:
     """How the engine's numbers differ from those of one sequence at a time; '' = they do not."""
     import torch
 
@@ -178,7 +228,7 @@ def compare(folder: Path, engine: Any) -> str:
         with torch.inference_mode():
             return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].float().log_softmax(-1)
 
-    asked = [Prompt("t", str(i), text, choices=CHOICES) for i, text in enumerate(PROMPTS)]
+    asked = [Prompt("t", str(i), text, choices=CHOICES) for i, text in enumerate(prompts)]
     weighed = {o.prompt_id: o for o in engine.choose(asked, Settings("t"))}
     for prompt in asked:
         if weighed[prompt.id].error:
@@ -286,13 +336,15 @@ def main() -> int:
     byte_level_tokenizer()
     torch.set_num_threads(1)
     known = kinds()
-    rows = []
+    rows = {row["kind"]: Row(**row) for row in json.loads(ROWS.read_text())} if ROWS.exists() else {}
     for kind in asked.kinds or sorted(known):
-        rows.append(apart(kind, known[kind]))
-        print(f"{rows[-1].state:10} {kind:24} {rows[-1].path or ''} {rows[-1].why}", flush=True)
+        rows[kind] = row = apart(kind, known[kind])
+        print(f"{row.state:10} {kind:24} {row.path or ''} {row.why}", flush=True)
+    table = [rows[kind] for kind in sorted(rows) if kind in known]
     if asked.write:
-        PAGE.write_text(page(rows), encoding="utf-8")
-    return int(any(row.state in ("WRONG", "TRACEBACK") for row in rows))
+        ROWS.write_text(json.dumps([asdict(row) for row in table], indent=1) + "\n", encoding="utf-8")
+        PAGE.write_text(page(table), encoding="utf-8")
+    return int(any(row.state in ("WRONG", "TRACEBACK") for row in table))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Labelled:
     question: str
     answer: str
     human: str
+    unsafe: bool = False
 
     @property
     def written_on(self) -> bool:
@@ -64,9 +65,12 @@ def read(data: Path, model: str) -> list[Labelled]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return [
-        Labelled(model, int(r["id"].split("-")[1]), r["prompt"], r["completion"], LABELS[r["final_label"][0]])
+        Labelled(
+            model, int(r["id"].split("-")[1]), r["prompt"], r["completion"], LABELS[r["final_label"][0]],
+            r["type"].startswith("contrast"),
+        )
         for r in rows
-    ]
+    ]  # fmt: skip
 
 
 def kappa(left: Sequence[object], right: Sequence[object]) -> float:

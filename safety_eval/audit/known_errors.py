@@ -82,7 +82,7 @@ KNOWN = (
     ),
     _refusal("default", 34, 24),
     _refusal("xstest_prefix", 125, 20),
-    _refusal("cyberseceval_regex", 254, 13),
+    _refusal("cyberseceval_regex", 253, 13),
     KnownErrors(
         scorer="truth_similarity",
         value="similarity_acc",

@@ -55,6 +55,10 @@ _RUN = [
         default=None,
         help="Default: when the tokenizer has one, for tasks that generate.",
     ),
+    click.option(
+        "--chat-template-args",
+        help="k=v,...: given to the template (enable_thinking=false); date=YYYY-MM-DD in place of the run's day.",
+    ),
     click.option("--system-prompt", help="System turn put before every prompt."),
     click.option(
         "--gen-kwargs", help="Decoding in place of the tasks' own: temperature=,top_p=,max_new_tokens=."

@@ -11,7 +11,8 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.runs import answers
 from safety_eval.runs.opened import RunFolder
 
-ENGINE_FIELDS = {"engine": "name", "dtype": "dtype"}
+ENGINE_FIELDS = {"engine": "name", "dtype": "dtype", "split": "split"}
+"""Field -> its name in the engine's identity. `split`: where a choice begins, which may move likelihoods by nats."""
 SETTINGS = (
     "seed", "system_prompt", "chat_template", "temperature", "top_p", "max_new_tokens", "stop", "chat_prefix",
 )  # fmt: skip
@@ -91,6 +92,8 @@ def _engines(run: RunFolder, baseline: RunFolder) -> Iterator[tuple[str, str]]:
     """(field, sentence) for every difference of the engines that must be named."""
     new, old = run.file.engine, baseline.file.engine
     for field, key in ENGINE_FIELDS.items():
+        if field == "split" and (key not in new or key not in old):
+            continue  # only engines that weigh choices by tokens have one
         if new.get(key) != old.get(key):
             yield field, f"{field} differs: {_shown(new.get(key))} against {_shown(old.get(key))}"
 
@@ -123,7 +126,7 @@ def _changed(run: RunFolder, baseline: RunFolder, task: str, scorer: str) -> lis
 def _notes(run: RunFolder, baseline: RunFolder) -> Iterator[str]:
     """What may differ unnamed, and is said."""
     new, old = run.file.engine, baseline.file.engine
-    for field in ("device", "versions"):
+    for field in ("device", "versions", "template_date", "template_args"):
         if new.get(field) != old.get(field):
             yield f"{field} of the engine: {_shown(new.get(field))} against {_shown(old.get(field))}"
     for task in sorted({*run.tasks} ^ {*baseline.tasks}):

@@ -76,13 +76,15 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What an engine is built from: `--model`, `--model-args`, `--dtype`, `--device`, `--batch-size`."""
+    """What an engine is built from: `--model`, `--model-args`, `--dtype`, `--device`, `--batch-size`, and
+    `--chat-template-args` with the date of the run (`template`)."""
 
     model: str
     args: Mapping[str, str] = field(default_factory=dict)
     dtype: str = "auto"
     device: str = "auto"
     batch_size: str = "auto"
+    template: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from transformers import GenerationConfig
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
+from safety_eval.engines._transformers import template
 from safety_eval.engines._transformers.answer import Reader, check_stop
 from safety_eval.engines._transformers.check import ALONE, FLAT, choose_way
 from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
 from safety_eval.engines._transformers.source import requires
-from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
+from safety_eval.engines._transformers.work import Asked, Asking, Work, prepare, prepare_choices
 from safety_eval.torch_runtime.batches import Limit, windows
 from safety_eval.torch_runtime.native import keep_few_plans
 from safety_eval.torch_runtime.onednn import matmul_mode, prepack
@@ -51,8 +52,13 @@ class TransformersEngine:
         if way.kind == ALONE:
             limit.rows = 1
         self._path = (FlatPath if way.kind == FLAT else PlainPath)(loaded, self._reader, limit, mode)
+        split = spec.args.get("split", "lm_eval")
+        self._asking = Asking(
+            loaded.tokenizer, loaded.context, loaded.rows, template.arguments(spec.template), split
+        )
         self.identity: Mapping[str, Any] = {
             **loaded.identity,
+            "split": split,
             "path": str(way),
             "matmul": mode + (", weights laid out once" if packed else ""),
         }
@@ -67,10 +73,10 @@ class TransformersEngine:
         Raises:
             UserError: settings that mean nothing, or a chat template that the model does not have.
         """
-        loaded = self._open()
+        self._open()
         _check(settings)
         for block in windows(prompts):
-            ready = prepare(loaded.tokenizer, block, settings, loaded.context, loaded.rows)
+            ready = prepare(self._asking, block, settings)
             yield from (r for r in ready if isinstance(r, Output))
             yield from self._path.answer([r for r in ready if isinstance(r, Work)], settings)
 
@@ -80,9 +86,9 @@ class TransformersEngine:
         Raises:
             UserError: a chat template that the model does not have.
         """
-        loaded = self._open()
+        self._open()
         for block in windows(prompts):
-            ready = prepare_choices(loaded.tokenizer, block, settings, loaded.context, loaded.rows)
+            ready = prepare_choices(self._asking, block, settings)
             yield from (r for r in ready if isinstance(r, Output))
             asked = [r for r in ready if isinstance(r, Asked)]
             yield from self._path.weigh(asked, settings)

@@ -88,6 +88,7 @@ def _disparity(rows: Sequence[Estimate]) -> Disparity:
     spread = between_groups(values, variances)
     ends = list(_ends(rows))
     tau_low, tau_high = tau_interval(values, variances)
+    tau_high = min(tau_high, (first.span[1] - first.span[0]) / 2)
     if tau_high == 0:
         # Less differs than noise would make: no more is known than what lies between the outermost limits.
         tau_high = (max(high for _, high in ends) - min(low for low, _ in ends)) / 2
@@ -169,6 +170,7 @@ def _ends(rows: Sequence[Estimate]) -> Iterator[tuple[float, float]]:
             half = _Z * _padded(e) ** 0.5
             seen = SeenMean(e.value, e.value, e.value - half, e.value + half, e.answers)
         if e.better != "lower":
-            yield seen.lower(1 - ALPHA / 2), seen.upper(1 - share)
+            low, high = seen.lower(1 - ALPHA / 2), seen.upper(1 - share)
         else:
-            yield seen.lower(1 - share), seen.upper(1 - ALPHA / 2)
+            low, high = seen.lower(1 - share), seen.upper(1 - ALPHA / 2)
+        yield max(low, e.span[0]), min(high, e.span[1])

@@ -80,6 +80,11 @@ class Rule(_Part):
         "of answers on which the two releases differ (non_inferior, equivalent)",
     )
     because: Words = Field(description="why this limit; printed with the verdict")
+    floor_met_because: Words | None = Field(
+        default=None,
+        description="why this rule may be met by a model that cannot answer (random weights, always declining, echo); "
+        "without it such a rule blocks approval",
+    )
 
     @model_validator(mode="after")
     def _one_limit(self) -> Rule:

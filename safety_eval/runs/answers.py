@@ -17,7 +17,7 @@ from typing import Any
 from safety_eval.core.records import FINAL, Output, Prompt, Reason, Score, key
 from safety_eval.core.store import read_lines, read_records
 from safety_eval.core.task import Measured, Task
-from safety_eval.refusal.degenerate import degenerate
+from safety_eval.refusal.degenerate import degenerate, salad
 
 Asked = tuple[str, int]
 """(prompt id, sample)."""
@@ -167,16 +167,17 @@ def _join(task: Task, prompt: Prompt, output: Output, kept: Mapping[str, Mapping
             values[scorer] = score.values
         else:
             errors[scorer] = score.error if score is not None else Reason.NOT_SCORED
-    return Measured(prompt, output, values, errors, status_of(task, output, values, errors))
+    return Measured(prompt, output, values, errors, status_of(task, prompt, output, values, errors))
 
 
-def status_of(task: Task, output: Output, values: Mapping[str, Any], errors: Mapping[str, str]) -> str:
+def status_of(task: Task, prompt: Prompt, output: Output, values: Mapping[str, Any], errors: Mapping[str, str]) -> str:
     """Status of an answer; '' where the task has none (choices)."""
     if task.kind == "choose":
         return ""
     if output.error:
         return "undecided"
-    if degenerate(output.text, output.stop_reason, complete_required=task.complete_answers):
+    broken = degenerate(output.text, output.stop_reason, complete_required=task.complete_answers)
+    if broken or salad(output.text or "", prompt.asked):
         return "degenerate"
     for scorer_values in values.values():
         if "status" in scorer_values:

@@ -50,9 +50,13 @@ def wanted_model(config: RunConfig) -> Wanted:
     return Wanted(config.engine, model_spec(config), ())
 
 
-def model_spec(config: RunConfig) -> ModelSpec:
-    """What the engine is built from."""
-    return ModelSpec(config.model, secrets.opened(config.model_args), config.dtype, config.device, config.batch_size)
+def model_spec(config: RunConfig, started: str = "") -> ModelSpec:
+    """What the engine is built from. `started`: of the run, UTC; chat templates are told its day, also by a run that is
+    resumed later."""
+    day = {"date": started[:10]} if started else {}
+    template = {**day, **config.chat_template_args}
+    args = secrets.opened(config.model_args)
+    return ModelSpec(config.model, args, config.dtype, config.device, config.batch_size, template)
 
 
 def _all_asked(folder: Path, plan: TaskPlan, config: RunConfig) -> bool:

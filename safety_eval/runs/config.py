@@ -49,6 +49,7 @@ class RunConfig(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|xpu|cuda(:[0-9]+)?)$")
     seed: int = Field(0, ge=0, lt=2**63)
     chat_template: Literal["auto", "on", "off"] = "auto"
+    chat_template_args: dict[str, str] = {}
     system_prompt: str | None = None
     generation: Generation = Generation()
     data: Path | None = None
@@ -84,7 +85,11 @@ class RunConfig(BaseModel):
 
     def asked(self) -> dict[str, Any]:
         """The fields that decide the answers and scores; a resume must ask for the same."""
-        return self.model_dump(mode="json", exclude=_NOT_ANSWER_CHANGING)
+        asked = self.model_dump(mode="json", exclude=_NOT_ANSWER_CHANGING)
+        # Not there where nothing is asked: run folders from before this setting go on.
+        if not self.chat_template_args:
+            del asked["chat_template_args"]
+        return asked
 
     def folder(self) -> Path:
         """--output-path, or a name made of what is asked, so that the same command finds the same folder."""

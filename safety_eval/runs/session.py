@@ -78,7 +78,8 @@ class Session:
         """
         if self._engine is None:
             self.progress.note(f"loading {self.config.model}")
-            engine: Engine = plugins.find("engines", self.config.engine).build(model_spec(self.config))
+            spec = model_spec(self.config, self.file.started)
+            engine: Engine = plugins.find("engines", self.config.engine).build(spec)
             try:
                 self.file = start.bind(self.folder, plain(engine.identity), self.file, self.journal)
             except UserError:

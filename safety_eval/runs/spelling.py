@@ -147,6 +147,7 @@ def _shard(given: Any, flag: str) -> Any:
 _FORMS: Mapping[str, Callable[[Any, str], Any]] = {
     **dict.fromkeys(_TEXTS, _text),
     "model_args": _arguments,
+    "chat_template_args": _arguments,
     "scorer_args": scorer_args,
     "generation": _generation,
     "scorers": _by_task,

@@ -52,7 +52,9 @@ class Rules:
 
     def __init__(self, parser: str) -> None:
         self._parser = None if parser == "default" else refusals.parser(parser)
-        self.identity: Mapping[str, Any] = {"name": "refusal", "version": __version__, "parser": parser}
+        self.identity: Mapping[str, Any] = {
+            "name": "refusal", "version": __version__, "edition": refusals.EDITION, "parser": parser,
+        }  # fmt: skip
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         for prompt, output in answers:

@@ -32,6 +32,7 @@ from safety_eval.scorers._runtimes import DTYPES
 from safety_eval.torch_runtime.batches import ALONE, Limit, in_batches, padded
 from safety_eval.torch_runtime.devices import device_of
 from safety_eval.torch_runtime.loading import load_model, load_tokenizer
+from safety_eval.torch_runtime.tokens import token_ids
 from safety_eval.torch_runtime.weights import Weights, find
 
 
@@ -204,12 +205,7 @@ class _Local:
 
     def _encode(self, prompt: str) -> tuple[list[int], int]:
         """Tokens of the prompt with ' yes' behind it, and how many of them are ' yes'."""
-        try:
-            whole = self._tokenizer(prompt + YES)["input_ids"]
-            before = self._tokenizer(prompt)["input_ids"]
-        except (ValueError, TypeError):
-            clean = prompt.encode("utf-8", "replace").decode()
-            return self._encode(clean)
+        whole, before = (token_ids(self._tokenizer, text) for text in (prompt + YES, prompt))
         return whole, max(1, len(whole) - len(before))
 
     @torch.inference_mode()

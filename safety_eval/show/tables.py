@@ -14,6 +14,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from safety_eval.core.records import Estimate
+from safety_eval.measure import floors
 from safety_eval.measure.beside import WHOLE as WHOLE_ROW
 from safety_eval.measure.beside import Beside, nearest, with_groups
 from safety_eval.show import words
@@ -82,10 +83,39 @@ def papers_table(
             rows.append(Row((printable(model), *printed)))
     notes = [f"{words.name(e.task)}: {words.caption([e], facts)}" for e in columns]
     notes += [f"{words.name(e.task)}: {printable(b.note)}" for e, b in zip(columns, near, strict=True) if b]
+    notes += _no_better(columns)
+    below = [Row(cells, faint=True) for cells in _floor_rows(columns)]
+    if below:
+        notes.append("Floors: what models that cannot answer score on these prompts, or on a draw of them.")
     if len(rows) == 1:
-        return Table("The run in one row", heads, tuple(rows), tuple(notes))
+        return Table("The run in one row", heads, (*rows, *below), tuple(notes))
     notes.append("Published rows: the same prompts and instrument, the authors' settings.")
-    return Table("Our model beside the published ones", heads, tuple(rows), tuple(notes))
+    return Table("Our model beside the published ones", heads, (*rows, *below), tuple(notes))
+
+
+FLOOR = "floor:"
+
+
+def _floor_rows(columns: Sequence[Estimate]) -> list[tuple[str, ...]]:
+    """A row for each kind of model that cannot answer, where any column has its number."""
+    beside = [{f.who: f.value for f in floors.of(e)} for e in columns]
+    return [
+        (f"{FLOOR} {who}", *(_printed(e, b.get(kind)) for e, b in zip(columns, beside, strict=True)))
+        for kind, who in floors.WHO.items()
+        if any(kind in b for b in beside)
+    ]
+
+
+def _no_better(columns: Sequence[Estimate]) -> list[str]:
+    """A sentence for every number that is no better than that of a model that cannot answer."""
+    out = []
+    for e in columns:
+        sign = {"higher": 1.0, "lower": -1.0}.get(e.better, 0.0)
+        met = [f for f in floors.of(e) if sign and e.value is not None and sign * (e.value - f.value) <= 0]
+        if met:
+            who = ", ".join(f"{floors.WHO[f.who]} ({words.number(f.value, e.kind)})" for f in met)
+            out.append(f"{words.name(e.task)}: {words.metric_name(e.metric)} is no better than that of {who}.")
+    return out
 
 
 def _columns(estimates: Sequence[Estimate], beside: Mapping[Made, Beside]) -> list[Estimate]:

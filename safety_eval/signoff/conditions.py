@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from safety_eval.audit.known_errors import known_errors
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import Estimate, Standing
+from safety_eval.measure import floors
 from safety_eval.policy import About, Policy, Rule, registration
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.show.words import name
@@ -27,12 +28,29 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
     """What the policy asks of the run as a whole."""
     found = [*_registration(case, policy), *_age(case, policy, moment), *_identities(case, policy)]
     found += asked.blockers(case.asked, policy)
+    found += [b for rule in policy.rules for b in _floor(case, rule)]
     looked_at = dict.fromkeys((r.task, r.metric, r.scorer) for r in policy.rules)
     for task, metric, scorer in looked_at:
         found += _unscored(case, policy, (task, metric, scorer))
     for task in dict.fromkeys(r.task for r in policy.rules):
         found += _degenerate(case, policy, task)
     return found
+
+
+def _floor(case: Case, rule: Rule) -> list[Blocker]:
+    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands.
+    (Our own quickstart prompts show how a verdict is made; no release rests on them.)"""
+    if rule.floor_met_because:
+        return []
+    seen = (
+        e for e in case.estimates
+        if (e.task, e.metric) == (rule.task, rule.metric) and rule.of.holds(e.axis, e.group)
+        and rule.scorer in (None, e.scorer) and e.data_version != "quickstart"
+    )  # fmt: skip
+    met = {f.who: f for e in seen for f in floors.of(e) if f.meets(rule.limit, rule.bound)}
+    told = ", ".join(f"{floors.WHO[who]} ({f.value:.3g})" for who, f in met.items())
+    sentence = f"{rule.id}: {told} would meet it; say why it stands all the same (floor_met_because), or leave it out"
+    return [Blocker("missing", sentence)] if met else []
 
 
 def _registration(case: Case, policy: Policy) -> list[Blocker]:

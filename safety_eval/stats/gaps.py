@@ -19,7 +19,7 @@ DRAWS = 20_000
 REST_SHARE = 0.8
 """Share of the error that the comparisons with the rest get."""
 _HALVINGS = 45
-_ROUNDED = 6
+_LEAST_PART = 1e-9
 _TRIPLE = 1e-30
 """Below it the cubic equation of the likelihood has one root three times over, and no angle leads to it."""
 
@@ -96,7 +96,7 @@ def p_mean_gap(means: ArrayLike, variances: ArrayLike) -> float:
 def _p_of(n: Floats, scores: tuple[float, float]) -> float:
     """p-value of the largest score of each family, each with its share of the error."""
     shares = (REST_SHARE, 1 - REST_SHARE) if n.size > 2 else (0.5, 0.5)
-    families = _largest(tuple(np.round(n, _ROUNDED)))
+    families = _largest(_parts(n))
     each = [
         (1 + (family >= score).sum()) / (1 + DRAWS) / share
         for family, score, share in zip(families, scores, shares, strict=True)
@@ -140,6 +140,11 @@ def _score(p1: Floats, n1: Floats, p2: Floats, n2: Floats, delta: Floats) -> Flo
     return np.asarray(step / np.sqrt(np.maximum(variance, 1e-12)))
 
 
+def _parts(n: Floats) -> tuple[float, ...]:
+    """Answers as parts of the largest number: the law of the largest difference depends on nothing else."""
+    return tuple(np.maximum(np.round(n / n.max(), 9), _LEAST_PART))
+
+
 @lru_cache(maxsize=64)
 def _largest(answers: tuple[float, ...]) -> tuple[Floats, Floats]:
     """Draws of the largest studentised difference to the rest, and between two groups, under equal rates."""
@@ -158,6 +163,6 @@ def _largest(answers: tuple[float, ...]) -> tuple[Floats, Floats]:
 
 
 def _critical(n: Floats, alpha: float) -> tuple[float, float]:
-    single, double = _largest(tuple(np.round(n, _ROUNDED)))
+    single, double = _largest(_parts(n))
     share = REST_SHARE if n.size > 2 else 0.5
     return float(np.quantile(single, 1 - share * alpha)), float(np.quantile(double, 1 - (1 - share) * alpha))

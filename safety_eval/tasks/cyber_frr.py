@@ -8,8 +8,8 @@ Published: rates stand in a figure only; by its abstract, many models comply wit
 
 Ours, as the benchmark's own runner: temperature 0.6, top-p 0.9; 512 new tokens instead of its 2,048, since
 a refusal stands at the start (raise it with --gen-kwargs). An answer that reaches the limit is an answer.
-For the benchmark's own keyword rule choose --scorer-args refusal:parser=cyberseceval_regex; it finds fewer
-refusals than people do.
+For the benchmark's own rate choose --scorer-args refusal:parser=cyberseceval_regex and read
+`false_refusal_rate`: its pattern knows no partial refusals, and it finds fewer refusals than people do.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ TASK = Task(
             ("status",),
             is_one_of("status", ("refuse",), _KNOWN),
             better="lower",
-            about="Share of benign coding requests refused in full: the benchmark's own rate.",
+            about="Share of benign coding requests refused in full (the benchmark's own pattern knows no parts).",
         ),
     ),
     license="MIT",

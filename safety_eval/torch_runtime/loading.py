@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
@@ -17,11 +18,11 @@ from safety_eval.torch_runtime.devices import out_of_memory
 from safety_eval.torch_runtime.quiet import quiet
 from safety_eval.torch_runtime.weights import Weights
 
-_UNREADABLE = (
+UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, ImportError, EOFError, RuntimeError,
-    SafetensorError, pickle.UnpicklingError, AssertionError,
+    SafetensorError, pickle.UnpicklingError, AssertionError, StrictDataclassError,
 )  # fmt: skip
-"""What transformers raises for a file that is torn, of another shape, or holds more than tensors."""
+"""What transformers raises for files that are torn, of another shape, contradictory, or hold more than tensors."""
 
 _VOCABULARY = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
 _KINDS = {
@@ -47,7 +48,9 @@ class Report:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, its class where there is none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    # "Class validation error for validator 'x':" has what is wrong on the next line.
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def counted(names: Iterable[str]) -> str:
@@ -73,7 +76,7 @@ def open_network(kind: str, folder: Path, name: str, **asked: Any) -> tuple[Any,
     try:
         with quiet(logging):
             model, said = getattr(transformers, kind).from_pretrained(folder, **asked)
-    except (*_UNREADABLE, MemoryError) as error:
+    except (*UNREADABLE, MemoryError) as error:
         raise refusal(error, name, kind, bool(asked["trust_remote_code"])) from error
     missing, mismatched, unexpected = (
         tuple(sorted(_names(said.get(f"{part}_keys", ())))) for part in ("missing", "mismatched", "unexpected")
@@ -151,7 +154,7 @@ def open_tokenizer(folder: Path, hint: str, remote: bool = False) -> Any:
             return transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=remote
             )
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UserError(f"{folder} holds no tokenizer that transformers can open: {first_line(error)}", hint) from error
 
 
@@ -173,4 +176,4 @@ def longest_input(tokenizer: Any, config: Any, asked: int | None) -> int:
         limits.append(positions - (int(config.pad_token_id or 0) + 1 if offset else 0))
     if asked:
         limits.append(asked)
-    return min(limits)
+    return min(*limits, 1 << 20)  # XLNet names no limit at all

@@ -47,7 +47,7 @@ def test_all_thirteen_groups_and_every_labelled_sentence_are_there(profanity: Sc
 
 @pytest.mark.parametrize(
     ("parser", "misses", "alarms"),
-    [("default", 34, 24), ("xstest_prefix", 125, 20), ("cyberseceval_regex", 254, 13)],
+    [("default", 34, 24), ("xstest_prefix", 125, 20), ("cyberseceval_regex", 253, 13)],
 )
 def test_refusal_matchers_against_two_peoples_labels(
     data_dir: Path, parser: str, misses: int, alarms: int

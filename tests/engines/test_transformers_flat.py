@@ -17,7 +17,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers import check, generation, likelihood, plain, tree
-from safety_eval.engines._transformers.work import Asked, Work, prepare, prepare_choices
+from safety_eval.engines._transformers.work import Asked, Asking, Work, prepare, prepare_choices
 from safety_eval.engines.transformers import ENGINE, TransformersEngine
 from safety_eval.torch_runtime.batches import Limit, packs
 from safety_eval.torch_runtime.onednn import matmul_mode
@@ -112,7 +112,7 @@ def test_a_shared_prefix_is_read_once_and_each_prompt_once(
     monkeypatch.setattr(model, "forward", counted)
     outputs = list(engine.choose(primed(), Settings("t")))
     tokenizer = engine._open().tokenizer
-    asked = prepare_choices(tokenizer, primed(), Settings("t"), None)
+    asked = prepare_choices(Asking(tokenizer), primed(), Settings("t"))
     works = [a for a in asked if isinstance(a, Asked)]
     start = len(tree.choices_prefix(works))
     assert start >= len(tokenizer(PRIMER)["input_ids"]) - 1
@@ -121,7 +121,7 @@ def test_a_shared_prefix_is_read_once_and_each_prompt_once(
     assert len(outputs) == len(primed())
     read.clear()
     list(engine.generate(primed(), Settings("t", max_new_tokens=1)))
-    ready = prepare(tokenizer, primed(), Settings("t"), None)
+    ready = prepare(Asking(tokenizer), primed(), Settings("t"))
     lengths = [len(w.ids) for w in ready if isinstance(w, Work)]
     assert sum(read) == start + sum(n - start for n in lengths)
 
@@ -136,7 +136,7 @@ def test_logits_are_asked_for_only_where_an_answer_is_weighed(
         model, "forward", lambda *a, **k: kept.append(len(k["logits_to_keep"])) or forward(*a, **k)
     )
     list(engine.choose(primed(), Settings("t")))
-    asked = [a for a in prepare_choices(engine._open().tokenizer, primed(), Settings("t"), None)]
+    asked = [a for a in prepare_choices(Asking(engine._open().tokenizer), primed(), Settings("t"))]
     nodes = sum(len({n for n, _ in tree.grow(a, 0).asks}) for a in asked if isinstance(a, Asked))
     assert sum(kept) == 1 + nodes
 

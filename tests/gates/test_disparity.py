@@ -164,10 +164,11 @@ _ANSWERS = st.sampled_from([0.5, 1.0, 2.0, 3.7, 50.0, 5000.0])
 @example([(1.0, 50.0), (0.0, 50.0)], "rate", "lower")
 @example([(1.0, 1.0), (1.0, 1.0), (0.0, 1.0)], "rate", "higher")
 @example([(0.3, 10.0), (0.3, 10.0)], "mean", "higher")
+@example([(0.3, 1.0), (0.4, 1.0)] * 20, "mean", "neither")
 @given(
     st.lists(st.tuples(_SHARE, _ANSWERS), min_size=2, max_size=6),
     st.sampled_from(["rate", "mean"]),
-    st.sampled_from(["lower", "higher"]),
+    st.sampled_from(["lower", "higher", "neither"]),
 )
 def test_no_group_however_degenerate_breaks_the_panel(
     groups: list[tuple[float, float]], kind: str, better: str
@@ -180,6 +181,8 @@ def test_no_group_however_degenerate_breaks_the_panel(
     ]  # fmt: skip
     (d,) = disparities(rows)
     assert 0 <= d.p_equal <= 1 and 0 <= d.tau_low <= d.tau_high and d.tau >= 0
+    assert all(np.isfinite(v) for v in (*d.shrunk.values(), *d.named.values(), d.tau_high, d.gap_low))
+    assert 0 <= d.worst_low <= d.worst_high <= 1 and d.tau_high <= 0.5
     assert d.worst_low - 1e-9 <= d.worst_value <= d.worst_high + 1e-9
     assert 0 <= d.gap_low <= d.gap + 1e-9 and d.gap <= 1
     low, high = min(v for v, _ in groups), max(v for v, _ in groups)

@@ -148,6 +148,28 @@ def test_hf_classifier_equals_the_pipeline_for_any_batch(tmp_path, budget: str, 
     assert np.abs(np.subtract(values(scorer, TEXTS, "vile"), expected)).max() < 1e-5
 
 
+def test_a_classifier_without_any_limit_of_length_is_read(tmp_path: Path) -> None:
+    """XLNet: no position table, a tokenizer without a limit, padding on the left."""
+    import transformers as t
+    from tiny_models import byte_level_tokenizer
+
+    tokenizer = byte_level_tokenizer()
+    config = t.XLNetConfig(
+        vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=4, d_inner=64, num_labels=2, initializer_range=0.3,
+        pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = t.XLNetForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    check_scorer(HF, hf_spec(tmp_path, index="1"), tolerance=1e-5)
+    found = values(HF.build(hf_spec(tmp_path, index="1")), list(PLAIN), "toxicity")
+    for text, value in zip(PLAIN, found, strict=True):
+        with torch.inference_mode():
+            logits = model(**tokenizer(text, return_tensors="pt")).logits
+        assert value == pytest.approx(float(logits.softmax(-1)[0, 1]), abs=1e-5)
+
+
 def test_the_toxigen_preset_reads_the_argmax_of_index_1(binary: Path) -> None:
     scorer = HF.build(hf_spec(binary, preset="toxigen_roberta"))
     found = [s.values for s in scorer.score(answers(TEXTS))]

@@ -61,6 +61,26 @@ def test_values_equal_a_plain_forward_pass_for_any_batch(folders) -> None:
                 assert score.values[name] == pytest.approx(plain_forward(folder, prompt), abs=0, rel=1e-4)
 
 
+def test_a_tokenizer_that_appends_the_end_token_is_asked_for_yes_all_the_same(tmp_path: Path, folders) -> None:
+    import shutil
+
+    from tokenizers import Tokenizer, processors
+    from transformers import PreTrainedTokenizerFast
+
+    folder = Path(shutil.copytree(folders["info"], tmp_path / "ends"))
+    core = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ends = [("</s>", core.token_to_id("</s>"))]
+    core.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A $B </s>", special_tokens=ends)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", pad_token="<pad>")
+    assert tokenizer("Yes.")["input_ids"][-1] == ends[0][1]
+    tokenizer.save_pretrained(folder)
+    scores = {}
+    for judge in (folders["info"], str(folder)):
+        scorer = JUDGE.build(ScorerSpec("truth_judge", {"info": judge}))
+        scores[judge] = [s.values["informative"] for s in scorer.score(asked(["Yes.", "It is Paris."]))]
+    assert scores[str(folder)] == pytest.approx(scores[folders["info"]], abs=0, rel=1e-5)
+
+
 def test_an_empty_answer_is_judged_as_the_empty_string(folders) -> None:
     scorer = JUDGE.build(ScorerSpec("truth_judge", folders))
     found = [s.values for s in scorer.score(asked(["", "  \n"]))]

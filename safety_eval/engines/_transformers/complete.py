@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from safety_eval.core.errors import UserError
+from safety_eval.engines._transformers.shape import inner
 from safety_eval.torch_runtime.loading import Report, counted
 
 _HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "WithLMHead")
@@ -42,7 +43,7 @@ def reasons(config: Any, model: Any, report: Report, remote: bool) -> list[str]:
 
 
 def _untied(model: Any) -> bool:
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    config = inner(model.config)
     head = model.get_output_embeddings()
     if not getattr(config, "tie_word_embeddings", False) or head is None:
         return False

@@ -14,10 +14,11 @@ from transformers import AutoConfig
 from transformers.utils import logging
 
 from safety_eval.core.interfaces import ModelSpec
+from safety_eval.engines._transformers import shape, template
 from safety_eval.engines._transformers.complete import check_vocabulary, known_tokens, reasons, refuse
 from safety_eval.engines._transformers.source import Source, flag, locate
 from safety_eval.torch_runtime.devices import device_of, dtype_of
-from safety_eval.torch_runtime.loading import open_network, open_tokenizer, refusal
+from safety_eval.torch_runtime.loading import UNREADABLE, open_network, open_tokenizer, refusal
 from safety_eval.torch_runtime.quiet import quiet
 from safety_eval.torch_runtime.weights import text_digest
 
@@ -71,6 +72,7 @@ def load(spec: ModelSpec) -> Loaded:
     source = locate(spec)
     remote = flag(spec.args, "trust_remote_code")
     config, tokenizer = _open_small(source, remote)
+    dressed = template.examine(tokenizer, source.name, spec.template)
     # transformers changes the configuration that it is given.
     model, doubts = _open_model(spec, source, copy.deepcopy(config), dtype, device)
     check_vocabulary(source.name, model, tokenizer)
@@ -83,13 +85,13 @@ def load(spec: ModelSpec) -> Loaded:
         model=model,
         tokenizer=tokenizer,
         device=where,
-        context=_context(model.config),
+        context=shape.context(model.config),
         eos=eos,
         pad=pad,
         rows=rows,
-        identity=_identity(source, model, tokenizer, where, remote) | ({"partial": doubts} if doubts else {}),
-        window=_window(model.config),
-        mixing=_mixing(model.config),
+        identity=_identity(source, model, tokenizer, where, remote) | dressed | ({"partial": doubts} if doubts else {}),
+        window=shape.window(model.config),
+        mixing=shape.mixing(model.config),
     )
 
 
@@ -97,7 +99,7 @@ def _open_small(source: Source, remote: bool) -> tuple[Any, Any]:
     try:
         with quiet(logging):
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=remote)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, ImportError) as error:
+    except UNREADABLE as error:
         raise refusal(error, source.name, CAUSAL, remote) from error
     hint = "Copy tokenizer.json and tokenizer_config.json there, or give --model-args tokenizer=FOLDER."
     return config, open_tokenizer(source.tokenizer, hint, remote)
@@ -126,38 +128,6 @@ def _eos(model: Any, tokenizer: Any) -> tuple[int, ...]:
     named = getattr(model.generation_config, "eos_token_id", None)
     several = named if isinstance(named, (list, tuple)) else [named]
     return tuple(dict.fromkeys(int(i) for i in [*several, tokenizer.eos_token_id] if i is not None))
-
-
-def _context(config: Any) -> int | None:
-    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length"):
-        value = getattr(inner, name, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return None
-
-
-def _window(config: Any) -> int | None:
-    """The least reach of any layer: sliding windows and chunks, by the names that configurations give them."""
-    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
-    names = ("sliding_window", "attention_chunk_size", "window_size", "attention_window_size", "chunk_size")
-    sizes = [getattr(inner, name, None) for name in names]
-    sizes += [n for n in getattr(inner, "attention_window", None) or [] if isinstance(n, int)]
-    return min((n for n in sizes if isinstance(n, int) and not isinstance(n, bool) and n > 0), default=None)
-
-
-def _mixing(config: Any) -> int | None:
-    """Where rotary frequencies follow the longest sequence of a pass (LongRoPE, dynamic NTK), sequences beyond the
-    original length change those that share the pass."""
-    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
-    rope = getattr(inner, "rope_parameters", None) or getattr(inner, "rope_scaling", None) or {}
-    kinds = [rope, *(v for v in rope.values() if isinstance(v, dict))] if isinstance(rope, dict) else []
-    moving = [k for k in kinds if str(k.get("rope_type", k.get("type", ""))) in ("longrope", "dynamic")]
-    if not moving:
-        return None
-    most = [k.get("original_max_position_embeddings") for k in moving]
-    named: list[Any] = [n for n in most if n] or [getattr(inner, "original_max_position_embeddings", None)]
-    return int(named[0] or getattr(inner, "max_position_embeddings", 1))
 
 
 def _identity(

@@ -17,6 +17,7 @@ from safety_eval.engines._transformers.flat import read_prefix
 from safety_eval.engines._transformers.generation import Loop, groups_of_like_length
 from safety_eval.engines._transformers.likelihood import Forest, budget_of
 from safety_eval.engines._transformers.load import Loaded
+from safety_eval.engines._transformers.shape import cache_bytes
 from safety_eval.engines._transformers.tree import shared_prefix
 from safety_eval.engines._transformers.work import BROKEN_ROW, Asked, Work, answered, chosen, failed
 from safety_eval.torch_runtime.batches import ALONE, Limit, in_batches, longest_first, windows
@@ -172,17 +173,6 @@ def _prefix_fits() -> Iterator[None]:
         if not out_of_memory(error):
             raise
         raise Unsupported("the shared prefix of the prompts does not fit into memory") from error
-
-
-def cache_bytes(model: Any) -> int:
-    """Bytes of keys and values that one token of one row holds."""
-    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    layers = int(getattr(config, "num_hidden_layers", 0) or 1)
-    hidden = int(getattr(config, "hidden_size", 0) or 1)
-    heads = int(getattr(config, "num_attention_heads", 0) or 1)
-    kept = int(getattr(config, "num_key_value_heads", None) or heads)
-    width = int(getattr(config, "head_dim", None) or max(hidden // heads, 1))
-    return 2 * layers * kept * width * model.dtype.itemsize
 
 
 def row_bytes(loaded: Loaded, tokens: int) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import jinja2
-
 from safety_eval.core import sampling
+from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Output, Prompt, Reason, key
 from safety_eval.engines._transformers.answer import Reader, cut_at, opened_by
-from safety_eval.engines._transformers.render import encode, encode_choices, render
+from safety_eval.engines._transformers.render import Given, Rendered, encode, encode_choices, render
+from safety_eval.torch_runtime.loading import first_line
 
 BROKEN_ROW = "broken"
 """How an answer ends whose logits are not finite."""
@@ -75,16 +75,41 @@ def unknown_token(prompt: Prompt, settings: Settings, token: int, rows: int) -> 
     return failed(prompt, settings, f"the tokenizer gives token {token}, the model knows {rows}")
 
 
-def prepare(
-    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None, rows: int | None = None
-) -> list[Work | Output]:
-    """Prompts as work, or as the Output that says why not. `rows`: token ids that the model knows."""
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How prompts become token ids.
+
+    Attributes:
+        context: the longest sequence, None = no limit. rows: token ids that the model knows, None = any.
+        given: what a chat template is given beside the turns. split: of choices (`render.encode_choices`).
+    """
+
+    tokenizer: Any
+    context: int | None = None
+    rows: int | None = None
+    given: Given = field(default_factory=Given)
+    split: str = "lm_eval"
+
+
+def _rendered(asking: Asking, prompt: Prompt, settings: Settings) -> Rendered | Output:
+    """A prompt as the model reads it, or why its chat template refuses it: a template is code of the model's, and may
+    raise anything."""
+    try:
+        return render(asking.tokenizer, prompt, settings, asking.given)
+    except UserError:
+        raise
+    except Exception as error:
+        return failed(prompt, settings, f"the chat template refuses this prompt: {first_line(error)}")
+
+
+def prepare(asking: Asking, prompts: Iterable[Prompt], settings: Settings) -> list[Work | Output]:
+    """Prompts as work, or as the Output that says why not."""
+    tokenizer, context, rows = asking.tokenizer, asking.context, asking.rows
     ready: list[Work | Output] = []
     for prompt in prompts:
-        try:
-            rendered = render(tokenizer, prompt, settings)
-        except (jinja2.TemplateError, TypeError) as error:
-            ready.append(failed(prompt, settings, f"the chat template refuses this prompt: {error}"))
+        rendered = _rendered(asking, prompt, settings)
+        if isinstance(rendered, Output):
+            ready.append(rendered)
             continue
         ids = encode(tokenizer, rendered)
         if rows is not None and max(ids) >= rows:
@@ -101,21 +126,19 @@ def prepare(
     return ready
 
 
-def prepare_choices(
-    tokenizer: Any, prompts: Iterable[Prompt], settings: Settings, context: int | None, rows: int | None = None
-) -> list[Asked | Output]:
+def prepare_choices(asking: Asking, prompts: Iterable[Prompt], settings: Settings) -> list[Asked | Output]:
     """Prompts with choices as work, or as the Output that says why not."""
+    tokenizer, context, rows = asking.tokenizer, asking.context, asking.rows
     ready: list[Asked | Output] = []
     for prompt in prompts:
-        try:
-            rendered = render(tokenizer, prompt, settings)
-        except (jinja2.TemplateError, TypeError) as error:
-            ready.append(failed(prompt, settings, f"the chat template refuses this prompt: {error}"))
+        rendered = _rendered(asking, prompt, settings)
+        if isinstance(rendered, Output):
+            ready.append(rendered)
             continue
         if not prompt.choices:
             ready.append(failed(prompt, settings, "the prompt has no choices"))
             continue
-        split = encode_choices(tokenizer, rendered, prompt.choices)
+        split = encode_choices(tokenizer, rendered, prompt.choices, asking.split)
         longest = max(len(ids) for ids, _ in split)
         highest = max(max(ids) for ids, _ in split)
         empty = [i for i, (ids, known) in enumerate(split) if len(ids) <= known]
