@@ -40,6 +40,8 @@ def advised(text: str) -> list[str]:
 @pytest.mark.parametrize("path", TEXTS, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_what_is_advised_is_declared(path: Path) -> None:
     for wanted in advised(path.read_text(encoding="utf-8")):
+        if (ROOT / wanted).exists():  # pip install -r FILE
+            continue
         if "{" not in wanted:  # a place holder: the test of every module's advice fills it
             check(wanted, path.name)
 

@@ -229,6 +229,7 @@ def policy(tasks: Sequence[str], signers: int = 2, more: str = "") -> str:
         rule = TASKS[task]
         lines.append(
             f"  - {{id: {task}, task: {task}, metric: {rule.metric}, scorer: {rule.scorer}, group: all, "
-            f"{rule.limit}: {rule.bound}, because: planted}}"
+            f"{rule.limit}: {rule.bound}, because: planted, "
+            "floor_met_because: planted as well}"
         )
     return "\n".join([*lines, *([more] if more else [])]) + "\n"

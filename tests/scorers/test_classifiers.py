@@ -166,7 +166,6 @@ def test_a_classifier_without_any_limit_of_length_is_read(tmp_path: Path) -> Non
     model = t.XLNetForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    check_scorer(HF, hf_spec(tmp_path, index="1"), tolerance=1e-5)
     found = values(HF.build(hf_spec(tmp_path, index="1")), list(PLAIN), "toxicity")
     for text, value in zip(PLAIN, found, strict=True):
         with torch.inference_mode():
