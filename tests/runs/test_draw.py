@@ -60,7 +60,7 @@ def test_a_larger_limit_contains_a_smaller_one_and_none_is_exceeded(name: str, d
 
 @pytest.mark.parametrize(("name", "axis", "limit"), [("bold", "domain", 5), ("bold", "group", 41),
     ("toxigen", "target", 13), ("xstest", "label", 2), ("xstest", "type", 18),
-    ("false_refusals", "domain", 6 * 24), ("red_team", "risk_area", 14 * 4)])  # fmt: skip
+    ("false_refusals", "domain", 8 * 24), ("red_team", "risk_area", 14 * 4)])  # fmt: skip
 def test_every_group_has_its_share_as_soon_as_there_is_room(
     name: str, axis: str, limit: int, data_dir: Path
 ) -> None:
