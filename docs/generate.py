@@ -165,8 +165,7 @@ def defaults() -> str:
         cells = [_setting(task, name, name in stated) for name in SETTINGS]
         scorers = ", ".join(_choice(c.name, dict(c.args)) for c in task.scorers)
         rows.append(
-            f"| `{task.name}` | {' | '.join(cells)} | {task.samples} | {', '.join(task.versions)} "
-            f"| {scorers} |\n"
+            f"| `{task.name}` | {' | '.join(cells)} | {task.samples} | {', '.join(task.versions)} | {scorers} |\n"
         )
     rows.append(
         "\nThe first data version is the default. Answers: how often each prompt is asked. A task of multiple "

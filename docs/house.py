@@ -51,9 +51,7 @@ def imported(path: Path) -> Iterator[str]:
         if id(node) in hints:
             continue
         if isinstance(node, ast.Import):
-            yield from (
-                a.name.removeprefix("safety_eval.") for a in node.names if a.name.startswith("safety_eval.")
-            )
+            yield from (a.name.removeprefix("safety_eval.") for a in node.names if a.name.startswith("safety_eval."))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "safety_eval":
             base = (node.module or "").removeprefix("safety_eval").lstrip(".")
             for alias in node.names:

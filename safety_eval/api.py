@@ -66,9 +66,7 @@ def configure(values: Mapping[str, Any], config_file: Path | None = None) -> Run
     if not merged.get("model"):
         raise UserError("no model given", "Add --model: a Hub id, a folder, a GGUF file, or smollm2.")
     if not merged.get("tasks"):
-        raise UserError(
-            "no tasks given", "Add --tasks: see `safety-eval ls tasks` and `safety-eval ls suites`."
-        )
+        raise UserError("no tasks given", "Add --tasks: see `safety-eval ls tasks` and `safety-eval ls suites`.")
     return run_config(suites.spelled_out(merged))
 
 
@@ -121,9 +119,7 @@ def preview(config: RunConfig) -> list[dict[str, Any]]:
                 "prompts": len(found.prompts),
                 "answers": len(found.prompts) * plan.samples,
                 "instruments": [c.name for c in plan.scorers],
-                "settings": {
-                    k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")
-                },
+                "settings": {k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")},
                 "notes": list(found.notes),
                 "context": fits(config, plan, found.prompts),
             }
@@ -148,9 +144,7 @@ def score(
             "Name each with --scorer as well.",
         )
     config = found.file.config.model_copy(update={"output_path": found.folder})
-    args = {
-        name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers
-    }
+    args = {name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers}
     plans = [_with_scorers(plan, scorers, args) for plan in resolve.resolve(config)]
     if scorers and not any(plan.scorers for plan in plans):
         raise UserError(
@@ -229,9 +223,7 @@ def audit(
 def write_review(found: Run, task: str = "", **asked: Any) -> Path:
     """The sheet of answers to label; see review.Asked for the arguments."""
     if not task and len(found.tasks) > 1:
-        raise UserError(
-            f"{found.folder} has {len(found.tasks)} tasks", f"Add --task: {', '.join(found.tasks)}."
-        )
+        raise UserError(f"{found.folder} has {len(found.tasks)} tasks", f"Add --task: {', '.join(found.tasks)}.")
     return reviews.write_sheet(found, reviews.Asked(task or found.tasks[0], **asked))
 
 
@@ -260,9 +252,7 @@ def sign_off(
         write_atomic(run_folder / "export" / "model-card-section.md", model_card.section(run_folder, judged))
 
     read = policies.load(Path(policy))
-    return evidence.sign_off(
-        Path(folder), read, Path(baseline) if baseline else None, [Path(k) for k in keys], draw
-    )
+    return evidence.sign_off(Path(folder), read, Path(baseline) if baseline else None, [Path(k) for k in keys], draw)
 
 
 def verify(
@@ -316,9 +306,7 @@ def export(folder: str | Path, form: str) -> list[Path]:
             found.outputs(name).to_parquet(target / f"{name}.answers-may-be-harmful.parquet")
         return sorted(target.glob("*.parquet"))
     else:
-        raise UserError(
-            f"no export is called '{form}'", nearest(form, ("model-card", "cyclonedx", "parquet"))
-        )
+        raise UserError(f"no export is called '{form}'", nearest(form, ("model-card", "cyclonedx", "parquet")))
     for path, text in files.items():
         write_atomic(path, text)
     return list(files)
@@ -370,9 +358,7 @@ def names(kind: str) -> list[tuple[str, str]]:
     if kind == "suites":
         return [(name, suite.about) for name, suite in suites.SUITES.items()]
     if kind not in ("tasks", "engines", "scorers"):
-        raise UserError(
-            f"nothing is called '{kind}'", nearest(kind, ("tasks", "suites", "engines", "scorers"))
-        )
+        raise UserError(f"nothing is called '{kind}'", nearest(kind, ("tasks", "suites", "engines", "scorers")))
     rows = []
     for name in plugins.names(kind):
         try:

@@ -143,19 +143,24 @@ def bold() -> list[Estimate]:
     """Six groups in three domains, the domains, the total and the paper's headline."""
     values = (0.21, 0.33, 0.19, 0.25, -0.17, 0.05)
     groups = [mean(g, v) for g, v in zip(SECTIONS, values, strict=True)]
-    domains = [
-        mean(d, v, "domain")
-        for d, v in zip(dict.fromkeys(SECTIONS.values()), (0.27, 0.22, -0.06), strict=True)
-    ]
+    domains = [mean(d, v, "domain") for d, v in zip(dict.fromkeys(SECTIONS.values()), (0.27, 0.22, -0.06), strict=True)]
     return [mean("all", 0.14, "total"), mean("paper_headline", 0.143, "macro"), *domains, *groups]
 
 
 def task_record(**about: Any) -> TaskRecord:
     """What run.json says of a task; `about` replaces what matters to a test."""
     usual = {
-        "title": "", "paper": "", "data_version": "", "manifest": {}, "notes": (), "prompts": 1,
-        "prompts_digest": "", "samples": 1, "settings": {}, "instruments": {},
-    }  # fmt: skip
+        "title": "",
+        "paper": "",
+        "data_version": "",
+        "manifest": {},
+        "notes": (),
+        "prompts": 1,
+        "prompts_digest": "",
+        "samples": 1,
+        "settings": {},
+        "instruments": {},
+    }
     return TaskRecord.model_validate({**usual, **about})
 
 
@@ -163,7 +168,11 @@ def run_file(tasks: Mapping[str, TaskRecord], model: str = "m", **about: Any) ->
     """A run.json with these tasks; `about` replaces what matters to a test."""
     config = RunConfig(model=model, tasks=tuple(tasks) or ("none",))
     usual = {
-        "schema": run_file_module.SCHEMA, "started": "now", "finished": "now", "asked": {"model": model},
-        "versions": {}, "machine": {},
-    }  # fmt: skip
+        "schema": run_file_module.SCHEMA,
+        "started": "now",
+        "finished": "now",
+        "asked": {"model": model},
+        "versions": {},
+        "machine": {},
+    }
     return RunFile.model_validate({**usual, "config": config, "tasks": dict(tasks), **about})

@@ -4,9 +4,7 @@ from safety_eval.core.records import Prompt
 from safety_eval.core.task import Headline, Metric, PromptSet, ScorerChoice, Task
 
 GROUPS = ("<b>bold</b>", "esc\x1b[31m", "turn\u202earound", "$\\frac{1}{0}$", "{{ 7 * 7 }}")
-TEXT = (
-    "</pre><script>alert('HARMFUL TEXT')</script><img src=x onerror=go()> \x1b]0;t\x07 \u202e {{ 7 * 7 }}"
-)
+TEXT = "</pre><script>alert('HARMFUL TEXT')</script><img src=x onerror=go()> \x1b]0;t\x07 \u202e {{ 7 * 7 }}"
 
 
 def load(options):
@@ -29,9 +27,15 @@ TASK = Task(
     scorers=(ScorerChoice("vader"),),
     metrics=(
         Metric(
-            "sentiment", ("sentiment",), lambda p, o, v: float(v["sentiment"]), kind="mean", better="neither",
-            bounds=(-1.0, 1.0), axes=("team\x07",), headlines=(Headline("macro", ("team\x07",)),),
+            "sentiment",
+            ("sentiment",),
+            lambda p, o, v: float(v["sentiment"]),
+            kind="mean",
+            better="neither",
+            bounds=(-1.0, 1.0),
+            axes=("team\x07",),
+            headlines=(Headline("macro", ("team\x07",)),),
             about="Says <nothing> of safety.",
         ),
     ),
-)  # fmt: skip
+)

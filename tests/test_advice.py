@@ -21,29 +21,18 @@ def bare(requirement: str) -> str:
     return re.split(r"[<>=!~\[ ;]", requirement, maxsplit=1)[0].lower()
 
 
-DECLARED = {
-    bare(r)
-    for listed in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
-    for r in listed
-}
+DECLARED = {bare(r) for listed in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()) for r in listed}
 DECLARED |= {name for name in MAKEFILE if name}
 TEXTS = [
     *(p for p in ROOT.glob("*.md")),
-    *(
-        p
-        for room in ("safety_eval", "docs")
-        for p in (ROOT / room).rglob("*")
-        if p.suffix in (".py", ".md", ".html")
-    ),
+    *(p for room in ("safety_eval", "docs") for p in (ROOT / room).rglob("*") if p.suffix in (".py", ".md", ".html")),
 ]
 
 
 def advised(text: str) -> list[str]:
     """What each 'pip install ...' of a text would install."""
     wanted = []
-    for words in re.findall(
-        r"pip install ((?:--?[\w-]+ )*(?:'[^']+'|[\w.\[\]-]+(?: [a-z][\w-]+(?=[.,`\"']))?))", text
-    ):
+    for words in re.findall(r"pip install ((?:--?[\w-]+ )*(?:'[^']+'|[\w.\[\]-]+(?: [a-z][\w-]+(?=[.,`\"']))?))", text):
         wanted += [w.strip("'.,") for w in words.split() if not w.startswith("-")]
     return wanted
 

@@ -27,7 +27,11 @@ def _house() -> ModuleType:
 house = _house()
 PACKAGE = house.PACKAGE
 modules, module_name, tree, room, imported = (
-    house.modules, house.module_name, house.tree, house.room, house.imported,
+    house.modules,
+    house.module_name,
+    house.tree,
+    house.room,
+    house.imported,
 )
 arrows = house.arrows
 
@@ -58,20 +62,13 @@ OTHER_WORDS = re.compile(
 
 
 def test_every_room_is_drawn_and_the_house_is_small() -> None:
-    assert {room(module_name(p)) for p in modules()} == set(ROOMS), (
-        "ROOMS must name exactly the rooms that exist"
-    )
+    assert {room(module_name(p)) for p in modules()} == set(ROOMS), "ROOMS must name exactly the rooms that exist"
     assert len(ROOMS) <= MOST_ROOMS and len(arrows()) <= MOST_ARROWS
     assert sorted(p.name for p in PACKAGE.glob("*.py")) == ["__init__.py", "api.py"]
 
 
 def test_imports_point_down() -> None:
-    up = [
-        pair
-        for (here, there), pairs in arrows().items()
-        for pair in pairs
-        if ROOMS.index(there) > ROOMS.index(here)
-    ]
+    up = [pair for (here, there), pairs in arrows().items() for pair in pairs if ROOMS.index(there) > ROOMS.index(here)]
     assert not up, f"these imports run up: {up}"
 
 
@@ -117,9 +114,7 @@ def test_files_and_functions_are_small() -> None:
         for function in functions(path):
             length = (function.end_lineno or 0) - function.lineno + 1
             known = f"{name}:{function.name}" in LONG_FUNCTIONS
-            assert length < 50 or known, (
-                f"{name}: {function.name} has {length} lines, fewer than 50 are allowed"
-            )
+            assert length < 50 or known, f"{name}: {function.name} has {length} lines, fewer than 50 are allowed"
 
 
 def test_no_function_takes_more_than_seven_parameters() -> None:
@@ -149,9 +144,7 @@ def test_one_word_per_idea() -> None:
             elif isinstance(node, ast.arg):
                 names = [node.arg]
             for name in names:
-                assert not OTHER_WORDS.match(name), (
-                    f"{path.name}:{node.lineno}: '{name}' is another project's word"
-                )
+                assert not OTHER_WORDS.match(name), f"{path.name}:{node.lineno}: '{name}' is another project's word"
 
 
 def test_the_door_opens_without_loading_anything_heavy() -> None:
@@ -163,16 +156,15 @@ def test_the_door_opens_without_loading_anything_heavy() -> None:
 
 def test_no_pyplot_anywhere() -> None:
     for path in modules():
-        assert "pyplot" not in {a.name.split(".")[-1] for n in ast.walk(tree(path)) if isinstance(n, ast.Import)
-                                for a in n.names}  # fmt: skip
+        assert "pyplot" not in {
+            a.name.split(".")[-1] for n in ast.walk(tree(path)) if isinstance(n, ast.Import) for a in n.names
+        }
         assert "import pyplot" not in path.read_text(encoding="utf-8")
 
 
 def test_nothing_but_the_ci_script_knows_where_this_was_built() -> None:
     words = ("/wo" + "rk/", "shared" + "/data", "shared" + "/design", "/tm" + "p/farm")
-    tracked = subprocess.run(
-        ["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT
-    ).stdout.split()
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT).stdout.split()
     for name in tracked:
         path = ROOT / name
         if name == ".ci/run" or not path.is_file() or path.suffix in (".png", ".parquet", ".gz"):

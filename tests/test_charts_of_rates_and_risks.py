@@ -51,11 +51,7 @@ def test_both_numbers_of_every_point_stand_in_the_picture_and_missing_ones_are_l
 
 
 def test_a_picture_of_nothing_says_why() -> None:
-    x = [
-        replace(
-            made.rate("a", 3, 25, "type"), value=None, low=None, high=None, reason="no original was refused"
-        )
-    ]
+    x = [replace(made.rate("a", 3, 25, "type"), value=None, low=None, high=None, reason="no original was refused")]
     figure = two_axes(matched(x, [made.rate("a", 3, 25, "type")]), made.FACTS, "t", Plane(LOWER, LOWER))
     assert "Nothing to draw:\nno original was refused" in words(figure)
 
@@ -65,9 +61,7 @@ def test_below_thirty_answers_there_are_dots_and_no_curve() -> None:
     left = figure.axes[0]
     assert "too few for a curve" in words(figure) and "bandwidth" not in words(figure)
     assert all(line.get_linestyle() == "None" or len(line.get_xdata()) <= 2 for line in left.lines)
-    assert any(
-        len(line.get_xdata()) > 100 for line in density_chart([curve(30)], made.FACTS, "t").axes[0].lines
-    )
+    assert any(len(line.get_xdata()) > 100 for line in density_chart([curve(30)], made.FACTS, "t").axes[0].lines)
 
 
 def test_a_curve_holds_mass_one_inside_its_bounds_and_its_parts_add_up_to_it() -> None:
@@ -95,9 +89,7 @@ def test_the_papers_style_is_asked_for_by_name_and_says_what_is_wrong_with_it() 
         density_chart(both, made.FACTS, "t", style="bound")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    "scores", [[], [0.0], [0.0] * 40, [1.0] * 40, [0.5] * 40], ids=lambda s: f"{len(s)}x{s[:1]}"
-)
+@pytest.mark.parametrize("scores", [[], [0.0], [0.0] * 40, [1.0] * 40, [0.5] * 40], ids=lambda s: f"{len(s)}x{s[:1]}")
 @pytest.mark.parametrize("style", ["bounded", "paper"])
 def test_scores_without_spread_or_none_at_all_still_make_a_picture(scores: list[float], style: str) -> None:
     n = len(scores)
@@ -110,8 +102,11 @@ def test_answers_without_a_score_are_counted_as_missing_and_never_drawn_as_safe(
         prompt = Prompt("red_team", str(number), "x", factors={"stratum": "clear"}, cluster=f"c{number % 2}")
         return Measured(prompt, Output(key(prompt), prompt.id, text="y"), values, {}, status)
 
-    rows = [measured(0, {"judge": {"risk": 0.7}}, "comply"), measured(1, {}, "undecided"),
-            measured(2, {"judge": {"risk": 0.1}}, "refuse")]  # fmt: skip
+    rows = [
+        measured(0, {"judge": {"risk": 0.7}}, "comply"),
+        measured(1, {}, "undecided"),
+        measured(2, {"judge": {"risk": 0.1}}, "refuse"),
+    ]
     [found] = scored(rows, "judge", "risk", ("stratum",), "m")
     assert found.scores.tolist() == [0.7, 0.1]
     assert found.missing == 1

@@ -69,9 +69,7 @@ def test_commands_on_a_page_are_commands_with_flags_that_exist(page: Path) -> No
                 continue
             command = cli.get_command(click.Context(cli), words[1])
             assert command is not None, f"{page.name}: no command {words[1]}"
-            known = {
-                o for p in command.params if isinstance(p, click.Option) for o in (*p.opts, *p.secondary_opts)
-            }
+            known = {o for p in command.params if isinstance(p, click.Option) for o in (*p.opts, *p.secondary_opts)}
             for flag in (w.split("=")[0] for w in words[2:] if w.startswith("--")):
                 assert flag in known, f"{page.name}: {words[1]} has no {flag}"
 
@@ -97,8 +95,21 @@ def test_the_scorer_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch:
     bad_answer = "What a Foo Bar they are."
     rules = [{"share": 0.5, "answer": bad_answer}, {"answer": "They are foo barred."}]
     Path("model.json").write_text(json.dumps(rules), encoding="utf-8")
-    words = ["run", "--engine", "echo", "--model", "model.json", "--tasks", "toxigen", "--data-version", "quickstart",
-             "--scorer", "toxigen=blocklist.py", "--output-path", "run"]  # fmt: skip
+    words = [
+        "run",
+        "--engine",
+        "echo",
+        "--model",
+        "model.json",
+        "--tasks",
+        "toxigen",
+        "--data-version",
+        "quickstart",
+        "--scorer",
+        "toxigen=blocklist.py",
+        "--output-path",
+        "run",
+    ]
     args = ["--scorer-args", "blocklist.py:phrases=phrases.txt"]
     assert main([*words, *args]) == 2
     assert main(words) == 2
@@ -130,9 +141,7 @@ def test_the_engine_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch:
     assert all(row["text"].strip() == asked[row["prompt_id"]] for row in outputs if row not in failed)
 
 
-def test_the_python_of_the_readme_and_the_tutorial_reads_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_python_of_the_readme_and_the_tutorial_reads_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = str(ROOT / "tests" / "pipeline" / "small_task.py")
     values = {
         "model": "echo",

@@ -40,9 +40,7 @@ def test_no_call_passes_more_than_seven_positional_arguments() -> None:
         f"{name}:{node.lineno} {ast.unparse(node.func)}({len(node.args)} arguments)"
         for name, tree in trees().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and len(node.args) > 7
-        and ast.unparse(node.func).split(".")[-1] not in open_ended
+        if isinstance(node, ast.Call) and len(node.args) > 7 and ast.unparse(node.func).split(".")[-1] not in open_ended
     ]
     assert not long, long
 
@@ -88,11 +86,15 @@ def _definitions(tree: ast.Module) -> list[tuple[int, str]]:
 def test_nothing_is_reached_by_tests_alone() -> None:
     """A definition that the package never names is reached by tests alone, or by nobody. What the door offers
     (`__all__`) users call."""
-    public = set(ast.literal_eval(next(
-        ast.unparse(node.value)
-        for node in trees()["__init__.py"].body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
-    )))
+    public = set(
+        ast.literal_eval(
+            next(
+                ast.unparse(node.value)
+                for node in trees()["__init__.py"].body
+                if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+            )
+        )
+    )
     alone = [
         f"{file}:{line} {name}"
         for file, tree in trees().items()

@@ -27,10 +27,13 @@ from safety_eval.show.words import Facts
 SCORERS = {
     "profanity_check": {"name": "profanity_check"},
     "hf_classifier": {
-        "name": "hf_classifier", "model": "tomh/toxigen_roberta", "index": 1, "settings": {"text": "answer"},
+        "name": "hf_classifier",
+        "model": "tomh/toxigen_roberta",
+        "index": 1,
+        "settings": {"text": "answer"},
     },
     "detoxify": {"name": "detoxify"},
-}  # fmt: skip
+}
 OTHER_WEIGHTS = {**SCORERS["hf_classifier"], "model": "mine/roberta"}
 OTHER_TEXT = {**SCORERS["hf_classifier"], "settings": {"text": "prompt and answer"}}
 GROUPS = ("asian", "black", "women")
@@ -74,16 +77,18 @@ def cases(draw: st.DrawFn) -> Case:
                     e = made.rate(group, 1, 100, axis, task)
                     estimates.append(
                         replace(
-                            e, metric=metric, scorer=scorer, value=value, low=None, high=None,
+                            e,
+                            metric=metric,
+                            scorer=scorer,
+                            value=value,
+                            low=None,
+                            high=None,
                             data_version=version,
                         )
-                    )  # fmt: skip
+                    )
         origin = Origin(frozenset({"safenlp"}), "toxigen_roberta", SCORERS["hf_classifier"])
         rows = {
-            model: {
-                g: number(task, "toxic_rate", "safenlp", repr(SCORERS["hf_classifier"]))
-                for g in (WHOLE, *GROUPS)
-            }
+            model: {g: number(task, "toxic_rate", "safenlp", repr(SCORERS["hf_classifier"])) for g in (WHOLE, *GROUPS)}
             for model in ("Llama 2 7B", "Falcon 7B")
         }
         if draw(st.booleans()):
@@ -136,10 +141,7 @@ def test_tables_keep_instruments_apart(case: Case) -> None:
 def test_a_report_keeps_instruments_apart(case: Case) -> None:
     html = page.html(page.Report(made.run_file(case.tasks), case.estimates, {}, case.blocks, {}, {}))
     for part in re.findall(r"<table>.*?</table>", html, re.S):
-        rows = [
-            re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S)
-            for row in re.findall("<tr.*?</tr>", part, re.S)
-        ]
+        rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S) for row in re.findall("<tr.*?</tr>", part, re.S)]
         for row in rows:
             alone(case, row, "a row of the report")
         for column in zip(*rows, strict=False):
@@ -200,9 +202,7 @@ def test_our_own_vader_is_the_published_one_on_the_papers_prompts() -> None:
     assert published.ORIGIN["bold"].same("paper", scorer.identity)
     assert "paper" in plugins.find("tasks", "bold").versions
     assert published.ORIGIN["toxigen"].versions <= set(plugins.find("tasks", "toxigen").versions)
-    assert published.ORIGIN["truthfulqa"].versions <= set(
-        plugins.find("tasks", "truthfulqa_generation").versions
-    )
+    assert published.ORIGIN["truthfulqa"].versions <= set(plugins.find("tasks", "truthfulqa_generation").versions)
 
 
 def test_two_rates_in_one_picture_were_measured_by_one_instrument() -> None:

@@ -50,10 +50,7 @@ def pick(found: list[Estimate], metric: str, axis: str = "total", group: str = "
 
 
 def test_macro_is_the_unweighted_mean_of_overlapping_groups_and_counts_are_whole() -> None:
-    rows = [
-        row(i, ("a",) if i < 60 else ("a", "b") if i < 80 else ("b",), float(i % 3 == 0), 0.1)
-        for i in range(100)
-    ]
+    rows = [row(i, ("a",) if i < 60 else ("a", "b") if i < 80 else ("b",), float(i % 3 == 0), 0.1) for i in range(100)]
     found = estimates(TASK, rows, "v")
     a, b = (pick(found, "toxic_rate", "target", g) for g in "ab")
     assert a.count == 80 and b.count == 40
@@ -62,9 +59,7 @@ def test_macro_is_the_unweighted_mean_of_overlapping_groups_and_counts_are_whole
 
 
 def test_nested_headline_weighs_each_domain_and_each_group_in_it_alike() -> None:
-    groups = [{"domain": ("g",), "group": (name,)} for name in "aab"] + [
-        {"domain": ("r",), "group": ("c",)}
-    ] * 5
+    groups = [{"domain": ("g",), "group": (name,)} for name in "aab"] + [{"domain": ("r",), "group": ("c",)}] * 5
     weights = headline_weights(Headline("h", ("domain", "group")), groups)
     assert weights.sum() == pytest.approx(1)
     y = np.array([1.0, 1, 0, 1, 1, 1, 1, 1])
@@ -125,9 +120,12 @@ def lose(m: Measured, how: str) -> Measured:
 
 
 one = st.tuples(
-    st.sampled_from([("a",), ("b",), ("a", "b")]), st.sampled_from([0.0, 1.0]), st.floats(-1, 1),
-    st.sampled_from(["comply", "refuse", "partial"]), st.integers(0, 12),
-)  # fmt: skip
+    st.sampled_from([("a",), ("b",), ("a", "b")]),
+    st.sampled_from([0.0, 1.0]),
+    st.floats(-1, 1),
+    st.sampled_from(["comply", "refuse", "partial"]),
+    st.integers(0, 12),
+)
 
 
 @settings(max_examples=150, deadline=None)

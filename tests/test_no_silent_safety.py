@@ -30,9 +30,7 @@ TEXTS = (
 LOSSES = ("empty", "loop", "truncation", "exception", "missing score")
 
 
-def values(
-    task: Task, prompt: Prompt, output: Output, draw: random.Random
-) -> dict[str, Mapping[str, float | str]]:
+def values(task: Task, prompt: Prompt, output: Output, draw: random.Random) -> dict[str, Mapping[str, float | str]]:
     needs = sorted({need for metric in task.metrics for need in metric.needs} - {"status"})
     drawn: dict[str, float | str] = {need: draw.choice([0.0, 1.0, draw.random()]) for need in needs}
     if task.kind == "choose":
@@ -51,9 +49,7 @@ def answered(task: Task, prompt: Prompt, sample: int, draw: random.Random) -> Me
 
 def lose(task: Task, m: Measured, how: str) -> Measured:
     if how == "exception":
-        output = Output(
-            "k", m.prompt.id, m.output.sample, error="exception: out of memory", stop_reason="error"
-        )
+        output = Output("k", m.prompt.id, m.output.sample, error="exception: out of memory", stop_reason="error")
         return Measured(
             m.prompt, output, {}, dict.fromkeys(m.values, "not scored"), status_of(task, m.prompt, output, {}, {})
         )

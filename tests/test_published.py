@@ -55,9 +55,7 @@ def test_every_printed_bold_total_is_the_mean_of_domain_means() -> None:
 
 def test_other_means_do_not_give_the_printed_totals() -> None:
     groups, totals = groups_and_totals("toxigen")
-    sound = [
-        row for row in totals if not any(f.suspect for f in groups[row].values()) and totals[row].printed > 1
-    ]
+    sound = [row for row in totals if not any(f.suspect for f in groups[row].values()) and totals[row].printed > 1]
     n = sum(SIZES.values())
     by_prompt = {row: sum(f.printed * SIZES[g] / n for g, f in groups[row].items()) for row in sound}
     assert sum(abs(by_prompt[row] - totals[row].printed) > 0.00501 for row in sound) > 0.8 * len(sound)
@@ -74,8 +72,7 @@ def test_our_own_headlines_give_the_printed_totals() -> None:
         for row, total in totals.items():
             figures = list(groups[row].values())
             answers = [
-                {"target": (f.group,), "group": (f.group,), "domain": (DOMAINS.get(f.group, ""),)}
-                for f in figures
+                {"target": (f.group,), "group": (f.group,), "domain": (DOMAINS.get(f.group, ""),)} for f in figures
             ]
             weights = headline_weights(headline, answers)
             value = float(weights @ [f.printed for f in figures])
@@ -101,9 +98,7 @@ def test_a_suspect_cell_fits_the_groups_that_it_names() -> None:
     by_row = defaultdict(list)
     for figure in suspect:
         by_row[figure.paper, figure.model] += figure.fits
-    assert all(
-        set(fits) == set(SIZES) for row, fits in by_row.items() if row[1] != "Code Llama - Instruct 13B"
-    )
+    assert all(set(fits) == set(SIZES) for row, fits in by_row.items() if row[1] != "Code Llama - Instruct 13B")
 
 
 def test_truthfulqa_cells_are_shares_of_817_questions() -> None:

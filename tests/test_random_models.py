@@ -31,10 +31,11 @@ def random_model(folder: Path, kind: str, seed: int) -> Path:
     sizes = {"hidden_size": 32, "num_hidden_layers": 2}
     config = {
         "llama": lambda: LlamaConfig(
-            **common, **sizes, num_attention_heads=4, intermediate_size=64, max_position_embeddings=1024),
+            **common, **sizes, num_attention_heads=4, intermediate_size=64, max_position_embeddings=1024
+        ),
         "gpt2": lambda: GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=1024),
         "mamba": lambda: MambaConfig(**common, **sizes, state_size=4),
-    }[kind]()  # fmt: skip
+    }[kind]()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         AutoModelForCausalLM.from_config(config).save_pretrained(folder)
@@ -44,9 +45,15 @@ def random_model(folder: Path, kind: str, seed: int) -> Path:
 
 def headlines(model: str, folder: Path) -> dict[str, Estimate]:
     found = run(
-        model=model, tasks=TASKS, data_version="quickstart", scorers=SCORERS, device="cpu", dtype="float32",
-        generation={"max_new_tokens": 32}, output_path=folder,
-    ).estimate_records()  # fmt: skip
+        model=model,
+        tasks=TASKS,
+        data_version="quickstart",
+        scorers=SCORERS,
+        device="cpu",
+        dtype="float32",
+        generation={"max_new_tokens": 32},
+        output_path=folder,
+    ).estimate_records()
     return {task: e for task in TASKS if (e := headline(found, task)) is not None}
 
 
@@ -60,8 +67,11 @@ def goodness(e: Estimate) -> float:
 def at_chance(trained: Estimate, other: Estimate) -> bool:
     """SmolLM2's MC1 is that of guessing (2 of 16 questions): some random model guesses one more right, which its
     interval says is nothing."""
-    return trained.metric == "mc1" and other.value is not None and trained.high is not None and (
-        other.value <= trained.high
+    return (
+        trained.metric == "mc1"
+        and other.value is not None
+        and trained.high is not None
+        and (other.value <= trained.high)
     )
 
 

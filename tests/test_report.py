@@ -93,9 +93,7 @@ def test_the_page_runs_nothing_and_loads_nothing(page: Page) -> None:
         assert (attributes.get("href") or "#").startswith("#")
 
 
-def test_the_content_security_policy_allows_only_the_pages_own_style_and_images(
-    html: str, page: Page
-) -> None:
+def test_the_content_security_policy_allows_only_the_pages_own_style_and_images(html: str, page: Page) -> None:
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
     style = re.search("<style>(.*?)</style>", html, re.S).group(1)  # type: ignore[union-attr]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -138,8 +136,14 @@ def test_the_same_records_give_the_same_page(hostile: Run, html: str) -> None:
 
 def test_meaning_source_settings_and_instrument_are_named(page: Page) -> None:
     text = "".join(page.open_text)
-    for words in ("Says <nothing> of safety.", "data version one", "temperature 0.7", "instruments: vader",
-                  "prompts digest", "<u>a note</u>"):  # fmt: skip
+    for words in (
+        "Says <nothing> of safety.",
+        "data version one",
+        "temperature 0.7",
+        "instruments: vader",
+        "prompts digest",
+        "<u>a note</u>",
+    ):
         assert words in text
 
 
@@ -228,11 +232,24 @@ def test_an_instrument_without_a_card_is_said_to_be_unaudited_and_a_card_shows_e
     assert "has not been audited" in "".join(page.open_text)
     whole = GroupErrors("total", "all", 40, 4, 60, 6, (0.1, 0.05, 0.2), (0.1, 0.03, 0.23))
     black = GroupErrors("target", "black", 20, 1, 30, 5, (0.17, 0.07, 0.34), None, (0.13, 0.02, 0.3), 0.01)
-    part = Part("hate", "toxicity", "at 0.5", "hateful", "neutral", whole, (black,), (), (0.8, 0.7, 0.9), 0.8, None,
-                None, {}, {}, {})  # fmt: skip
-    card = ScorerCard(
-        "x", {"name": "x"}, (part,), (), ("Flags harmless texts about some groups more often.",)
+    part = Part(
+        "hate",
+        "toxicity",
+        "at 0.5",
+        "hateful",
+        "neutral",
+        whole,
+        (black,),
+        (),
+        (0.8, 0.7, 0.9),
+        0.8,
+        None,
+        None,
+        {},
+        {},
+        {},
     )
+    card = ScorerCard("x", {"name": "x"}, (part,), (), ("Flags harmless texts about some groups more often.",))
     [found] = report_cards.card_parts({"x": {"name": "x"}}, {"x": card})
     assert found.sentences == card.sentences
     [all_texts, row] = found.tables[0].rows
@@ -254,9 +271,7 @@ def test_missing_answers_are_warned_of_only_where_an_answer_is_missing() -> None
 def published_page(identity: dict[str, object]) -> str:
     """The report of a run of ToxiGen's own prompts, scored by an instrument of this identity."""
     estimates = [replace(e, data_version="safenlp") for e in made.toxigen()]
-    record = made.task_record(
-        title="ToxiGen", data_version="safenlp", instruments={"profanity_check": identity}
-    )
+    record = made.task_record(title="ToxiGen", data_version="safenlp", instruments={"profanity_check": identity})
     facts = made.run_file({"toxigen": record}, "Llama-2-7b", finished="now")
     return report.html(report.Report(facts, estimates, {}, {"toxigen": published.beside("toxigen")}, {}, {}))
 

@@ -25,10 +25,7 @@ def test_the_key_is_63_bits_of_sha256_over_length_prefixed_fields() -> None:
 
 
 def test_fields_cannot_run_into_each_other() -> None:
-    keys = {
-        sampling.draw_key(*f)
-        for f in ((1, "a", "b", 1), (1, "ab", "", 1), (1, "", "ab", 1), (11, "a", "b", 1))
-    }
+    keys = {sampling.draw_key(*f) for f in ((1, "a", "b", 1), (1, "ab", "", 1), (1, "", "ab", 1), (11, "a", "b", 1))}
     assert len(keys) == 4
 
 

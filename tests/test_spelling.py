@@ -36,8 +36,11 @@ def test_a_data_version_in_any_form_runs(written: Any, tmp_path: Path) -> None:
     [
         ({"batch_size": 8}, "batch_size", "8"),
         ({"model": 7}, "model", "7"),
-        ({"model_args": {"trust_remote_code": True, "revision": 12}}, "model_args",
-         {"trust_remote_code": "true", "revision": "12"}),
+        (
+            {"model_args": {"trust_remote_code": True, "revision": 12}},
+            "model_args",
+            {"trust_remote_code": "true", "revision": "12"},
+        ),
         ({"model_args": "revision=a,path=plain"}, "model_args", {"revision": "a", "path": "plain"}),
         ({"scorer_args": {"vader": {"threshold": 0.5}}}, "scorer_args", {"vader": {"threshold": "0.5"}}),
         ({"scorer_args": "vader:threshold=0.5"}, "scorer_args", {"vader": {"threshold": "0.5"}}),
@@ -51,7 +54,7 @@ def test_a_data_version_in_any_form_runs(written: Any, tmp_path: Path) -> None:
         ({"model_args": {"dtype": "float32"}}, "dtype", "float32"),
     ],
     ids=lambda v: str(v)[:50],
-)  # fmt: skip
+)
 def test_a_form_that_people_write_is_read(written: dict[str, Any], field: str, expected: Any) -> None:
     value = getattr(configured(**written), field)
     assert (value.model_dump(exclude_none=True) if field == "generation" else value) == expected
@@ -120,9 +123,7 @@ def test_an_engine_that_is_not_here_is_never_replaced(
         pytest.skip("this installation has it")
     assert main(["run", *argv, "--tasks", "bold", "--output-path", str(tmp_path / "r")]) == 2
     said = capsys.readouterr().err
-    assert (
-        ALIASES[asked] in said and "Available: echo, transformers" in said and not (tmp_path / "r").exists()
-    )
+    assert ALIASES[asked] in said and "Available: echo, transformers" in said and not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,5 @@ def test_the_door_runs_a_model_without_loading_anything_heavy_at_import(tmp_path
         "assert callable(safety_eval.run) and 'run' in dir(safety_eval)\n"
         "print(type(run).__name__, len(run.estimates()) > 0)\n"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "r")], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "r")], capture_output=True, text=True, check=False)
     assert ran.stdout.split() == ["Run", "True"], ran.stderr

@@ -20,9 +20,7 @@ def rows(path: Path) -> list[dict]:
 
 
 @given(st.integers(0, 400))
-def test_a_file_cut_anywhere_loses_at_most_the_torn_line(
-    tmp_path_factory: pytest.TempPathFactory, cut: int
-) -> None:
+def test_a_file_cut_anywhere_loses_at_most_the_torn_line(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     path = tmp_path_factory.mktemp("store") / "r.jsonl"
     with Appender(path) as file:
         for i in range(10):
@@ -112,9 +110,7 @@ prompts = st.builds(
     choices=st.lists(text, max_size=3).map(tuple),
     groups=st.dictionaries(text, st.lists(text, max_size=2).map(tuple), max_size=2),
     factors=st.dictionaries(text, text, max_size=2),
-    target=st.dictionaries(
-        text, st.one_of(st.integers(), text, st.lists(st.integers(), max_size=3)), max_size=2
-    ),
+    target=st.dictionaries(text, st.one_of(st.integers(), text, st.lists(st.integers(), max_size=3)), max_size=2),
 )
 
 

@@ -29,13 +29,18 @@ def test_code_llama_decodes_as_the_papers_do() -> None:
 
 
 def test_suites_and_tasks_mix_without_repetition_and_own_choices_win() -> None:
-    values = {"tasks": "quickstart, toxigen,cyber_frr", "scorers": {"toxigen": "detoxify"},
-              "data_version": {"bold": "all"}}  # fmt: skip
+    values = {
+        "tasks": "quickstart, toxigen,cyber_frr",
+        "scorers": {"toxigen": "detoxify"},
+        "data_version": {"bold": "all"},
+    }
     found = spelled_out(values)
     assert found["tasks"].count("toxigen") == 1 and found["tasks"][-1] == "cyber_frr"
     assert found["scorers"] == {
-        "toxigen": "detoxify", "truthfulqa_generation": "truth_similarity", "red_team": "risk_words",
-    }  # fmt: skip
+        "toxigen": "detoxify",
+        "truthfulqa_generation": "truth_similarity",
+        "red_team": "risk_words",
+    }
     assert found["data_version"]["bold"] == "all" and found["data_version"]["toxigen"] == "quickstart"
     assert spelled_out({"tasks": ["bold"]})["tasks"] == ["bold"]
 

@@ -31,9 +31,7 @@ CHATML = (
 """A ChatML template, as many instruct models carry one."""
 
 
-def byte_level_tokenizer(
-    vocab_size: int = 420, chat_template: str | None = None, add_bos: bool = False
-) -> Any:
+def byte_level_tokenizer(vocab_size: int = 420, chat_template: str | None = None, add_bos: bool = False) -> Any:
     """A byte-level BPE tokenizer (any text round-trips) with the SPECIAL tokens first; pads on the left."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -74,14 +72,20 @@ def _causal_config(kind: str, vocab: int, extra: dict[str, Any]) -> Any:
 
     hidden, layers, heads, context = _SIZES.values()
     common = {
-        "vocab_size": vocab, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3,
+        "vocab_size": vocab,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 3,
         "initializer_range": 0.25,
-    }  # fmt: skip
+    }
     gpt = {"n_embd": hidden, "n_layer": layers, "n_head": heads, "n_positions": context}
     modern = {
-        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "intermediate_size": 2 * hidden, "max_position_embeddings": context,
-    }  # fmt: skip
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 2 * hidden,
+        "max_position_embeddings": context,
+    }
     grouped = {**modern, "num_key_value_heads": 2}
     families: dict[str, tuple[Any, dict[str, Any]]] = {
         "llama": (t.LlamaConfig, {**grouped, "tie_word_embeddings": True}),
@@ -91,11 +95,17 @@ def _causal_config(kind: str, vocab: int, extra: dict[str, Any]) -> Any:
         "qwen2": (t.Qwen2Config, grouped),
         "qwen3": (t.Qwen3Config, {**grouped, "head_dim": 8}),
         "gemma2": (t.Gemma2Config, {**grouped, "head_dim": 8, "sliding_window": 32}),
-        "opt": (t.OPTConfig, {**{k: v for k, v in modern.items() if k != "intermediate_size"},
-                              "ffn_dim": 64, "word_embed_proj_dim": hidden}),
+        "opt": (
+            t.OPTConfig,
+            {
+                **{k: v for k, v in modern.items() if k != "intermediate_size"},
+                "ffn_dim": 64,
+                "word_embed_proj_dim": hidden,
+            },
+        ),
         "bloom": (t.BloomConfig, {"hidden_size": hidden, "n_layer": layers, "n_head": heads}),
         "mamba": (t.MambaConfig, {"hidden_size": hidden, "num_hidden_layers": layers, "state_size": 4}),
-    }  # fmt: skip
+    }
     make, sizes = families[kind]
     return make(**{**common, **sizes, **extra})
 
@@ -165,11 +175,18 @@ def classifier(
     tokenizer = classifier_tokenizer(kind)
     make = {"roberta": t.RobertaConfig, "bert": t.BertConfig}[kind]
     settings = make(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=64, max_position_embeddings=130, initializer_range=0.3,
-        pad_token_id=tokenizer.pad_token_id, id2label=dict(enumerate(labels)),
-        label2id={name: i for i, name in enumerate(labels)}, **config,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=130,
+        initializer_range=0.3,
+        pad_token_id=tokenizer.pad_token_id,
+        id2label=dict(enumerate(labels)),
+        label2id={name: i for i, name in enumerate(labels)},
+        **config,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = t.AutoModelForSequenceClassification.from_config(settings)

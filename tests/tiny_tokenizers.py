@@ -55,9 +55,7 @@ def _unigram() -> tuple[Tokenizer, Any]:
     core = Tokenizer(models.Unigram())
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.decoder = decoders.Metaspace()
-    return core, trainers.UnigramTrainer(
-        vocab_size=600, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False
-    )
+    return core, trainers.UnigramTrainer(vocab_size=600, special_tokens=SPECIAL, unk_token="<unk>", show_progress=False)
 
 
 def _word_pieces() -> tuple[Tokenizer, Any]:
@@ -110,9 +108,14 @@ def tokenizer(kind: str, texts: Sequence[str]) -> Any:
         marks = [(mark, core.token_to_id(mark)) for mark in ("<s>", "</s>")]
         core.post_processor = processors.TemplateProcessing(single=single, pair=None, special_tokens=marks)
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-        padding_side="left", clean_up_tokenization_spaces=False,
-    )  # fmt: skip
+        tokenizer_object=core,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def model(folder: Any, tokens: Any, seed: int = 0) -> Any:
@@ -121,10 +124,18 @@ def model(folder: Any, tokens: Any, seed: int = 0) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=len(tokens), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        intermediate_size=64, max_position_embeddings=512, bos_token_id=1, eos_token_id=2, pad_token_id=3,
+        vocab_size=len(tokens),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=512,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=3,
         initializer_range=0.3,
-    )  # fmt: skip
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         LlamaForCausalLM(config).eval().save_pretrained(folder)

@@ -154,8 +154,13 @@ def rates(quick: bool) -> tuple[str, list[str]]:
         "last three the lower of the one-sided 95% limits.\n\n"
         "| design | clusters, Kish | order 3 | Wilson as if independent | clustered t (inspect_ai) | Korn-Graubard | "
         "the same, mild | ours (display) | one-sided Korn-Graubard | ours, clustered | ours, release gate |\n"
-        + "|---|" + "---|" * 10 + "\n" + "\n".join(lines) + "\n\n" + RATES_NOTE
-    )  # fmt: skip
+        + "|---|"
+        + "---|" * 10
+        + "\n"
+        + "\n".join(lines)
+        + "\n\n"
+        + RATES_NOTE
+    )
     return text, failed
 
 
@@ -194,9 +199,7 @@ def pairs(quick: bool) -> tuple[str, list[str]]:
     text = (
         "## Clustered pairs: gates\n\nLowest coverage of the one-sided 95% upper limit of new - old over discordance "
         f"2% to 30% and correlations 0 to 1 ({runs:,} simulated runs each).\n\n"
-        "| design | clusters, Kish | Tango as if independent | ours |\n|---|---|---|---|\n"
-        + "\n".join(lines)
-        + "\n"
+        "| design | clusters, Kish | Tango as if independent | ours |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
     )
     return text, failed
 
@@ -252,9 +255,14 @@ def means(quick: bool) -> tuple[str, list[str]]:
         "## Mean scores: gates\n\nLowest coverage of the two one-sided 95% limits, a cluster as one, over correlations "
         f"0 to 1 ({runs:,} simulated runs each). In brackets that of the cluster t limits, and how many times as wide "
         "ours are at most.\n\n| design | clusters, order 3 | "
-        + " | ".join(SHAPES) + " |\n|---|" + "---|" * (1 + len(SHAPES)) + "\n" + "\n".join(lines) + "\n\n"
+        + " | ".join(SHAPES)
+        + " |\n|---|"
+        + "---|" * (1 + len(SHAPES))
+        + "\n"
+        + "\n".join(lines)
+        + "\n\n"
         + MEANS_NOTE
-    )  # fmt: skip
+    )
     return text, failed
 
 

@@ -45,9 +45,7 @@ def replay(design: Boundaries, outcomes: NDArray[np.bool_]) -> tuple[NDArray[np.
     stop[:, -1] = True
     first = stop.argmax(axis=1)
     decided = seen[np.arange(len(seen)), first]
-    return np.where(at[first] == design.total, seen[:, -1] <= design.critical, decided <= low[first]), at[
-        first
-    ]
+    return np.where(at[first] == design.total, seen[:, -1] <= design.critical, decided <= low[first]), at[first]
 
 
 def worst_case(total: int, limit: float, runs: int, seed: int = 0) -> list[tuple[int, int]]:
@@ -89,23 +87,21 @@ def section(quick: bool) -> tuple[str, list[str]]:
             failed += [f"early stopping N={total} K={bad}: {wrong / runs:.4f}"] if p < 0.001 else []
     rows = []
     for rate in RATES:
-        cells = [
-            saved(total, 0.05, rate, min(runs, 4000), block) for total in (500, 1000) for block in (0, BLOCK)
-        ]
-        rows.append(
-            f"| {rate:.1%} | " + " | ".join(f"{agree:.2%}, {share:.0%}" for agree, share in cells) + " |"
-        )
+        cells = [saved(total, 0.05, rate, min(runs, 4000), block) for total in (500, 1000) for block in (0, BLOCK)]
+        rows.append(f"| {rate:.1%} | " + " | ".join(f"{agree:.2%}, {share:.0%}" for agree, share in cells) + " |")
     half = saved(500, 0.05, 0.01, min(runs, 4000), BLOCK)[1]
     failed += [f"early stopping saves only {half:.1%}"] if half < 0.5 else []
     text = (
         f"## Early stopping\n\nVerdict of the full run promised with 99%. {runs:,} random orders of N prompts "
         "that holds exactly so many failures: the last count that passes, and the first that does not.\n\n"
-        "| N | limit | failures | verdict differs from the full run |\n|---|---|---|---|\n" + "\n".join(lines)
+        "| N | limit | failures | verdict differs from the full run |\n|---|---|---|---|\n"
+        + "\n".join(lines)
         + "\n\nAgreement with the full run and mean share of prompts saved at limit 5%, decided after every "
         f"prompt, and as the product looks: where a pass is possible, at most {BLOCK} prompts apart.\n\n"
         "| true rate | N=500 | N=500, product | N=1000 | N=1000, product |\n|---|---|---|---|---|\n"
-        + "\n".join(rows) + "\n"
-    )  # fmt: skip
+        + "\n".join(rows)
+        + "\n"
+    )
     return text, failed
 
 

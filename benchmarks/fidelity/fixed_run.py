@@ -33,11 +33,17 @@ ANSWERS = {
     " is ": "a kind and honest person who is proud of a happy and successful life.",
     " the ": "and it began in the spring, when the first visitors came over the river.",
     " a ": "I have no comment.",
-}  # fmt: skip
+}
 WITHOUT_DOWNLOAD = (
-    "--scorer", "truthfulqa_generation=truth_similarity", "--scorer-args", "truth_similarity:embedding=none",
-    "--scorer", "toxigen=profanity_check", "--scorer", "red_team=risk_words",
-)  # fmt: skip
+    "--scorer",
+    "truthfulqa_generation=truth_similarity",
+    "--scorer-args",
+    "truth_similarity:embedding=none",
+    "--scorer",
+    "toxigen=profanity_check",
+    "--scorer",
+    "red_team=risk_words",
+)
 
 
 def command(*words: str | Path) -> str:

@@ -26,14 +26,29 @@ from safety_eval.engines._transformers.source import locate
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = ROOT / "safety_eval" / "measure" / "floors.json"
 TASKS = (
-    "truthfulqa_generation", "truthfulqa_choice", "toxigen", "toxigen_likelihood", "bold", "xstest", "false_refusals",
-    "cyber_frr", "red_team", "bbq", "bbq_generation", "coreference", "stereotypes", "holistic_bias",
+    "truthfulqa_generation",
+    "truthfulqa_choice",
+    "toxigen",
+    "toxigen_likelihood",
+    "bold",
+    "xstest",
+    "false_refusals",
+    "cyber_frr",
+    "red_team",
+    "bbq",
+    "bbq_generation",
+    "coreference",
+    "stereotypes",
+    "holistic_bias",
     "real_toxicity_prompts",
-)  # fmt: skip
+)
 SCORERS = {
-    "truthfulqa_generation": "truth_similarity", "toxigen": "profanity_check", "red_team": "risk_words",
-    "real_toxicity_prompts": "profanity_check", "holistic_bias": "vader",
-}  # fmt: skip
+    "truthfulqa_generation": "truth_similarity",
+    "toxigen": "profanity_check",
+    "red_team": "risk_words",
+    "real_toxicity_prompts": "profanity_check",
+    "holistic_bias": "vader",
+}
 """Instruments of machines without a network, where the task's own needs one."""
 NO_COMMENT = "I have no comment."
 
@@ -47,11 +62,19 @@ def random_model(folder: Path, kind: str) -> Path:
     size, ends = len(tokenizer), {"bos_token_id": 0, "eos_token_id": 0}
     config = {
         "llama": lambda: LlamaConfig(
-            vocab_size=size, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
-            max_position_embeddings=4096, initializer_range=0.3, **ends),
+            vocab_size=size,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=4096,
+            initializer_range=0.3,
+            **ends,
+        ),
         "gpt2": lambda: GPT2Config(
-            vocab_size=size, n_embd=32, n_layer=2, n_head=4, n_positions=4096, initializer_range=0.3, **ends),
-    }[kind]()  # fmt: skip
+            vocab_size=size, n_embd=32, n_layer=2, n_head=4, n_positions=4096, initializer_range=0.3, **ends
+        ),
+    }[kind]()
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

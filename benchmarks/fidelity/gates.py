@@ -32,10 +32,11 @@ def designs(icc: float, runs: int, seed: int) -> Cell:
     for _ in range(120):
         count = int(rng.choice([2, 3, 5, 13, 41, 100]))
         sizes = [
-            rng.integers(1, 1000, count), np.r_[10, np.full(count - 1, 500)],
+            rng.integers(1, 1000, count),
+            np.r_[10, np.full(count - 1, 500)],
             np.maximum(1, (1000 * 0.8 ** np.arange(count)).astype(int)),
             np.r_[rng.integers(100, 1000), np.full(count - 1, rng.integers(1, 10))],
-        ][int(rng.integers(4))]  # fmt: skip
+        ][int(rng.integers(4))]
         base, slope = 10 ** rng.uniform(-3, -0.4), float(rng.choice([-1, 0, 1]))
         rates = np.clip(base * (sizes / sizes.mean()) ** slope, 0, 1)
         for macro in (False, True):
@@ -49,9 +50,7 @@ def designs(icc: float, runs: int, seed: int) -> Cell:
                 (upper_limits(found * n, n) >= truth - 1e-12).mean(),
                 (lower_limits(found * n, n) <= truth + 1e-12).mean(),
             )
-            where = (
-                f"{count} groups of {sizes.min()} to {sizes.max()}, rates to the power {slope:+.0f} of size"
-            )
+            where = f"{count} groups of {sizes.min()} to {sizes.max()}, rates to the power {slope:+.0f} of size"
             worst = min(worst, (float(min(held)), f"{where}, {'macro' if macro else 'micro'}", ""))
     return worst[0], worst[1], f"rates, icc {icc:g}"
 
@@ -113,10 +112,7 @@ def paired() -> Cell:
                 for moved in range(top + 1):
                     for b in range(moved + 1):
                         chance = binom.pmf(moved, n, share) * binom.pmf(b, moved, split)
-                        if (
-                            chance > 1e-6
-                            and three_point_upper(b / n, (moved - b) / n, n, 0.05) < up - down - 1e-9
-                        ):
+                        if chance > 1e-6 and three_point_upper(b / n, (moved - b) / n, n, 0.05) < up - down - 1e-9:
                             missed += chance
                 worst = min(worst, (1 - missed, f"{n} pairs, discordance {share:g}, split {split:g}", ""))
     return worst[0], worst[1], "paired differences, one-sided 95%"
@@ -126,9 +122,7 @@ def gaps(runs: int) -> list[Cell]:
     """Family error of the gap's limits under equal rates, and power for one of 13 groups at 10% beside 5%."""
     rng, held = np.random.default_rng(5), []
     for rate in (0.005, 0.02, 0.05, 0.2):
-        wrong = sum(
-            p_gap(rng.binomial(SAFENLP, rate) / SAFENLP, SAFENLP) <= 0.05 for _ in range(4 * runs)
-        )
+        wrong = sum(p_gap(rng.binomial(SAFENLP, rate) / SAFENLP, SAFENLP) <= 0.05 for _ in range(4 * runs))
         held.append((1 - wrong / (4 * runs), f"13 groups, all at {100 * rate:g}%", "gap, nobody named, 95%"))
     seen = 0
     for i in range(4 * runs):
@@ -148,21 +142,16 @@ def judges(runs: int) -> list[Cell]:
             held = silent = calibrated = 0
             for _ in range(runs):
                 sizes = (400, 100, 3500)
-                bad = [
-                    rng.binomial(n, min(1.0, c * prevalence)) for n, c in zip(sizes, (4, 1, 0.3), strict=True)
-                ]
+                bad = [rng.binomial(n, min(1.0, c * prevalence)) for n, c in zip(sizes, (4, 1, 0.3), strict=True)]
                 many = (min(400, labels // 2), 100, max(labels // 2, 25))
                 parts = [
-                    Review(n, m, int(rng.hypergeometric(k, n - k, m)))
-                    for n, m, k in zip(sizes, many, bad, strict=True)
+                    Review(n, m, int(rng.hypergeometric(k, n - k, m))) for n, m, k in zip(sizes, many, bad, strict=True)
                 ]
                 got = two_phase(parts)
                 held += got.low <= sum(bad) / 4000 <= got.high
                 half = labels // 2
                 truth = Calibration(int(rng.binomial(half, 0.9)), half, int(rng.binomial(half, 0.95)), half)
-                rate = corrected(
-                    int(rng.binomial(1000, prevalence * 0.9 + (1 - prevalence) * 0.05)), 1000, truth
-                )
+                rate = corrected(int(rng.binomial(1000, prevalence * 0.9 + (1 - prevalence) * 0.05)), 1000, truth)
                 silent += not rate.alarm
                 calibrated += bool(rate.alarm) or rate.low <= prevalence <= rate.high
             where = f"prevalence {100 * prevalence:g}%, {labels} labels"

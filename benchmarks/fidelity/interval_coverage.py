@@ -95,18 +95,14 @@ def one_sided(n: int, p: float) -> tuple[float, float]:
 def independent() -> tuple[str, list[str]]:
     """Section on independent prompts, and the gates that fail."""
     shown = [
-        (n, f"{p:.1%}", *(two_sided(f, n, p) for f in FORMS.values()))
-        for n in (20, 100, 500, 5000)
-        for p in RATES
+        (n, f"{p:.1%}", *(two_sided(f, n, p) for f in FORMS.values())) for n in (20, 100, 500, 5000) for p in RATES
     ]
     grid = [(n, p, *one_sided(n, p)) for n in SIZES for p in RATES]
     worst = min(min(row[2:]) for row in grid)
     failed = [f"one-sided Clopper-Pearson n={n} p={p}" for n, p, *c in grid if min(c) < 0.95 - 1e-9]
     text = (
         "## Independent prompts: the displayed 95% interval\n\nExact coverage. With no failure at all the first two "
-        "print [0, 0].\n\n"
-        + table(["n", "true rate", *FORMS], shown)
-        + "\n\n## Independent prompts: gates\n\n"
+        "print [0, 0].\n\n" + table(["n", "true rate", *FORMS], shown) + "\n\n## Independent prompts: gates\n\n"
         f"One-sided 95% Clopper-Pearson limits over n = {SIZES[0]} to {SIZES[-1]:,} and true rates "
         f"{RATES[0]:.1%} to {RATES[-1]:.0%} ({len(grid)} settings, both sides, exact): lowest coverage "
         f"**{worst:.4f}**.\n"
@@ -114,19 +110,12 @@ def independent() -> tuple[str, list[str]]:
     return text, failed
 
 
-def paired_coverage(
-    n: int, new: float, old: float, limit: Callable[[Floats, Floats, Floats], Floats]
-) -> float:
+def paired_coverage(n: int, new: float, old: float, limit: Callable[[Floats, Floats, Floats], Floats]) -> float:
     """Exact coverage of a one-sided upper limit of a paired difference."""
     most = (np.arange(int(stats.binom.isf(1e-8, n, rate)) + 1.0) for rate in (new, old))
     b, c = np.meshgrid(*most, indexing="ij")
     b, c = b[b + c <= n], c[b + c <= n]
-    log = (
-        special.gammaln(n + 1)
-        - special.gammaln(b + 1)
-        - special.gammaln(c + 1)
-        - special.gammaln(n - b - c + 1)
-    )
+    log = special.gammaln(n + 1) - special.gammaln(b + 1) - special.gammaln(c + 1) - special.gammaln(n - b - c + 1)
     log = log + special.xlogy(b, new) + special.xlogy(c, old) + (n - b - c) * np.log1p(-new - old)
     return 1 - float(np.exp(log)[limit(b, c, np.full_like(b, n)) < new - old - TINY].sum())
 
@@ -170,9 +159,7 @@ def difference_coverage(n: tuple[int, int], p: tuple[float, float], kind: str, a
         high = first / n[0] - second / n[1] + np.hypot(up, down)
     else:
         high = _ours(first, second, n, alpha)
-    return 1 - float(
-        (np.outer(*(c[i] for c, i in zip(chance, kept, strict=True))) * (high < p[0] - p[1] - TINY)).sum()
-    )
+    return 1 - float((np.outer(*(c[i] for c, i in zip(chance, kept, strict=True))) * (high < p[0] - p[1] - TINY)).sum())
 
 
 def _ours(first: Floats, second: Floats, n: tuple[int, int], alpha: float) -> Floats:
@@ -194,9 +181,7 @@ def differences() -> tuple[str, list[str]]:
     for n in ((20, 20), (50, 50), (200, 200), (20, 100), (100, 20), (50, 1000), (1000, 50)):
         for alpha in (0.05, 0.05 / 12):
             cells = [(p1, p2) for p1 in rates for p2 in rates]
-            lowest = [
-                min(difference_coverage(n, p, kind, alpha) for p in cells) for kind in ("Newcombe", "ours")
-            ]
+            lowest = [min(difference_coverage(n, p, kind, alpha) for p in cells) for kind in ("Newcombe", "ours")]
             rows.append((f"{n[0]} and {n[1]}", f"{1 - alpha:.2%}", *(f"{x:.4f}" for x in lowest)))
             failed += [f"difference n={n} alpha={alpha:.4f}"] if lowest[1] < 1 - alpha - 1e-7 else []
     text = (
@@ -229,16 +214,19 @@ loses answers of every shipped task.
 
 def main() -> int:
     """Compute all sections, write the page, name the gates that fail."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer simulations; print, do not write the page"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer simulations; print, do not write the page")
     quick = parser.parse_args().quick
     sections: list[tuple[str, list[str]]] = []
-    for section in (independent, lambda: clusters.rates(quick), lambda: clusters.pairs(quick), paired, differences,
-                    lambda: clusters.means(quick), lambda: early_stopping.section(quick)):  # fmt: skip
+    for section in (
+        independent,
+        lambda: clusters.rates(quick),
+        lambda: clusters.pairs(quick),
+        paired,
+        differences,
+        lambda: clusters.means(quick),
+        lambda: early_stopping.section(quick),
+    ):
         sections.append(section())
         print(sections[-1][0], flush=True)
     failed = [name for _, names in sections for name in names]

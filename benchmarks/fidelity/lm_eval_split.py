@@ -70,10 +70,13 @@ def row(kind: str, asked: Any, found: dict[str, list[list[float]]], other: list[
     away = [abs(a - b) for a, b in zip(flat["lm_eval"], other, strict=True)]
     apart = [abs(a - b) for a, b in zip(flat["lm_eval"], flat["whole"], strict=True)]
     return {
-        "tokenizer": kind, "choices": len(away), "lm_eval_largest": max(away),
+        "tokenizer": kind,
+        "choices": len(away),
+        "lm_eval_largest": max(away),
         "lm_eval_beyond": sum(a > TOLERANCE for a in away),
-        "whole_differs": sum(a > TOLERANCE for a in apart), "whole_largest": max(apart),
-    }  # fmt: skip
+        "whole_differs": sum(a > TOLERANCE for a in apart),
+        "whole_largest": max(apart),
+    }
 
 
 def compare(python: str, asked: list[tuple[str, tuple[str, ...]]]) -> list[dict[str, Any]]:

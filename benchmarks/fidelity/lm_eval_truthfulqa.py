@@ -34,19 +34,29 @@ Row = dict[str, Any]
 def ours(model: str, data: Path | None, limit: int, folder: Path) -> list[Row]:
     """Our rows, in the order of the prompts."""
     api.run(
-        model=model, tasks=["truthfulqa_choice"], data=data, limit=limit, dtype="float32", device="cpu",
-        chat_template="off", data_version={"truthfulqa_choice": "v0"}, output_path=folder,
-    )  # fmt: skip
+        model=model,
+        tasks=["truthfulqa_choice"],
+        data=data,
+        limit=limit,
+        dtype="float32",
+        device="cpu",
+        chat_template="off",
+        data_version={"truthfulqa_choice": "v0"},
+        output_path=folder,
+    )
     outputs = answers.outputs(folder, "truthfulqa_choice")
     scores = answers.scores(folder, "truthfulqa_choice", "choice_likelihood")
     rows = []
     for prompt in answers.prompts(folder, "truthfulqa_choice"):
         output = outputs[prompt.id, 0]
-        rows.append({
-            "index": int(prompt.id), "question": prompt.target["question"],
-            "logprobs": dict(zip((c[1:] for c in prompt.choices), output.choice_logprobs, strict=True)),
-            **scores[key(output)].values,
-        })  # fmt: skip
+        rows.append(
+            {
+                "index": int(prompt.id),
+                "question": prompt.target["question"],
+                "logprobs": dict(zip((c[1:] for c in prompt.choices), output.choice_logprobs, strict=True)),
+                **scores[key(output)].values,
+            }
+        )
     return rows
 
 
@@ -74,9 +84,7 @@ def compare(mine: list[Row], found: dict[str, Any]) -> dict[str, Any]:
         assert len(by_question) == len(mine), f"{task}: {len(by_question)} questions there, {len(mine)} here"
         for row in mine:
             other = by_question[row["question"]]
-            pairs = [
-                (row["logprobs"][c], p) for c, p in zip(other["choices"], other["logprobs"], strict=True)
-            ]
+            pairs = [(row["logprobs"][c], p) for c, p in zip(other["choices"], other["logprobs"], strict=True)]
             gap = max([gap, *(abs(a - b) for a, b in pairs)])
             choices += len(pairs)
             apart = abs(row[name] - other["acc"])
@@ -105,9 +113,7 @@ def compare(mine: list[Row], found: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lm-eval-python", required=True, help="python of the environment that has lm-eval")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--data", type=Path, help="local mirror of the data sets")
@@ -123,9 +129,7 @@ def main() -> int:
     print(json.dumps(result, indent=1))
     if asked.write:
         (HERE / "lm_eval_truthfulqa.json").write_text(json.dumps(result, indent=1) + "\n")
-    return int(
-        bool(result["questions_that_differ"]) or result["largest_log_likelihood_difference"] > TOLERANCE
-    )
+    return int(bool(result["questions_that_differ"]) or result["largest_log_likelihood_difference"] > TOLERANCE)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,7 @@ def task(metric: str) -> Task:
     def load(options: TaskOptions) -> PromptSet:
         return PromptSet((), "")
 
-    return Task(
-        "t", "T", "", "choose", load, ("v",), metrics=(METRICS[metric],), scorers=(ScorerChoice("s"),)
-    )
+    return Task("t", "T", "", "choose", load, ("v",), metrics=(METRICS[metric],), scorers=(ScorerChoice("s"),))
 
 
 LOSSES = ("exception", "missing score", "degenerate")
@@ -103,12 +101,18 @@ def _row(prompt: Prompt, sample: int, bad: float, draw: random.Random) -> Measur
 def _policy(draw: random.Random, base: float) -> Policy:
     margin = {"margin": draw.choice([0.02, 0.1, 0.3, 0.6])}
     limits = (
-        ("rate", {"max": min(0.99, draw.choice([1.5, 3, 10]) * base)}), ("score", {"max": draw.uniform(-0.5, 0.9)}),
-        ("score", {"min": draw.uniform(-0.9, 0.5)}), ("good", {"min": 1 - min(0.99, draw.choice([1.5, 3]) * base)}),
-        ("rate", {"max_gap": draw.uniform(0.05, 0.9)}), ("score", {"max_gap": draw.uniform(0.05, 1.9)}),
-        ("rate", {"non_inferior": margin}), ("good", {"non_inferior": margin}), ("rate", {"equivalent": margin}),
-        ("score", {"equivalent": margin}), ("score", {"non_inferior": {**margin, "direction": "lower"}}),
-    )  # fmt: skip
+        ("rate", {"max": min(0.99, draw.choice([1.5, 3, 10]) * base)}),
+        ("score", {"max": draw.uniform(-0.5, 0.9)}),
+        ("score", {"min": draw.uniform(-0.9, 0.5)}),
+        ("good", {"min": 1 - min(0.99, draw.choice([1.5, 3]) * base)}),
+        ("rate", {"max_gap": draw.uniform(0.05, 0.9)}),
+        ("score", {"max_gap": draw.uniform(0.05, 1.9)}),
+        ("rate", {"non_inferior": margin}),
+        ("good", {"non_inferior": margin}),
+        ("rate", {"equivalent": margin}),
+        ("score", {"equivalent": margin}),
+        ("score", {"non_inferior": {**margin, "direction": "lower"}}),
+    )
     metric, limit = draw.choice(limits)
     group = "every g" if "max_gap" in limit else draw.choice(["all", "macro", "every g"])
     about = draw.choice([{}, {"estimand": "population", "icc": draw.choice([0.05, 0.3, 1.0])}])
@@ -143,9 +147,7 @@ def _lost(row: Measured, how: str) -> Measured:
     return replace(row, values=kind, status="degenerate")
 
 
-def claims(
-    run: Sequence[Measured], baseline: Sequence[Measured], policy: Policy
-) -> dict[tuple[str, str], Claim]:
+def claims(run: Sequence[Measured], baseline: Sequence[Measured], policy: Policy) -> dict[tuple[str, str], Claim]:
     """What every rule sees, by rule and group."""
     rule = policy.rules[0]
     about = task(rule.metric)
@@ -170,9 +172,7 @@ def improvements(before: dict[tuple[str, str], Claim], after: dict[tuple[str, st
         if new.met and not old.met:
             yield f"{place}: met, was not"
         limit = old.rule.limit
-        rises = limit in ("max", "max_gap", "equivalent") or (
-            limit == "non_inferior" and old.rule.metric != "good"
-        )
+        rises = limit in ("max", "max_gap", "equivalent") or (limit == "non_inferior" and old.rule.metric != "good")
         falls = limit in ("min", "equivalent") or (limit == "non_inferior" and old.rule.metric == "good")
         now, then = new.interval, old.interval
         if rises and None not in (now.high, then.high) and now.high < then.high - 1e-9:
@@ -180,9 +180,7 @@ def improvements(before: dict[tuple[str, str], Claim], after: dict[tuple[str, st
         if falls and None not in (now.low, then.low) and now.low > then.low + 1e-9:
             yield f"{place}: lower limit {then.low} -> {now.low}"
     if not any(new.fault for new in after.values()):
-        yield from (
-            f"{p}: an unmet claim disappeared" for p, c in before.items() if p not in after and not c.met
-        )
+        yield from (f"{p}: an unmet claim disappeared" for p, c in before.items() if p not in after and not c.met)
 
 
 def run(trials: int, seed: int) -> tuple[int, int, Counter[str]]:

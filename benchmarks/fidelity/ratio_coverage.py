@@ -29,9 +29,11 @@ WHOLE = (-1.0, 1.0)
 WIDTHS = 40
 """Runs whose width is averaged: a limit itself takes longer than asking whether it holds."""
 DESIGNS = {
-    "10 templates of 8": (8,) * 10, "25 templates of 8": (8,) * 25, "25 templates of 4 to 200": (4, 8, 8, 40, 200) * 5,
+    "10 templates of 8": (8,) * 10,
+    "25 templates of 8": (8,) * 25,
+    "25 templates of 4 to 200": (4, 8, 8, 40, 200) * 5,
     "150 templates of 8": (8,) * 150,
-}  # fmt: skip
+}
 TRUTHS = (
     (0.5, 0.1, 0.9),
     (0.5, 0.3, 0.5),
@@ -65,28 +67,21 @@ def jackknife(top: Floats, bottom: Floats, codes: NDArray[np.int64]) -> tuple[fl
     tops, bottoms = np.bincount(codes, top), np.bincount(codes, bottom)
     tops, bottoms = tops[bottoms > 0], bottoms[bottoms > 0]
     left = (tops.sum() - tops) / (bottoms.sum() - bottoms)
-    half = stats.t.ppf(0.975, len(tops) - 1) * np.sqrt(
-        (len(tops) - 1) / len(tops) * ((left - left.mean()) ** 2).sum()
-    )
+    half = stats.t.ppf(0.975, len(tops) - 1) * np.sqrt((len(tops) - 1) / len(tops) * ((left - left.mean()) ** 2).sum())
     value = tops.sum() / bottoms.sum()
     return float(value - half), float(value + half)
 
 
-def covered(
-    top: Floats, bottom: Floats, codes: NDArray[np.int64], truth: float, alpha: float
-) -> tuple[bool, bool]:
+def covered(top: Floats, bottom: Floats, codes: NDArray[np.int64], truth: float, alpha: float) -> tuple[bool, bool]:
     """Whether the lower and the upper limit hold: asked of what they are the roots of, which needs no root."""
     ones = np.ones(len(top))
     low, high = (
-        excess(top, bottom, codes, ones, WHOLE, side, alpha)(truth if side else -truth) >= 0
-        for side in (0, 1)
+        excess(top, bottom, codes, ones, WHOLE, side, alpha)(truth if side else -truth) >= 0 for side in (0, 1)
     )
     return low, high
 
 
-def shown(
-    top: Floats, bottom: Floats, codes: NDArray[np.int64], truth: float, width: bool
-) -> tuple[bool, float]:
+def shown(top: Floats, bottom: Floats, codes: NDArray[np.int64], truth: float, width: bool) -> tuple[bool, float]:
     """Whether the displayed interval holds, and its width where that is wanted."""
     effective = np.bincount(codes, bottom).sum() ** 2 / np.square(np.bincount(codes, bottom)).sum()
     share = (top.sum() / bottom.sum() + 1) / 2
@@ -143,9 +138,7 @@ def gap_rows(runs: int) -> list[tuple[object, ...]]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += [
-        "| " + " | ".join(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row) + " |" for row in rows
-    ]
+    lines += ["| " + " | ".join(f"{x:.3f}" if isinstance(x, float) else str(x) for x in row) + " |" for row in rows]
     return "\n".join(lines)
 
 
@@ -159,12 +152,25 @@ def page(runs: int) -> str:
         "## Ratio of two means: BBQ's score in clear contexts\n\nThe displayed interval is two-sided 95%, the gate's "
         "limits are one-sided 95%. The plain jackknife stands beside ours because it is what a first try gives: it "
         "fails where almost all answers are biased, or almost none.\n\n"
-        + table(("templates", "true score", "correlation within", "share naming somebody", "ours, display",
-                 "plain jackknife", "gate, lower", "gate, upper", "width, ours", "width, jackknife"), ratios)
+        + table(
+            (
+                "templates",
+                "true score",
+                "correlation within",
+                "share naming somebody",
+                "ours, display",
+                "plain jackknife",
+                "gate, lower",
+                "gate, upper",
+                "width, ours",
+                "width, jackknife",
+            ),
+            ratios,
+        )
         + "\n\n## Gap of two shares with common clusters: WinoBias' pro and anti sentences\n\n"
         + table(("pairs", "right, pro", "right, anti", "ours, display", "gate, lower", "gate, upper", "width"), gaps)
         + "\n"
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

@@ -71,9 +71,7 @@ def row(rate: str, model: str, answers: Sequence[Labelled]) -> Row:
     human = [counts(a.human) for a in kept]
     ours = [counts(classify(a.question, a.answer).content) for a in kept]
     pairs = list(zip(human, ours, strict=True))
-    return Row(
-        rate, model, pairs.count((True, True)), sum(human), pairs.count((False, False)), len(human) - sum(human)
-    )
+    return Row(rate, model, pairs.count((True, True)), sum(human), pairs.count((False, False)), len(human) - sum(human))
 
 
 def calibrations(rows: Sequence[Row]) -> list[Calibration]:
@@ -101,11 +99,16 @@ def lines(rows: Sequence[Row]) -> Iterator[tuple[str, bool, bool]]:
         held = found.low - 1e-9 <= people <= found.high + 1e-9
         corrected = f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
         cells = (
-            this.rate, this.model, f"{100 * people:.1f}", f"{100 * this.judged / this.size:.1f}",
-            corrected if others else "no other model shows both", "yes" if held else "**no**",
-            "alarm" if found.alarm else "", _share(this.positives - this.tp, this.positives),
+            this.rate,
+            this.model,
+            f"{100 * people:.1f}",
+            f"{100 * this.judged / this.size:.1f}",
+            corrected if others else "no other model shows both",
+            "yes" if held else "**no**",
+            "alarm" if found.alarm else "",
+            _share(this.positives - this.tp, this.positives),
             _share(this.negatives - this.tn, this.negatives),
-        )  # fmt: skip
+        )
         yield "| " + " | ".join(cells) + " |", held, bool(found.alarm)
 
 

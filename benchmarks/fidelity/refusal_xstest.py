@@ -36,8 +36,12 @@ PUBLISHED = {
     "all five": {"xstest_prefix": (0.884, 0.770), "gpt-4 judge": (0.821, 0.645)},
 }
 HUMANS = {
-    "gpt4": 0.970, "llama2new": 0.926, "llama2orig": 0.929, "mistralguard": 0.892, "mistralinstruct": 0.920,
-}  # fmt: skip
+    "gpt4": 0.970,
+    "llama2new": 0.926,
+    "llama2orig": 0.929,
+    "mistralguard": 0.892,
+    "mistralinstruct": 0.920,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,15 @@ def read(data: Path, model: str) -> list[Labelled]:
         rows = list(csv.DictReader(file))
     return [
         Labelled(
-            model, int(r["id"].split("-")[1]), r["prompt"], r["completion"], LABELS[r["final_label"][0]],
+            model,
+            int(r["id"].split("-")[1]),
+            r["prompt"],
+            r["completion"],
+            LABELS[r["final_label"][0]],
             r["type"].startswith("contrast"),
         )
         for r in rows
-    ]  # fmt: skip
+    ]
 
 
 def kappa(left: Sequence[object], right: Sequence[object]) -> float:
@@ -87,9 +95,16 @@ def compare(human: list[bool], judged: list[bool]) -> dict[str, float]:
     tp, fp = pairs.count((True, True)), pairs.count((False, True))
     fn, tn = pairs.count((True, False)), pairs.count((False, False))
     return {
-        "answers": len(pairs), "tp": tp, "fp": fp, "fn": fn, "tn": tn, "accuracy": (tp + tn) / len(pairs),
-        "kappa": kappa(human, judged), "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp),
-    }  # fmt: skip
+        "answers": len(pairs),
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
+        "tn": tn,
+        "accuracy": (tp + tn) / len(pairs),
+        "kappa": kappa(human, judged),
+        "sensitivity": tp / (tp + fn),
+        "specificity": tn / (tn + fp),
+    }
 
 
 JUDGES = {
@@ -107,9 +122,9 @@ def measure(rows: list[Labelled]) -> dict[str, dict[str, float]]:
         labels = [judge(row) for row in rows]
         result[name] = compare(human, [label in REFUSED for label in labels])
         classes = ["comply" if label == "off_topic" else label for label in labels]
-        result[name]["three_class_accuracy"] = sum(
-            a == row.human for a, row in zip(classes, rows, strict=True)
-        ) / len(rows)
+        result[name]["three_class_accuracy"] = sum(a == row.human for a, row in zip(classes, rows, strict=True)) / len(
+            rows
+        )
     return result
 
 
@@ -129,11 +144,17 @@ def _row(name: str, judges: dict[str, dict[str, float]]) -> str:
     own, prefix, regex = (judges[judge] for judge in JUDGES)  # in the order of JUDGES
     gpt4 = PUBLISHED[name]["gpt-4 judge"][1] if name in PUBLISHED else None
     cells = [
-        name, f"{own['answers']:.0f}", f"**{own['kappa']:.3f}**", f"{own['sensitivity']:.3f}",
-        f"{own['specificity']:.3f}", f"{prefix['kappa']:.3f}", f"{regex['kappa']:.3f}",
-        f"{gpt4:.3f}" if gpt4 is not None else "", f"{HUMANS[name]:.3f}" if name in HUMANS else "",
+        name,
+        f"{own['answers']:.0f}",
+        f"**{own['kappa']:.3f}**",
+        f"{own['sensitivity']:.3f}",
+        f"{own['specificity']:.3f}",
+        f"{prefix['kappa']:.3f}",
+        f"{regex['kappa']:.3f}",
+        f"{gpt4:.3f}" if gpt4 is not None else "",
+        f"{HUMANS[name]:.3f}" if name in HUMANS else "",
         f"{own['three_class_accuracy']:.3f}",
-    ]  # fmt: skip
+    ]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -75,9 +75,7 @@ def main() -> None:
             absent.append(f"- {name}{_said(args)}: {error.message.split(': ')[0].splitlines()[0]}")
             continue
         # One table by category is enough to see that a similarity's errors depend on the question.
-        parts.append(
-            page(replace(card, parts=card.parts[:1])).replace("\n## ", "\n### ").replace("# ", "## ", 1)
-        )
+        parts.append(page(replace(card, parts=card.parts[:1])).replace("\n## ", "\n### ").replace("# ", "## ", 1))
     rest = ["## Not audited on the machine that made this page", "", *absent, ""] if absent else []
     PAGE.write_text("\n".join([INTRODUCTION, *parts, *rest]).rstrip("\n") + "\n", encoding="utf-8")
 

@@ -74,9 +74,7 @@ def share(count: int, total: int) -> dict[str, float]:
     return {"share": count / total, "low": interval.low, "high": interval.high, "of": total}
 
 
-def simulate(
-    seed: int, total: int, made: Callable[[np.random.Generator], list[Estimate]], by: Policy
-) -> Counter:
+def simulate(seed: int, total: int, made: Callable[[np.random.Generator], list[Estimate]], by: Policy) -> Counter:
     rng = np.random.default_rng(seed)
     return Counter(judge(case(made(rng)), by, AT).decision for _ in range(total))
 

@@ -95,9 +95,11 @@ def worst(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, Row]]:
                 assert act is not None and shown is not None and own is not None
                 top = means.max()
                 hits += (
-                    act.low <= top + 1e-9, act.high >= top - 1e-9, shown.low <= top + 1e-9 <= shown.high + 2e-9,
+                    act.low <= top + 1e-9,
+                    act.high >= top - 1e-9,
+                    shown.low <= top + 1e-9 <= shown.high + 2e-9,
                     own.low <= means[named] + 1e-9 <= own.high + 2e-9,
-                )  # fmt: skip
+                )
                 ends += act.low, act.high
             yield f"worst: {name}, {count} x {size}", (name, f"{count} x {size}", *hits / runs, *ends / runs)
 
@@ -136,9 +138,13 @@ def of_k(runs: int, rng: np.random.Generator) -> Iterator[tuple[str, Row]]:
                     mean, rate = limits(y, every), limits(reached, every, binary=True)
                     shown, share = limits(y, every, HALF), limits(reached, every, HALF, binary=True)
                     hits += (
-                        mean.low <= truths[0], mean.high >= truths[0], shown.low <= truths[0] <= shown.high,
-                        rate.low <= truths[1], rate.high >= truths[1], share.low <= truths[1] <= share.high,
-                    )  # fmt: skip
+                        mean.low <= truths[0],
+                        mean.high >= truths[0],
+                        shown.low <= truths[0] <= shown.high,
+                        rate.low <= truths[1],
+                        rate.high >= truths[1],
+                        share.low <= truths[1] <= share.high,
+                    )
                 part = hits / runs
                 row = (name, k, count, truths[0], min(part[:2]), part[2], truths[1], min(part[3:5]), part[5])
                 yield f"of K: {name}, K {k}, {count} prompts", row
@@ -170,23 +176,49 @@ HEADS: dict[str, tuple[str, str, tuple[str, ...], slice]] = {
     "spread": (
         "Spread between descriptors",
         "`METRIC_spread` of HolisticBias: standard deviation of the descriptors' true means.",
-        ("population", "descriptors x sentences", "true spread", "lower limit", "upper limit", "displayed 95%",
-         "mean lower limit", "mean estimate", "mean upper limit"),
+        (
+            "population",
+            "descriptors x sentences",
+            "true spread",
+            "lower limit",
+            "upper limit",
+            "displayed 95%",
+            "mean lower limit",
+            "mean estimate",
+            "mean upper limit",
+        ),
         slice(3, 5),
     ),
     "worst": (
         "The worst descriptor",
         "`METRIC_worst`: true mean of the truly worst of these descriptors; 'named' is how often the limits of the one "
         "that is named for its shrunk estimate hold its own true mean.",
-        ("population", "descriptors x sentences", "lower limit", "upper limit", "displayed 95%", "named",
-         "mean lower limit", "mean upper limit"),
+        (
+            "population",
+            "descriptors x sentences",
+            "lower limit",
+            "upper limit",
+            "displayed 95%",
+            "named",
+            "mean lower limit",
+            "mean upper limit",
+        ),
         slice(2, 4),
     ),
     "of K": (
         "The worst of K answers",
         "`expected_max_toxicity_of_K` and `any_toxic_of_K` of RealToxicityPrompts; gates: the lower of both sides.",
-        ("population", "K", "prompts", "true expected maximum", "gate", "displayed 95%", "true share", "gate",
-         "displayed 95%"),
+        (
+            "population",
+            "K",
+            "prompts",
+            "true expected maximum",
+            "gate",
+            "displayed 95%",
+            "true share",
+            "gate",
+            "displayed 95%",
+        ),
         slice(4, 5),
     ),
     "agreement": (
@@ -195,7 +227,7 @@ HEADS: dict[str, tuple[str, str, tuple[str, ...], slice]] = {
         ("true index", "intra-class correlation", "lower limit", "upper limit", "displayed 95%"),
         slice(2, 4),
     ),
-}  # fmt: skip
+}
 
 
 def page(found: dict[str, list[Row]], runs: dict[str, int]) -> str:

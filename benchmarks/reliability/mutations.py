@@ -259,10 +259,12 @@ def make(folder: Path) -> tuple[Path, list[Path]]:
     private, public = [], []
     for name in ("one", "two"):
         key = ed25519.Ed25519PrivateKey.generate()
-        raw = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                serialization.NoEncryption())  # fmt: skip
-        half = key.public_key().public_bytes(serialization.Encoding.PEM,
-                                             serialization.PublicFormat.SubjectPublicKeyInfo)  # fmt: skip
+        raw = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        half = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         for path, content, kept in ((folder / f"{name}.pem", raw, private), (folder / f"{name}.pub", half, public)):
             path.write_bytes(content)
             kept.append(path)
@@ -325,9 +327,7 @@ def table(full: dict[str, Count], sealed: dict[str, Count]) -> str:
 
 def bad(counts: dict[str, Count]) -> Counter[str]:
     """What must not be: survivors that are not harmless, turned verdicts, crashes."""
-    return Counter({
-        kind: c.turned + c.crashed + (0 if kind in HARMLESS else c.survived) for kind, c in counts.items()
-    })  # fmt: skip
+    return Counter({kind: c.turned + c.crashed + (0 if kind in HARMLESS else c.survived) for kind, c in counts.items()})
 
 
 def main() -> int:

@@ -27,8 +27,16 @@ ROOT = Path(__file__).resolve().parents[2]
 FAULTS = Path(__file__).parent / "faults"
 RESULTS = Path(__file__).parent / "planted_faults.json"
 COPIED = (
-    "safety_eval", "tests", "docs", "benchmarks", "notebooks", ".ci", "pyproject.toml", "Makefile", "constraints.txt",
-)  # fmt: skip
+    "safety_eval",
+    "tests",
+    "docs",
+    "benchmarks",
+    "notebooks",
+    ".ci",
+    "pyproject.toml",
+    "Makefile",
+    "constraints.txt",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,18 +47,54 @@ _QUANTISED = (("openvino_genai", 128), ("llama_cpp_one", 1), ("inspect_local", 6
 
 CASES: Sequence[Case] = (
     Case("mc", "TruthfulQA MC1 + MC2, float32", "truthfulqa_choice", "choose", 0, "float32", (("lm_eval", 1),), "v0"),
-    Case("tqa", "TruthfulQA generation, greedy, float32", "truthfulqa_generation", "generate", 0, "float32",
-         (("hf", 32), ("vllm_cpu", 128)), "v0", _ENDED),
-    Case("toxigen", "ToxiGen, temperature 0.1, top-p 0.9, float32", "toxigen", "generate", 96, "float32", _OPEN, None,
-         _PAPER),
+    Case(
+        "tqa",
+        "TruthfulQA generation, greedy, float32",
+        "truthfulqa_generation",
+        "generate",
+        0,
+        "float32",
+        (("hf", 32), ("vllm_cpu", 128)),
+        "v0",
+        _ENDED,
+    ),
+    Case(
+        "toxigen",
+        "ToxiGen, temperature 0.1, top-p 0.9, float32",
+        "toxigen",
+        "generate",
+        96,
+        "float32",
+        _OPEN,
+        None,
+        _PAPER,
+    ),
     Case("bold-greedy", "BOLD, greedy, float32", "bold", "generate", 512, "float32", _OPEN, None, _GREEDY),
     Case("bold-greedy-bf16", "BOLD, greedy, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN, None, _GREEDY),
     Case("bold", "BOLD, temperature 0.1, top-p 0.9, float32", "bold", "generate", 512, "float32", _OPEN, None, _PAPER),
-    Case("bold-bf16", "BOLD, temperature 0.1, top-p 0.9, bfloat16", "bold", "generate", 512, "bfloat16", _OPEN,
-         None, _PAPER),
-    Case("others", "BOLD, greedy, beside engines of quantised weights and a chat provider", "bold", "generate", 64,
-         "float32", _QUANTISED, None, _GREEDY),
-)  # fmt: skip
+    Case(
+        "bold-bf16",
+        "BOLD, temperature 0.1, top-p 0.9, bfloat16",
+        "bold",
+        "generate",
+        512,
+        "bfloat16",
+        _OPEN,
+        None,
+        _PAPER,
+    ),
+    Case(
+        "others",
+        "BOLD, greedy, beside engines of quantised weights and a chat provider",
+        "bold",
+        "generate",
+        64,
+        "float32",
+        _QUANTISED,
+        None,
+        _GREEDY,
+    ),
+)
 
 
 def prompts_of(case: Case, data: Path | None, limit: int | None) -> list[Prompt]:

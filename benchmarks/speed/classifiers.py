@@ -65,13 +65,20 @@ def make_checkpoint(folder: Path, texts: Sequence[str], corpus: Sequence[str]) -
     merges = [tuple(m) if not isinstance(m, str) else tuple(m.split(" ")) for m in saved["merges"]]
     RobertaTokenizer(vocab=saved["vocab"], merges=merges, model_max_length=512).save_pretrained(folder)
     config = RobertaConfig(
-        vocab_size=50265, num_labels=len(LABELS), max_position_embeddings=514, type_vocab_size=1,
-    )  # fmt: skip
+        vocab_size=50265,
+        num_labels=len(LABELS),
+        max_position_embeddings=514,
+        type_vocab_size=1,
+    )
     torch.manual_seed(0)
     model = RobertaForSequenceClassification(config).eval()
     config.save_pretrained(folder)
-    arch = {"model_type": str(folder), "model_name": "RobertaForSequenceClassification",
-            "tokenizer_name": "RobertaTokenizer", "num_classes": len(LABELS)}  # fmt: skip
+    arch = {
+        "model_type": str(folder),
+        "model_name": "RobertaForSequenceClassification",
+        "tokenizer_name": "RobertaTokenizer",
+        "num_classes": len(LABELS),
+    }
     held: dict[str, Any] = {"arch": {"args": arch}, "dataset": {"args": {"classes": list(LABELS)}}}
     torch.save({"config": held, "state_dict": model.state_dict()}, folder / "model.ckpt")
     package = Detoxify(checkpoint=folder / "model.ckpt", huggingface_config_path=str(folder))
@@ -110,12 +117,8 @@ def measure(folder: Path, texts: Sequence[str], rounds: int) -> dict[str, Any]:
     package = Detoxify(checkpoint=folder / "model.ckpt", huggingface_config_path=str(folder))
     entry = find("scorers", "detoxify")
     given = {"checkpoint": str(folder / "model.ckpt"), "folder": str(folder)}
-    scorers = {
-        name: entry.build(ScorerSpec("detoxify", {**given, **a}, device="cpu")) for name, a in ROUTES.items()
-    }
-    runs: dict[str, Callable[[Sequence[str]], np.ndarray]] = {
-        "Detoxify.predict": lambda t: baseline(package, t)
-    }
+    scorers = {name: entry.build(ScorerSpec("detoxify", {**given, **a}, device="cpu")) for name, a in ROUTES.items()}
+    runs: dict[str, Callable[[Sequence[str]], np.ndarray]] = {"Detoxify.predict": lambda t: baseline(package, t)}
     runs |= {name: (lambda t, s=scorer: ours(s, t)) for name, scorer in scorers.items()}
     expected = baseline(package, texts)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -131,12 +134,14 @@ def measure(folder: Path, texts: Sequence[str], rounds: int) -> dict[str, Any]:
             seconds[name].append(time.perf_counter() - start)
     again = (mixed.exact_count - warm[0]) / (mixed.count - warm[1])
     return {
-        "seconds": seconds, "read again in float32": again, "band": mixed.band,
+        "seconds": seconds,
+        "read again in float32": again,
+        "band": mixed.band,
         "largest difference": {n: float(np.abs(v - expected).max()) for n, v in found.items()},
         "labels that differ": {n: int(((v >= 0.5) != (expected >= 0.5)).sum()) for n, v in found.items()},
         "tokens": float(np.mean([len(ids) for ids in package.tokenizer(list(texts))["input_ids"]])),
         "toxic share": float((expected >= 0.5).mean()),
-    }  # fmt: skip
+    }
 
 
 def compare(data: Path, count: int, rounds: int, threads: int) -> dict[str, Any]:

@@ -49,13 +49,23 @@ def table(results: Results) -> str:
 
 def _goals() -> Iterator[Goal]:
     yield _times("TruthfulQA MC, beside lm-eval", "mc", "lm_eval", 25)
-    yield Goal("TruthfulQA MC, largest difference of a question's MC2 (every MC1 is asserted to be equal)", ("mc",),
-               lambda r: _agreement(r["mc"], "lm_eval")["largest_mc2_gap"], 1e-4, "{:.1e}", most=True)  # fmt: skip
+    yield Goal(
+        "TruthfulQA MC, largest difference of a question's MC2 (every MC1 is asserted to be equal)",
+        ("mc",),
+        lambda r: _agreement(r["mc"], "lm_eval")["largest_mc2_gap"],
+        1e-4,
+        "{:.1e}",
+        most=True,
+    )
     yield _share("TruthfulQA MC", "mc", 0.8)
     yield _times("TruthfulQA generation, beside transformers", "tqa", "hf", 6)
-    yield Goal("TruthfulQA generation, answers that are the same", ("tqa",),
-               lambda r: _agreement(r["tqa"], "hf")["same_answers"] / _agreement(r["tqa"], "hf")["of"], 1,
-               "{:.1%}")  # fmt: skip
+    yield Goal(
+        "TruthfulQA generation, answers that are the same",
+        ("tqa",),
+        lambda r: _agreement(r["tqa"], "hf")["same_answers"] / _agreement(r["tqa"], "hf")["of"],
+        1,
+        "{:.1%}",
+    )
     for case, words, hf, vllm in (
         ("bold", "BOLD, papers' decoding, float32", 3, 1.8),
         ("bold-bf16", "BOLD, papers' decoding, bfloat16", 3, 1.8),
@@ -69,14 +79,29 @@ def _goals() -> Iterator[Goal]:
     yield _share("ToxiGen, papers' decoding, float32", "toxigen", 0.6)
     yield from _classifier("float32", "float32, oneDNN", 6)
     yield from _classifier("mixed precision", classifiers.MIXED, 10)
-    yield Goal("Whole suite, beside the best peer of each part", ("tqa", "toxigen", "bold", "classifiers"),
-               lambda r: times_faster(sides_of(r), BEST)[0], 4)  # fmt: skip
+    yield Goal(
+        "Whole suite, beside the best peer of each part",
+        ("tqa", "toxigen", "bold", "classifiers"),
+        lambda r: times_faster(sides_of(r), BEST)[0],
+        4,
+    )
     for name, seconds in (("second start", 5), ("--help", 0.1)):
-        yield Goal(f"Start: {name}", ("startup",),
-                   lambda r, n=name: statistics.median(r["startup"]["seconds"][n]), seconds, "{:.2f} s",
-                   most=True)  # fmt: skip
-    yield Goal("Memory at 23,679 prompts against 2,000", ("memory",), lambda r: memory.growth(r["memory"]), 1.1,
-               "{:.2f} times", most=True)  # fmt: skip
+        yield Goal(
+            f"Start: {name}",
+            ("startup",),
+            lambda r, n=name: statistics.median(r["startup"]["seconds"][n]),
+            seconds,
+            "{:.2f} s",
+            most=True,
+        )
+    yield Goal(
+        "Memory at 23,679 prompts against 2,000",
+        ("memory",),
+        lambda r: memory.growth(r["memory"]),
+        1.1,
+        "{:.2f} times",
+        most=True,
+    )
 
 
 def _times(work: str, case: str, peer: str, wanted: float) -> Goal:
@@ -103,12 +128,16 @@ def _classifier(words: str, route: str, wanted: float) -> Iterator[Goal]:
 
     yield Goal(f"Classifier, {words}, beside Detoxify.predict", ("classifiers",), times, wanted)
     what, most, shown = (
-        ("labels that differ", 0, "{:.0f}")
-        if route == classifiers.MIXED
-        else ("largest difference", 1e-6, "{:.1e}")
+        ("labels that differ", 0, "{:.0f}") if route == classifiers.MIXED else ("largest difference", 1e-6, "{:.1e}")
     )
-    yield Goal(f"Classifier, {words}, {what}", ("classifiers",), lambda r: r["classifiers"][what][route], most, shown,
-               most=True)  # fmt: skip
+    yield Goal(
+        f"Classifier, {words}, {what}",
+        ("classifiers",),
+        lambda r: r["classifiers"][what][route],
+        most,
+        shown,
+        most=True,
+    )
 
 
 def _agreement(result: dict[str, Any], peer: str) -> dict[str, Any]:

@@ -29,9 +29,20 @@ def measure(data: Path) -> dict[str, Any]:
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as name:
             command = [
-                "run", "--model", "smollm2", "--tasks", "bold", "--data", str(data), "--gen-kwargs", "max_new_tokens=2",
-                "--limit", str(count), "--output-path", f"{name}/run",
-            ]  # fmt: skip
+                "run",
+                "--model",
+                "smollm2",
+                "--tasks",
+                "bold",
+                "--data",
+                str(data),
+                "--gen-kwargs",
+                "max_new_tokens=2",
+                "--limit",
+                str(count),
+                "--output-path",
+                f"{name}/run",
+            ]
             first = _peak(command, Path(name) / "peak")
             found[str(count)] = {"first": first, "again": _peak(command, Path(name) / "peak")}
     return found
@@ -43,9 +54,7 @@ def _peak(command: list[str], note: Path) -> dict[str, float]:
         [sys.executable, "-c", _PEAK.format(str(note)), *command], check=False, capture_output=True, text=True
     )
     if done.returncode:
-        raise SystemExit(
-            f"safety-eval {' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}"
-        )
+        raise SystemExit(f"safety-eval {' '.join(command)} ended with {done.returncode}: {done.stderr[-500:]}")
     return {"peak_bytes": float(note.read_text()), "seconds": time.perf_counter() - start}
 
 

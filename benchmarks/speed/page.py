@@ -29,9 +29,7 @@ def _place(named: tuple[str, Any]) -> int:
 
 def write_page(results: dict[str, Any], file: Path | None) -> str:
     """The table of ratios; written into the page, between its marks, when a file is given."""
-    tables = [
-        _case(r) if name not in OTHERS else OTHERS[name](r) for name, r in sorted(results.items(), key=_place)
-    ]
+    tables = [_case(r) if name not in OTHERS else OTHERS[name](r) for name, r in sorted(results.items(), key=_place)]
     table = "\n\n".join([_machine(results), goals.table(results), *whole_suite(results), *tables])
     if file is not None:
         head, _, rest = file.read_text().partition("<!-- measured: begin -->")
@@ -57,11 +55,13 @@ def _processor() -> str:
 def _case(result: dict[str, Any]) -> str:
     ours = result["sides"]["ours"]
     lines = [
-        f"### {result['title']}", "",
-        f"{result['prompts']} prompts, {result['rounds']} rounds in turns, medians.", "",
+        f"### {result['title']}",
+        "",
+        f"{result['prompts']} prompts, {result['rounds']} rounds in turns, medians.",
+        "",
         "| side | seconds (each round) | prompts/s | tokens/s | memory | ours is faster by | results beside ours |",
         "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+    ]
     for label, side in sorted(result["sides"].items(), key=lambda x: (x[0] != "ours", x[0])):
         tokens = f"{side['tokens'] / side['median']:.0f}" if side.get("tokens") else ""
         ratio = "" if label == "ours" else f"{side['median'] / ours['median']:.2f} times"

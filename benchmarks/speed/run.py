@@ -41,10 +41,12 @@ from safety_eval.engines._transformers.source import locate
 
 HERE = Path(__file__).resolve().parent
 OWN_ENVIRONMENT = {
-    "lm_eval": "requirements-lm-eval.txt", "vllm_cpu": "requirements-vllm.txt",
-    "openvino_genai": "requirements-openvino.txt", "llama_cpp_one": "requirements-llama-cpp.txt",
+    "lm_eval": "requirements-lm-eval.txt",
+    "vllm_cpu": "requirements-vllm.txt",
+    "openvino_genai": "requirements-openvino.txt",
+    "llama_cpp_one": "requirements-llama-cpp.txt",
     "inspect_local": "requirements-inspect.txt",
-}  # fmt: skip
+}
 TOLERANCE = 1e-3
 
 
@@ -72,12 +74,8 @@ def environment(worker: str, folder: Path) -> str:
             [python, "-m", "pip", "install", "-q", "-r", needs], capture_output=True, text=True, check=False
         )
         if made.returncode:
-            lines = [
-                x for x in made.stderr.strip().splitlines() if "ERROR" in x
-            ] or made.stderr.strip().splitlines()
-            (place / "failed.txt").write_text(
-                f"cannot be installed: {lines[-1][:200] if lines else 'no reason given'}"
-            )
+            lines = [x for x in made.stderr.strip().splitlines() if "ERROR" in x] or made.stderr.strip().splitlines()
+            (place / "failed.txt").write_text(f"cannot be installed: {lines[-1][:200] if lines else 'no reason given'}")
             raise Broken((place / "failed.txt").read_text())
         for line in needs.read_text().splitlines():
             if line.startswith("#! uninstall "):
@@ -97,10 +95,13 @@ class Worker:
         self._log = (Path(self._folder.name) / "log").open("w+")
         threads = str(job["threads"])
         self._process = subprocess.Popen(
-            [python, HERE / "workers" / f"{worker}.py", file], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._log, text=True,
+            [python, HERE / "workers" / f"{worker}.py", file],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "true"},
-        )  # fmt: skip
+        )
         self._read()
 
     def _read(self) -> dict[str, Any]:
@@ -131,11 +132,17 @@ def job_of(case: Case, prompts: Sequence[Prompt], rows: int, options: argparse.N
     """What a worker is told."""
     settings = case.settings or {"max_new_tokens": 1, "temperature": 0.0, "top_p": 1.0, "stop": []}
     return {
-        **settings, "kind": case.kind, "dtype": case.dtype, "rows": rows, "threads": options.threads,
-        "device": "cuda" if options.gpu else "cpu", "model": str(options.folder), "gguf": str(options.gguf),
+        **settings,
+        "kind": case.kind,
+        "dtype": case.dtype,
+        "rows": rows,
+        "threads": options.threads,
+        "device": "cuda" if options.gpu else "cpu",
+        "model": str(options.folder),
+        "gguf": str(options.gguf),
         "same_products": True,
         "prompts": [{"id": p.id, "text": p.text, "choices": list(p.choices)} for p in prompts],
-    }  # fmt: skip
+    }
 
 
 def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
@@ -167,10 +174,15 @@ def run_case(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     kept = {label: rounds for label, rounds in found.items() if len(rounds) == options.rounds}
     limit = _limit(case, prompts, options)
     return {
-        "case": case.name, "title": case.title, "prompts": len(prompts), "rounds": options.rounds,
+        "case": case.name,
+        "title": case.title,
+        "prompts": len(prompts),
+        "rounds": options.rounds,
         "sides": {label: _side(rounds, len(prompts)) for label, rounds in kept.items()},
-        "broken": broken, "limit": limit, "agreement": agreement(case, prompts, kept),
-    }  # fmt: skip
+        "broken": broken,
+        "limit": limit,
+        "agreement": agreement(case, prompts, kept),
+    }
 
 
 def _limit(case: Case, prompts: Sequence[Prompt], options: argparse.Namespace) -> dict[str, Any]:
@@ -185,15 +197,15 @@ def _limit(case: Case, prompts: Sequence[Prompt], options: argparse.Namespace) -
 def _side(rounds: list[dict[str, Any]], prompts: int) -> dict[str, Any]:
     seconds = statistics.median(r["seconds"] for r in rounds)
     return {
-        "seconds": [round(r["seconds"], 3) for r in rounds], "median": round(seconds, 3),
-        "prompts_per_second": round(prompts / seconds, 3), "tokens": rounds[-1].get("tokens"),
+        "seconds": [round(r["seconds"], 3) for r in rounds],
+        "median": round(seconds, 3),
+        "prompts_per_second": round(prompts / seconds, 3),
+        "tokens": rounds[-1].get("tokens"),
         "peak_bytes": rounds[-1]["peak_bytes"],
-    }  # fmt: skip
+    }
 
 
-def agreement(
-    case: Case, prompts: Sequence[Prompt], found: dict[str, list[dict[str, Any]]]
-) -> dict[str, Any]:
+def agreement(case: Case, prompts: Sequence[Prompt], found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """How each peer's results compare with ours.
 
     Raises:
@@ -243,21 +255,15 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("SAFETY_EVAL_DATA"))
     parser.add_argument("--cases", default=",".join([*(c.name for c in CASES), *OTHERS]))
-    parser.add_argument(
-        "--peers", type=lambda x: x.split(","), default=[], help="only these workers beside ours"
-    )
+    parser.add_argument("--peers", type=lambda x: x.split(","), default=[], help="only these workers beside ours")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--limit", type=int, help="prompts of each case")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--envs", type=Path, default=cache_folder() / "speed")
-    parser.add_argument(
-        "--python", action="append", default=[], help="WORKER=PATH: an environment that is there"
-    )
+    parser.add_argument("--python", action="append", default=[], help="WORKER=PATH: an environment that is there")
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--write", action="store_true", help="keep results.json and the documentation page")
     options = parser.parse_args()
@@ -266,13 +272,9 @@ def main() -> None:
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no case is called {', '.join(unknown)}; there are {', '.join(known)}")
     if options.data is None and {"memory", "classifiers"} & set(names):
-        parser.error(
-            "memory and classifiers read BOLD from a local mirror: give --data (or SAFETY_EVAL_DATA)"
-        )
+        parser.error("memory and classifiers read BOLD from a local mirror: give --data (or SAFETY_EVAL_DATA)")
     if options.data is not None and not Path(options.data).is_dir():
-        parser.error(
-            f"the data folder {options.data} does not exist: give --data (or SAFETY_EVAL_DATA) another"
-        )
+        parser.error(f"the data folder {options.data} does not exist: give --data (or SAFETY_EVAL_DATA) another")
     options.folder = locate(ModelSpec(SMOLLM2)).folder
     options.gguf = smollm2_file()
     options.python = dict(x.split("=", 1) for x in options.python)

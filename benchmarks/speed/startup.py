@@ -41,9 +41,7 @@ def measure(rounds: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as cache:
             found["first start"].append(_seconds(token, cache))
             found["second start"].append(_seconds(token, cache))
-            found["--help"].append(
-                _seconds([str(Path(sys.executable).with_name("safety-eval")), "--help"], cache)
-            )
+            found["--help"].append(_seconds([str(Path(sys.executable).with_name("safety-eval")), "--help"], cache))
     return {"seconds": found}
 
 
@@ -56,7 +54,5 @@ def table(result: dict[str, Any]) -> str:
         "|---|---|",
     ]
     for name, each in result["seconds"].items():
-        lines.append(
-            f"| {name} | **{statistics.median(each):.2f}** ({', '.join(f'{s:.2f}' for s in each)}) |"
-        )
+        lines.append(f"| {name} | **{statistics.median(each):.2f}** ({', '.join(f'{s:.2f}' for s in each)}) |")
     return "\n".join(lines)

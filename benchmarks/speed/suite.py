@@ -31,8 +31,7 @@ def sides_of(results: dict[str, Any]) -> Sides:
     for name, count in PARTS.items():
         result = results[name]
         found = {
-            label: [s * count / result["prompts"] for s in side["seconds"]]
-            for label, side in result["sides"].items()
+            label: [s * count / result["prompts"] for s in side["seconds"]] for label, side in result["sides"].items()
         }
         sides["ours"].append(("ours", found.pop("ours")))
         sides[BEST].append(min(found.items(), key=lambda x: statistics.median(x[1])))

@@ -45,8 +45,7 @@ def _part(part: Part) -> Iterator[str]:
     yield ""
     yield (
         "Rates in % with 95% intervals (Wilson); 'against the rest' is the group's rate minus that of all other "
-        "texts (square-and-add), * = Holm-adjusted p at most 0.05."
-        + (_RANKED if part.whole.auc is not None else "")
+        "texts (square-and-add), * = Holm-adjusted p at most 0.05." + (_RANKED if part.whole.auc is not None else "")
     )
     if part.cuts:
         yield ""
@@ -61,14 +60,28 @@ _RANKED = (
 
 def _group_table(part: Part) -> Iterator[str]:
     ranked = part.whole.auc is not None
-    heads = ["group", f"{part.good}: flagged", "false alarms", "against the rest", f"{part.bad}: missed", "misses",
-             "against the rest", *(["AUC", "bpsn", "bnsp"] if ranked else [])]  # fmt: skip
+    heads = [
+        "group",
+        f"{part.good}: flagged",
+        "false alarms",
+        "against the rest",
+        f"{part.bad}: missed",
+        "misses",
+        "against the rest",
+        *(["AUC", "bpsn", "bnsp"] if ranked else []),
+    ]
     rows = []
     for g in [part.whole, *_worst_first(part.groups)]:
         named = "all" if g.axis == "total" else name(g.group)
-        cells = [named, f"{g.false_alarms} of {g.negatives}", _rate(g.false_alarm_rate),
-                 _shift(g.false_alarm_bias, g.false_alarm_p), f"{g.misses} of {g.positives}", _rate(g.miss_rate),
-                 _shift(g.miss_bias, g.miss_p)]  # fmt: skip
+        cells = [
+            named,
+            f"{g.false_alarms} of {g.negatives}",
+            _rate(g.false_alarm_rate),
+            _shift(g.false_alarm_bias, g.false_alarm_p),
+            f"{g.misses} of {g.positives}",
+            _rate(g.miss_rate),
+            _shift(g.miss_bias, g.miss_p),
+        ]
         rows.append([*cells, *([_number(g.auc), _number(g.bpsn), _number(g.bnsp)] if ranked else [])])
     yield from _table(heads, rows)
 
@@ -90,18 +103,19 @@ def _cuts(part: Part) -> Iterator[str]:
 def _swap(swap: Swap) -> Iterator[str]:
     yield f"## {printable(swap.value)} of {swap.sentences} neutral sentences, another group in them"
     yield ""
-    changed = (
-        ""
-        if swap.changed is None
-        else f" Decision depends on the group in {100 * swap.changed:.0f}% of them."
-    )
+    changed = "" if swap.changed is None else f" Decision depends on the group in {100 * swap.changed:.0f}% of them."
     yield f"Largest minus smallest mean over groups, per sentence: {swap.range:.3f}.{changed}"
     yield ""
     rows = [
-        [name(g.group), str(g.sentences), "" if g.flagged is None else str(g.flagged), f"{g.mean:.3f}",
-         _points(g.shift, 1.0, 3) + (" *" if g.p <= 0.05 and g.shift[0] else "")]
+        [
+            name(g.group),
+            str(g.sentences),
+            "" if g.flagged is None else str(g.flagged),
+            f"{g.mean:.3f}",
+            _points(g.shift, 1.0, 3) + (" *" if g.p <= 0.05 and g.shift[0] else ""),
+        ]
         for g in sorted(swap.groups, key=lambda g: -abs(g.shift[0]))
-    ]  # fmt: skip
+    ]
     yield from _table(["group", "texts", "flagged", "mean", "against the others"], rows)
 
 

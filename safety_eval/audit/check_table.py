@@ -113,9 +113,7 @@ def _row(table: _Table, name: str, orders: dict[str, tuple[str, ...]]) -> Row:
     if not wrong:
         return Row(name, len(there), (), 0, mean=mean)
     group = [name, *orders[name]]
-    order = (
-        best_order([_whole(table, n) for n in group], table.sizes, table.decimals) if _full(values) else None
-    )
+    order = best_order([_whole(table, n) for n in group], table.sizes, table.decimals) if _full(values) else None
     if order is None:
         return Row(name, len(there), wrong, len(wrong), mean=mean)
     alone = best_order([numbers], sizes, table.decimals)
@@ -162,9 +160,7 @@ def _read(path: Path) -> _Table:
         raise UserError(f"cannot read the table {path}: {error}", "Give a CSV file.") from error
     sizes = next((row for row in lines[1:] if row[0].strip().lower() == "n"), None)
     if sizes is None:
-        raise UserError(
-            f"{path} has no row 'n'", "Add a row named n with the number of answers of each column."
-        )
+        raise UserError(f"{path} has no row 'n'", "Add a row named n with the number of answers of each column.")
     wide = len(lines[0])
     if any(len(row) != wide for row in lines):
         raise UserError(f"{path}: every row needs {wide} cells", "Check the commas.")
@@ -185,9 +181,7 @@ def _read(path: Path) -> _Table:
 
 def _size(path: Path, column: str, cell: str) -> int:
     if not cell.strip().isdigit() or int(cell) < 1:
-        raise UserError(
-            f"{path}, row n, column {column}: '{cell}' is not a number of answers", "Write a whole number."
-        )
+        raise UserError(f"{path}, row n, column {column}: '{cell}' is not a number of answers", "Write a whole number.")
     return int(cell)
 
 

@@ -184,10 +184,19 @@ def _rate(
         raw, right = _flipped(*raw), _flipped(*right)
     void = math.isnan(found.value) or bool(found.alarm)
     yield CorrectedRate(
-        column.task, column.metric.name, column.scorer, axis, group, *raw,
-        value=None if void else right[0], low=None if void else right[1], high=None if void else right[2],
-        alarm=found.alarm, source=source, count=int(known.sum()),
-    )  # fmt: skip
+        column.task,
+        column.metric.name,
+        column.scorer,
+        axis,
+        group,
+        *raw,
+        value=None if void else right[0],
+        low=None if void else right[1],
+        high=None if void else right[2],
+        alarm=found.alarm,
+        source=source,
+        count=int(known.sum()),
+    )
 
 
 def _flipped(value: float, low: float, high: float) -> tuple[float, float, float]:
@@ -217,10 +226,16 @@ def net_gap(rates: Sequence[CorrectedRate], axis: str, metric: Metric) -> NetGap
     left = corrected_difference(_as_corrected(worst), _as_corrected(best))
     void = math.isnan(left.value) or bool(left.alarm)
     return NetGap(
-        metric.name, worst.scorer, worst.group, best.group, worst.raw - best.raw,
-        value=None if void else left.value, low=None if void else left.low, high=None if void else left.high,
+        metric.name,
+        worst.scorer,
+        worst.group,
+        best.group,
+        worst.raw - best.raw,
+        value=None if void else left.value,
+        low=None if void else left.low,
+        high=None if void else left.high,
         alarm=left.alarm,
-    )  # fmt: skip
+    )
 
 
 def _as_corrected(rate: CorrectedRate) -> Corrected:

@@ -119,16 +119,10 @@ class Quality:
 
 def known_errors(scorer: str, identity: Mapping[str, Any]) -> list[KnownErrors]:
     """Our own audits of this instrument (of its name and settings, whatever its version)."""
-    return [
-        k
-        for k in KNOWN
-        if k.scorer == scorer and all(str(identity.get(n)) == v for n, v in k.settings.items())
-    ]
+    return [k for k in KNOWN if k.scorer == scorer and all(str(identity.get(n)) == v for n, v in k.settings.items())]
 
 
-def quality(
-    scorer: str, identity: Mapping[str, Any], needs: Iterable[str], card: ScorerCard | None = None
-) -> Quality:
+def quality(scorer: str, identity: Mapping[str, Any], needs: Iterable[str], card: ScorerCard | None = None) -> Quality:
     """What is known of an instrument: by its own card, else by our audit, else by what it says of itself.
 
     Args:

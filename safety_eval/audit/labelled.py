@@ -62,8 +62,10 @@ def hateful(mirror: Path | None) -> LabelledSet:
         groups = {"target": tuple(sources.SAFENLP_GROUPS[name] for name in row["target_groups"])}
         prompt = Prompt("audit", f"{row['id']:04d}", groups=groups, cluster=str(loaded.rows[cluster]["id"]))
         texts.append(_labelled(prompt, row["text"], row["label"] == "hate"))
-    notes = ("Classifiers of the ToxiGen family were trained on sentences of the same origin: their errors here "
-             "are smaller than elsewhere.",)  # fmt: skip
+    notes = (
+        "Classifiers of the ToxiGen family were trained on sentences of the same origin: their errors here "
+        "are smaller than elsewhere.",
+    )
     return LabelledSet("toxicity", texts, "hateful", "neutral", loaded.manifest, notes)
 
 
@@ -108,22 +110,22 @@ def _questioned(mirror: Path | None, kind: str, bad: str, good: str) -> Labelled
     texts, given = [], 0
     for number, row in enumerate(loaded.rows):
         known = about[row["question"].strip()]
-        references = {
-            _bare(text) for name in ("correct_answers", "incorrect_answers") for text in known[name]
-        }
+        references = {_bare(text) for name in ("correct_answers", "incorrect_answers") for text in known[name]}
         if _bare(row["answer"]) in references:
             given += 1
             continue
         target = {name: [t for t in known[name] if t] for name in ("correct_answers", "incorrect_answers")}
         prompt = Prompt(
-            "audit", f"{number:05d}", text=row["question"], groups={"category": (known["category"],)},
-            target={"question": row["question"], **target}, cluster=digest(row["question"])[:16],
-        )  # fmt: skip
+            "audit",
+            f"{number:05d}",
+            text=row["question"],
+            groups={"category": (known["category"],)},
+            target={"question": row["question"], **target},
+            cluster=digest(row["question"])[:16],
+        )
         texts.append(_labelled(prompt, row["answer"], row["label"] == "no"))
     note = f"{given:,} of {len(loaded.rows):,} answers left out: they are reference answers word for word."
-    seen = (
-        "The published truth and information judges were trained on these answers: for them this is not an audit."
-    )
+    seen = "The published truth and information judges were trained on these answers: for them this is not an audit."
     return LabelledSet(kind, texts, bad, good, loaded.manifest, (note, seen))
 
 
@@ -137,9 +139,7 @@ def _xstest_rows(files: Sequence[Named]) -> list[Row]:
         model = Path(name).stem.rsplit("_", 1)[1]
         with file.open(encoding="utf-8", newline="") as lines:
             kept = ("id", "type", "prompt", "completion", "final_label")
-            rows += [
-                {"model": model, **{k: row[k] for k in kept}} for row in csv.DictReader(lines, strict=True)
-            ]
+            rows += [{"model": model, **{k: row[k] for k in kept}} for row in csv.DictReader(lines, strict=True)]
     return rows
 
 
@@ -157,7 +157,9 @@ XSTEST_ANSWERS = Source(
     "XSTest's labelled answers",
     (
         Home(
-            "github", "paul-rottger/exaggerated-safety", XSTEST_REVISION,
+            "github",
+            "paul-rottger/exaggerated-safety",
+            XSTEST_REVISION,
             tuple(f"model_completions/xstest_v2_completions_{model}.csv" for model in XSTEST_MODELS),
         ),
     ),
@@ -165,7 +167,7 @@ XSTEST_ANSWERS = Source(
     1350,
     "e4b51bb0a684a1a55d35c602e91b9990fdd51bb9a6e84c5ecea4506b36f8f0b3",
     "prompts CC BY 4.0; answers under the model makers' terms",
-)  # fmt: skip
+)
 TRUTH_ANSWERS = {
     kind: Source(
         f"TruthfulQA's labelled answers ({kind})",

@@ -105,15 +105,11 @@ def write_sheet(run: RunFolder, asked: Asked) -> Path:
     """
     column, rows = _column(run, asked)
     strata = _strata(column, rows, asked.design)
-    drawn = sorted(
-        (n for s in strata for n in _draw(s, strata[s], asked)), key=lambda n: digest(["order", n])
-    )
+    drawn = sorted((n for s in strata for n in _draw(s, strata[s], asked)), key=lambda n: digest(["order", n]))
     stem = run.folder / "review" / f"{asked.task}.{column.metric.name}.{column.scorer or 'none'}"
     sheet = stem.with_name(stem.name + ".csv")
     if sheet.exists():
-        raise UserError(
-            f"{sheet} exists already", "Read it back with --read, or move it away to draw a new sheet."
-        )
+        raise UserError(f"{sheet} exists already", "Read it back with --read, or move it away to draw a new sheet.")
     by_name = {_name(m): m for m in rows}
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
@@ -121,10 +117,15 @@ def write_sheet(run: RunFolder, asked: Asked) -> Path:
     for name in drawn:
         m = by_name[name]
         out.writerow([name, _cell(m.prompt.asked), _cell(m.output.text or ""), "", ""])
-    write_json(stem.with_name(stem.name + ".drawn.json"), {
-        "schema": SCHEMA, "asked": {**plain(asked), "metric": column.metric.name, "scorer": column.scorer},
-        "drawn": drawn, "strata": {s: len(names) for s, names in strata.items()},
-    })  # fmt: skip
+    write_json(
+        stem.with_name(stem.name + ".drawn.json"),
+        {
+            "schema": SCHEMA,
+            "asked": {**plain(asked), "metric": column.metric.name, "scorer": column.scorer},
+            "drawn": drawn,
+            "strata": {s: len(names) for s, names in strata.items()},
+        },
+    )
     write_atomic(sheet, text.getvalue())
     return sheet
 
@@ -147,10 +148,15 @@ def read_sheets(run: RunFolder, sheets: Sequence[Path]) -> Findings:
         final = {name: float(np.mean([side[name] for side in labels])) for name in labels[0]}
     column, rows = _column(run, asked)
     made = Findings(
-        asked.task, asked.metric, asked.scorer, asked.design, len(final),
-        sum(len({side[n] for side in labels}) > 1 for n in final), *_agreed(labels, number),
+        asked.task,
+        asked.metric,
+        asked.scorer,
+        asked.design,
+        len(final),
+        sum(len({side[n] for side in labels}) > 1 for n in final),
+        *_agreed(labels, number),
         rows=tuple(_groups(column, rows, final, asked.design)),
-    )  # fmt: skip
+    )
     name = drawn_file.name.replace(".drawn.json", ".findings.json")
     write_json(drawn_file.with_name(name), {"schema": SCHEMA, **plain(made)})
     return made
@@ -175,9 +181,7 @@ def _column(run: RunFolder, asked: Asked) -> tuple[Column, list[Measured]]:
         )
     column = chosen[0]
     if column.metric.kind != "rate" and asked.design == "two_phase":
-        raise UserError(
-            f"'{column.metric.name}' is not a rate", "Use --design random: people give scores instead."
-        )
+        raise UserError(f"'{column.metric.name}' is not a rate", "Use --design random: people give scores instead.")
     where = column.metric.where
     return column, [m for m in measured if where is None or where(m.prompt)]
 
@@ -228,8 +232,10 @@ def _drawn_file(run: RunFolder, sheet: Path) -> Path:
     names = {p.name.removesuffix(".drawn.json"): p for p in (run.folder / "review").glob("*.drawn.json")}
     fits = [p for name, p in names.items() if sheet.name.startswith(name)]
     if not fits:
-        raise UserError(f"{sheet.name} is not a sheet of {run.folder}",
-                        f"Keep the beginning of its name. Known: {', '.join(sorted(names)) or 'none'}.")  # fmt: skip
+        raise UserError(
+            f"{sheet.name} is not a sheet of {run.folder}",
+            f"Keep the beginning of its name. Known: {', '.join(sorted(names)) or 'none'}.",
+        )
     return max(fits, key=lambda p: len(p.name))
 
 
@@ -280,9 +286,7 @@ def _agreed(
     return kappa, found.pabak, None if math.isnan(alpha) else alpha
 
 
-def _groups(
-    column: Column, rows: Sequence[Measured], labels: Mapping[str, float], design: str
-) -> Iterator[Reviewed]:
+def _groups(column: Column, rows: Sequence[Measured], labels: Mapping[str, float], design: str) -> Iterator[Reviewed]:
     names = [_name(m) for m in rows]
     there = [not m.output.error for m in rows]
     lost = np.array([bool(m.output.error) for m in rows])
@@ -347,5 +351,9 @@ def _by_ppi(
     if column.metric.kind == "rate" and not PPI_FROM <= y.mean() <= 1 - PPI_FROM:
         return {**nothing, "reason": "a rate below 10%: PPI++ does not cover, use the two-phase design"}
     found = ppi(y, column.y[told], column.y[rest], weight=None)
-    return {"value": found.value, "low": found.low, "high": found.high,
-            "method": f"PPI++ 95%, lambda {found.weight:.2f}"}  # fmt: skip
+    return {
+        "value": found.value,
+        "low": found.low,
+        "high": found.high,
+        "method": f"PPI++ 95%, lambda {found.weight:.2f}",
+    }

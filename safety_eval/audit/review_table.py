@@ -18,17 +18,19 @@ from safety_eval.show.words import number, printable
 def review_table(found: Findings) -> Table:
     """Every group as judged and by the labels."""
     rows = [_reviewed(r) for r in found.rows]
-    notes = [
-        f"{found.labelled} answers labelled by {'two people' if found.kappa or found.disagreed else 'people'}."
-    ]
+    notes = [f"{found.labelled} answers labelled by {'two people' if found.kappa or found.disagreed else 'people'}."]
     if found.kappa is not None:
         notes.append(
             f"Agreement: kappa {found.kappa[0]:.2f} [{found.kappa[1]:.2f}, {found.kappa[2]:.2f}], PABAK "
             f"{found.pabak or 0:.2f}; {found.disagreed} disagreements, counted as bad."
         )
     title = f"{words.name(found.task)}: {words.metric_name(found.metric)}, reviewed ({found.design})"
-    return Table(title, ("group", f"by {found.scorer}", "by labels", "95% interval", "labelled", "note"), tuple(rows),
-                 tuple(notes))  # fmt: skip
+    return Table(
+        title,
+        ("group", f"by {found.scorer}", "by labels", "95% interval", "labelled", "note"),
+        tuple(rows),
+        tuple(notes),
+    )
 
 
 def _reviewed(r: Reviewed) -> Row:
@@ -61,18 +63,14 @@ def corrected_table(rates: Sequence[CorrectedRate], gaps: Sequence[NetGap] = ())
             else f"{number(r.value, 'rate')} [{number(r.low, 'rate')}, {number(r.high, 'rate')}]"
         )
         note = printable(r.alarm or r.source)
-        rows.append(
-            Row((named, raw, right, f"{r.count:,}", note), ours=r.axis == "total", faint=r.value is None)
-        )
+        rows.append(Row((named, raw, right, f"{r.count:,}", note), ours=r.axis == "total", faint=r.value is None))
     notes = [_gap_words(g) for g in gaps]
     notes.append(
         "Corrected by the scorer card (Lang and Reiczigel): holds as far as the card's error rates carry over to these "
         "answers; `safety-eval review` needs no such assumption."
     )
     title = f"{words.name(first.task)}: {words.metric_name(first.metric)}, net of the errors of {first.scorer}"
-    return Table(
-        title, ("group", "as judged, 95%", "corrected, 95%", "n", "by / why not"), tuple(rows), tuple(notes)
-    )
+    return Table(title, ("group", "as judged, 95%", "corrected, 95%", "n", "by / why not"), tuple(rows), tuple(notes))
 
 
 def corrected_tables(run: RunFolder, folders: Sequence[Path] = ()) -> dict[str, list[Table]]:

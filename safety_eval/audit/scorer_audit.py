@@ -123,9 +123,18 @@ def _readings(offers: frozenset[str]) -> Iterator[Reading]:
             yield _number(kind, value, f"{value} below 0.5", 0.5, turned=True)
     for name in ("similarity", "bleu", "rouge1", "rouge2", "rougeL"):
         if f"{name}_acc" in offers:
-            yield Reading("truth", f"{name}_acc", f"{name} not closer to a true reference than to a false one",
-                          lambda v, n=name: float(v[f"{n}_acc"]) < 0.5,  # type: ignore[misc]
-                          lambda v, n=name: -float(v[f"{n}_diff"]))  # type: ignore[misc]  # fmt: skip
+            yield _closer(name)
+
+
+def _closer(name: str) -> Reading:
+    """Flags an answer that is not closer to a true reference than to a false one, by one measure of closeness."""
+    return Reading(
+        "truth",
+        f"{name}_acc",
+        f"{name} not closer to a true reference than to a false one",
+        lambda values: float(values[f"{name}_acc"]) < 0.5,
+        lambda values: -float(values[f"{name}_diff"]),
+    )
 
 
 def flag_of(part: Part) -> Callable[[Values], bool | None]:
@@ -185,31 +194,48 @@ def _read(reading: Reading, found: LabelledSet, values: Sequence[Values], errors
         flagged.append(decided)
         score.append(reading.score(value) if reading.score else float(decided))
     if not kept:
-        raise UserError(
-            f"the scorer has no value for any of {len(found.texts)} labelled texts", f"{dict(missing)}"
-        )
+        raise UserError(f"the scorer has no value for any of {len(found.texts)} labelled texts", f"{dict(missing)}")
     return _Read(
-        kept, np.array([t.bad for t in kept]), np.array(flagged), np.array(score) if reading.score else None,
-        [t.prompt.unit for t in kept], dict(sorted(missing.items())),
-    )  # fmt: skip
+        kept,
+        np.array([t.bad for t in kept]),
+        np.array(flagged),
+        np.array(score) if reading.score else None,
+        [t.prompt.unit for t in kept],
+        dict(sorted(missing.items())),
+    )
 
 
 def _part(reading: Reading, found: LabelledSet, read: _Read) -> Part:
     members = _members(read.texts)
     groups = _adjusted([_errors(read, axis, group, inside) for (axis, group), inside in members.items()])
-    table = np.array([[np.sum(read.bad & read.flagged), np.sum(read.bad & ~read.flagged)],
-                      [np.sum(~read.bad & read.flagged), np.sum(~read.bad & ~read.flagged)]])  # fmt: skip
+    table = np.array(
+        [
+            [np.sum(read.bad & read.flagged), np.sum(read.bad & ~read.flagged)],
+            [np.sum(~read.bad & read.flagged), np.sum(~read.bad & ~read.flagged)],
+        ]
+    )
     agreed = agreement(table)
     first = next(iter(members))[0] if members else ""
     inside = {group: mask for (axis, group), mask in members.items() if axis == first}
     gaps = [_gap(read, inside, side) for side in (False, True)]
     return Part(
-        kind=found.kind, value=reading.value, rule=reading.rule, bad=found.bad, good=found.good,
-        whole=_errors(read, "total", "all", np.ones(len(read.bad), bool)), groups=tuple(groups),
-        cuts=tuple(_cuts(reading, read)), kappa=(agreed.kappa, agreed.low, agreed.high), pabak=agreed.pabak,
-        false_alarm_gap=gaps[0], miss_gap=gaps[1], heterogeneity=_unequal(read, inside), missing=read.missing,
-        manifest=plain(found.manifest), notes=found.notes,
-    )  # fmt: skip
+        kind=found.kind,
+        value=reading.value,
+        rule=reading.rule,
+        bad=found.bad,
+        good=found.good,
+        whole=_errors(read, "total", "all", np.ones(len(read.bad), bool)),
+        groups=tuple(groups),
+        cuts=tuple(_cuts(reading, read)),
+        kappa=(agreed.kappa, agreed.low, agreed.high),
+        pabak=agreed.pabak,
+        false_alarm_gap=gaps[0],
+        miss_gap=gaps[1],
+        heterogeneity=_unequal(read, inside),
+        missing=read.missing,
+        manifest=plain(found.manifest),
+        notes=found.notes,
+    )
 
 
 def _members(texts: Sequence[Labelled]) -> dict[tuple[str, str], NDArray[np.bool_]]:
@@ -228,9 +254,15 @@ def _errors(read: _Read, axis: str, group: str, inside: NDArray[np.bool_]) -> Gr
     bad, harmless = read.bad & inside, ~read.bad & inside
     misses, alarms = int((bad & ~read.flagged).sum()), int((harmless & read.flagged).sum())
     made = GroupErrors(
-        axis, group, int(bad.sum()), misses, int(harmless.sum()), alarms,
-        false_alarm_rate=_rate(alarms, int(harmless.sum())), miss_rate=_rate(misses, int(bad.sum())),
-    )  # fmt: skip
+        axis,
+        group,
+        int(bad.sum()),
+        misses,
+        int(harmless.sum()),
+        alarms,
+        false_alarm_rate=_rate(alarms, int(harmless.sum())),
+        miss_rate=_rate(misses, int(bad.sum())),
+    )
     if axis == "total":
         return replace(made, auc=None if read.score is None else auc(read.score[bad], read.score[harmless]))
     alarm, miss = (_bias(read, inside, side) for side in (False, True))
@@ -258,15 +290,9 @@ def _bias(
     member = inside[rows]
     if not member.any() or member.all():
         return None, None
-    value, limits = difference_to_rest(
-        wrong, member, [c for c, r in zip(read.clusters, rows, strict=True) if r]
-    )
+    value, limits = difference_to_rest(wrong, member, [c for c, r in zip(read.clusters, rows, strict=True) if r])
     towards = value - limits.low if value > 0 else limits.high - value
-    p = (
-        1.0
-        if value == 0 or towards <= 0
-        else float(2 * special.ndtr(-abs(value) / towards * normal_quantile(0.95)))
-    )
+    p = 1.0 if value == 0 or towards <= 0 else float(2 * special.ndtr(-abs(value) / towards * normal_quantile(0.95)))
     return (value, limits.low, limits.high), p
 
 

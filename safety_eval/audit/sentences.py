@@ -97,14 +97,8 @@ def _swapped(swap: Swap) -> Iterator[str]:
 
 def _summary(part: Part) -> str:
     alarm, miss = part.whole.false_alarm_rate, part.whole.miss_rate
-    alarms = (
-        f"flags {_share(alarm[0])} of {part.whole.negatives:,} {part.good} texts"
-        if alarm
-        else "no harmless texts"
-    )
-    misses = (
-        f"misses {_share(miss[0])} of {part.whole.positives:,} {part.bad} ones" if miss else "no bad texts"
-    )
+    alarms = f"flags {_share(alarm[0])} of {part.whole.negatives:,} {part.good} texts" if alarm else "no harmless texts"
+    misses = f"misses {_share(miss[0])} of {part.whole.positives:,} {part.bad} ones" if miss else "no bad texts"
     return f"{part.value} ({part.rule}) {alarms} and {misses}; kappa {part.kappa[0]:.2f}."
 
 

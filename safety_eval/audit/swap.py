@@ -66,9 +66,7 @@ def swapped() -> list[tuple[int, str, Answer]]:
             for way, name in enumerate(names):
                 prompt = Prompt("audit", f"{number:02d}-{group}-{way}", cluster=str(number))
                 text = sentence.format(name)
-                found.append(
-                    (number, group, (prompt, Output(key(prompt), prompt.id, text=text, stop_reason="eos")))
-                )
+                found.append((number, group, (prompt, Output(key(prompt), prompt.id, text=text, stop_reason="eos"))))
     return found
 
 
@@ -94,9 +92,12 @@ def swap_test(values: Valued, name: str, cut: float | None) -> Swap | None:
     over = None if cut is None else y.reshape(len(y), -1) >= cut
     changed = None if over is None else float((over.any(axis=1) & ~over.all(axis=1)).mean())
     return Swap(
-        name, len(SENTENCES), float(np.mean(np.ptp(y.mean(axis=2), axis=1))), changed,
+        name,
+        len(SENTENCES),
+        float(np.mean(np.ptp(y.mean(axis=2), axis=1))),
+        changed,
         tuple(_adjusted(g, float(p)) for g, p in zip(made, adjusted, strict=True)),
-    )  # fmt: skip
+    )
 
 
 def _group(y: np.ndarray, i: int, group: str, cut: float | None) -> Swapped:

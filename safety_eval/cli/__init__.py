@@ -51,9 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except Exception:
         traceback.print_exc()
-        click.echo(
-            "error: this is a bug in safety-eval, not a verdict; please report the lines above", err=True
-        )
+        click.echo("error: this is a bug in safety-eval, not a verdict; please report the lines above", err=True)
         return 1
 
 

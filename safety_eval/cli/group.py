@@ -14,6 +14,8 @@ _BOTH_SPELLINGS = {
     "max_content_width": 110,
 }
 RUN = click.argument("run", type=click.Path(path_type=Path))
+
+
 def _allow(context: click.Context, _: click.Parameter, given: bool) -> None:
     from safety_eval.runs import own_code
 

@@ -33,21 +33,13 @@ def options(*names: str) -> Callable[[Command], Command]:
 
 _RUN = [
     click.option("--model", help="Hub id, local folder, GGUF file, or 'smollm2' (the packaged demo model)."),
-    click.option(
-        "--tasks", help="Task names or a suite, with commas; a path to a .py file is a task of your own."
-    ),
+    click.option("--tasks", help="Task names or a suite, with commas; a path to a .py file is a task of your own."),
     click.option("--engine", help="What runs the model: see `safety-eval ls engines`. [transformers]"),
-    click.option(
-        "--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."
-    ),
-    click.option(
-        "--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."
-    ),
+    click.option("--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."),
+    click.option("--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."),
     click.option("--samples", type=int, help="K answers for each prompt."),
     click.option("--batch-size", help="auto or N. Answers do not depend on it. [auto]"),
-    click.option(
-        "--dtype", help="auto (the checkpoint's own), float32, bfloat16, float16. Printed in every table."
-    ),
+    click.option("--dtype", help="auto (the checkpoint's own), float32, bfloat16, float16. Printed in every table."),
     click.option("--device", help="auto, cpu, cuda, cuda:N."),
     click.option("--seed", type=int, help="Keys every random draw. [0]"),
     click.option(
@@ -60,9 +52,7 @@ _RUN = [
         help="k=v,...: given to the template (enable_thinking=false); date=YYYY-MM-DD in place of the run's day.",
     ),
     click.option("--system-prompt", help="System turn put before every prompt."),
-    click.option(
-        "--gen-kwargs", help="Decoding in place of the tasks' own: temperature=,top_p=,max_new_tokens=."
-    ),
+    click.option("--gen-kwargs", help="Decoding in place of the tasks' own: temperature=,top_p=,max_new_tokens=."),
     click.option(
         "--data",
         type=click.Path(path_type=Path),
@@ -75,9 +65,7 @@ _RUN = [
         multiple=True,
         help="TASK=FILE: your own prompts (JSON lines) for a task that takes them.",
     ),
-    click.option(
-        "--scorer", multiple=True, help="TASK=NAME[+NAME]: another instrument for a task's first one."
-    ),
+    click.option("--scorer", multiple=True, help="TASK=NAME[+NAME]: another instrument for a task's first one."),
     click.option("--scorer-args", multiple=True, help="NAME:k=v,... for a scorer."),
     click.option(
         "--policy",

@@ -16,16 +16,10 @@ from safety_eval.runs.spelling import pairs
 @OWN_TASKS
 @RUN
 @click.option("--policy", required=True, type=click.Path(path_type=Path), help="The policy file (YAML).")
-@click.option(
-    "--baseline", type=click.Path(path_type=Path), help="Run of the last release, for paired rules."
-)
-@click.option(
-    "--sign", multiple=True, type=click.Path(path_type=Path), help="Private key file (may be given again)."
-)
+@click.option("--baseline", type=click.Path(path_type=Path), help="Run of the last release, for paired rules.")
+@click.option("--sign", multiple=True, type=click.Path(path_type=Path), help="Private key file (may be given again).")
 @click.pass_context
-def signoff(
-    context: click.Context, run: Path, policy: Path, baseline: Path | None, sign: tuple[Path, ...]
-) -> None:
+def signoff(context: click.Context, run: Path, policy: Path, baseline: Path | None, sign: tuple[Path, ...]) -> None:
     """Decide by a policy: approved (0), rejected (3), cannot decide (4), approved with waivers (5)."""
     from safety_eval import api
     from safety_eval.cli import show
@@ -35,9 +29,7 @@ def signoff(
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--key", multiple=True, type=click.Path(path_type=Path), help="Trusted public key (may be given again)."
-)
+@click.option("--key", multiple=True, type=click.Path(path_type=Path), help="Trusted public key (may be given again).")
 @click.option("--own-tasks", is_flag=True, help="Import tasks that are .py files, as the run names them.")
 @click.option("--expect-weights", default="", help="Digest of the weights that it must be about.")
 @click.option("--policy", type=click.Path(path_type=Path), help="The policy file that must have been used.")
@@ -66,15 +58,11 @@ def redact(path: Path, target: Path) -> None:
 
 @cli.command()
 @click.option("--policy", required=True, type=click.Path(path_type=Path), help="The policy file (YAML).")
-@click.option(
-    "--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror of the data."
-)
+@click.option("--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror of the data.")
 @click.option("--limit", type=int, help="Plan for a run with this --limit.")
 @click.option("--without-prompts", is_flag=True, help="Plan from the policy alone; load no data.")
 @click.pass_context
-def plan(
-    context: click.Context, policy: Path, data: Path | None, limit: int | None, without_prompts: bool
-) -> None:
+def plan(context: click.Context, policy: Path, data: Path | None, limit: int | None, without_prompts: bool) -> None:
     """How many prompts the verdict needs, before hours are spent. Exit 4 when it could hardly be approved."""
     from safety_eval import api
     from safety_eval.signoff import planning
@@ -97,12 +85,8 @@ def check_table(file: Path) -> None:
 @OWN_TASKS
 @RUN
 @click.argument("baseline", type=click.Path(path_type=Path))
-@click.option(
-    "--across", multiple=True, help="What may differ on purpose: seed, system_prompt, engine, dtype ..."
-)
-@click.option(
-    "--margin", multiple=True, help="Tolerated difference, M or METRIC=M (rates 0..1), fixed before the run."
-)
+@click.option("--across", multiple=True, help="What may differ on purpose: seed, system_prompt, engine, dtype ...")
+@click.option("--margin", multiple=True, help="Tolerated difference, M or METRIC=M (rates 0..1), fixed before the run.")
 def compare(run: Path, baseline: Path, across: tuple[str, ...], margin: tuple[str, ...]) -> None:
     """What changed against a baseline run, paired by prompt, per group."""
     from safety_eval import api
@@ -127,18 +111,14 @@ def margins(texts: tuple[str, ...]) -> dict[str, float]:
 
 @cli.command()
 @click.argument("scorer")
-@click.option(
-    "--scorer-args", "arguments", default="", help="k=v,...: as for a run; other settings, another card."
-)
+@click.option("--scorer-args", "arguments", default="", help="k=v,...: as for a run; other settings, another card.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     envvar="SAFETY_EVAL_DATA",
     help="Local mirror of the data sets.",
 )
-@click.option(
-    "--cards", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_CARDS", help="Where cards are kept."
-)
+@click.option("--cards", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_CARDS", help="Where cards are kept.")
 @click.option("--limit", type=int, help="At most N labelled texts of each set, the same ones every time.")
 def audit(scorer: str, arguments: str, data: Path | None, cards: Path | None, limit: int | None) -> None:
     """A scorer's own errors per group, on texts that people labelled."""
@@ -179,9 +159,7 @@ def review(run: Path, sheets: tuple[Path, ...], **asked: Any) -> None:
 
 @cli.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--key", required=True, type=click.Path(path_type=Path), help="Your private key (PEM, Ed25519 or P-256)."
-)
+@click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key (PEM, Ed25519 or P-256).")
 @click.option("--own-tasks", is_flag=True, help="Import tasks that are .py files, as the run names them.")
 def sign(path: Path, key: Path, own_tasks: bool) -> None:
     """Add a signature to a run's evidence, after verifying it: a second signer, on another machine."""

@@ -42,9 +42,7 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
 @cli.command()
 @OWN_TASKS
 @RUN
-@click.option(
-    "--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own."
-)
+@click.option("--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own.")
 @click.option("--scorer-args", "arguments", multiple=True, help="NAME:k=v,... for a scorer.")
 @DETAILS
 @click.pass_context
@@ -95,9 +93,7 @@ def ls(kind: str) -> None:
 @cli.command()
 @OWN_TASKS
 @click.argument("shards", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run."
-)
+@click.option("--output-path", required=True, type=click.Path(path_type=Path), help="Folder of the joined run.")
 @DETAILS
 def merge(shards: tuple[Path, ...], output_path: Path, details: bool) -> None:
     """Join the run folders of --shard 1/n ... n/n into one."""

@@ -35,9 +35,13 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         settings = ", ".join(f"{k} {v}" for k, v in row["settings"].items())
         table.add_row(
-            row["task"], row["data_version"], str(row["prompts"]), str(row["answers"]), settings,
+            row["task"],
+            row["data_version"],
+            str(row["prompts"]),
+            str(row["answers"]),
+            settings,
             ", ".join(row["instruments"]),
-        )  # fmt: skip
+        )
     out = console()
     out.print(table)
     for row in rows:
@@ -46,8 +50,12 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 _MARKS = {
-    State.READY: "ok", State.DOWNLOAD: "get", State.CAUTION: "!", State.ABSENT: "--", State.MISSING: "NO",
-}  # fmt: skip
+    State.READY: "ok",
+    State.DOWNLOAD: "get",
+    State.CAUTION: "!",
+    State.ABSENT: "--",
+    State.MISSING: "NO",
+}
 
 
 def checks(looked: Iterable[Check]) -> int:
@@ -115,9 +123,7 @@ def unfinished(found: Run, left: Unfinished) -> int:
     if left.too_long and not left.scores:
         out.print("-> These prompts do not fit the model's context; everything else was kept.", markup=False)
         return 2
-    out.print(
-        "-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False
-    )
+    out.print("-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False)
     return 4
 
 

@@ -14,8 +14,15 @@ from safety_eval.runs.opened import RunFolder
 ENGINE_FIELDS = {"engine": "name", "dtype": "dtype", "split": "split"}
 """Field -> its name in the engine's identity. `split`: where a choice begins, which may move likelihoods by nats."""
 SETTINGS = (
-    "seed", "system_prompt", "chat_template", "temperature", "top_p", "max_new_tokens", "stop", "chat_prefix",
-)  # fmt: skip
+    "seed",
+    "system_prompt",
+    "chat_template",
+    "temperature",
+    "top_p",
+    "max_new_tokens",
+    "stop",
+    "chat_prefix",
+)
 FIELDS = ("model", *ENGINE_FIELDS, *SETTINGS, "samples", "limit")
 """What may differ on purpose (`--across`). 'model' may always; 'limit' compares the prompts that both asked."""
 _NEVER = {
@@ -77,9 +84,7 @@ def common_ground(run: RunFolder, baseline: RunFolder, across: Sequence[str] = (
 
 
 def _named(across: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(
-        name.strip().replace("-", "_") for part in across for name in part.split(",") if name.strip()
-    )
+    names = tuple(name.strip().replace("-", "_") for part in across for name in part.split(",") if name.strip())
     for name in names:
         if name in _NEVER:
             raise UserError(f"'{name}' can never differ between compared runs", _NEVER[name])

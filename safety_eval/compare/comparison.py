@@ -81,9 +81,7 @@ def comparison(
     unknown = set(margins) - {d.metric for d in found} - {""}
     if unknown:
         known = ", ".join(sorted({d.metric for d in found}))
-        raise UserError(
-            f"a margin for {', '.join(sorted(unknown))}, which was not compared", f"Compared: {known}."
-        )
+        raise UserError(f"a margin for {', '.join(sorted(unknown))}, which was not compared", f"Compared: {known}.")
     rows = [_told(d, apart) for d in read(found, margins)]
     return Comparison(_who(run), _who(baseline), ground, tuple(rows), tuple(apart))
 
@@ -185,16 +183,12 @@ def _metric(
     metric = first.metric
     pairs = Pairs(first, second, np.ones(len(first.y), bool))
     rows = list(of_pairs(pairs))
-    statuses = [
-        [m.status for m in side if metric.where is None or metric.where(m.prompt)] for side in (new, old)
-    ]
+    statuses = [[m.status for m in side if metric.where is None or metric.where(m.prompt)] for side in (new, old)]
     if not metric.on_answered or not any(statuses[0]) or not any(statuses[1]):
         return rows, []
     both = np.array([a in ANSWERED and b in ANSWERED for a, b in zip(*statuses, strict=True)])
     named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
-    rows += of_pairs(
-        Pairs(replace(first, metric=named), replace(second, metric=named), both, conditional=True)
-    )
+    rows += of_pairs(Pairs(replace(first, metric=named), replace(second, metric=named), both, conditional=True))
     bad_is_high = metric.kind == "rate" and metric.better == "lower"
     return rows, decompose(pairs, *statuses) if bad_is_high else []
 
@@ -234,15 +228,21 @@ def _one_sided(column: Column | None, absent: str) -> Difference:
     assert column is not None
     metric = column.metric
     return Difference(
-        column.task, metric.name, column.scorer, "total", "all", metric.kind, None, expected=len(column.y),
-        better=metric.better, reason=f"not measured by {column.scorer or 'any scorer'} in the {absent}",
+        column.task,
+        metric.name,
+        column.scorer,
+        "total",
+        "all",
+        metric.kind,
+        None,
+        expected=len(column.y),
+        better=metric.better,
+        reason=f"not measured by {column.scorer or 'any scorer'} in the {absent}",
         data_version=column.version,
-    )  # fmt: skip
+    )
 
 
-def _derived(
-    task: Task, new: Sequence[Measured], old: Sequence[Measured], version: str
-) -> Iterator[Difference]:
+def _derived(task: Task, new: Sequence[Measured], old: Sequence[Measured], version: str) -> Iterator[Difference]:
     """Numbers that come from all answers together: their difference, with an interval that ignores the pairing.
 
     Square-and-add of the two intervals; treating runs on the same prompts as independent is wide, not narrow.
@@ -253,11 +253,23 @@ def _derived(
     for e in task.derive(new, version):
         was = place.get((e.metric, e.scorer, e.axis, e.group))
         made = Difference(
-            e.task, e.metric, e.scorer, e.axis, e.group, e.kind, None, run=e.value, better=e.better,
-            baseline=was.value if was else None, count=e.count, expected=e.expected, clusters=e.clusters,
-            effective_clusters=e.effective_clusters, data_version=version,
+            e.task,
+            e.metric,
+            e.scorer,
+            e.axis,
+            e.group,
+            e.kind,
+            None,
+            run=e.value,
+            better=e.better,
+            baseline=was.value if was else None,
+            count=e.count,
+            expected=e.expected,
+            clusters=e.clusters,
+            effective_clusters=e.effective_clusters,
+            data_version=version,
             reason="a derived number: shown, not gated",
-        )  # fmt: skip
+        )
         if was is None or e.value is None or was.value is None:
             yield replace(made, reason="not measured on both sides")
             continue

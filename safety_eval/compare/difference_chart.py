@@ -38,9 +38,7 @@ def save_charts(folder: Path, made: Comparison) -> list[Path]:
     for (task, metric, scorer), rows in _by_metric(made).items():
         if any(d.axis not in WHOLE for d in rows):
             named = f"{wording.name(task)}: {wording.metric_name(metric)}, run against baseline"
-            fine = (
-                f"Run {who(made.run)}, baseline {who(made.baseline)}; instrument {scorer or 'none needed'}; "
-            )
+            fine = f"Run {who(made.run)}, baseline {who(made.baseline)}; instrument {scorer or 'none needed'}; "
             fine += f"interval: {rows[0].method}. Filled: holds after Holm over the whole comparison. "
             fine += "Hollow: no change shown, which is not shown to be none."
             chart = difference_chart(rows, named, fine)
@@ -95,36 +93,29 @@ def _named(d: Difference) -> str:
 
 def _draw(axes: Axes, y: int, d: Difference) -> None:
     if d.value is None:
-        axes.text(
-            0, y, f" no data: {drawable(d.reason)}", fontsize=7, color=GREY, va="center", parse_math=False
-        )
+        axes.text(0, y, f" no data: {drawable(d.reason)}", fontsize=7, color=GREY, va="center", parse_math=False)
         return
     faint = descriptive(d)
     shown = d.p_adjusted is not None and d.p_adjusted <= ALPHA
     worse = shown and worsening(d) > 0 and d.better != "neither"
     colour = GREY if faint else VERMILLION if worse else GREEN if shown and d.better != "neither" else BLUE
-    words = (
-        "no change shown"
-        if not shown
-        else "worse"
-        if worse
-        else "better"
-        if d.better != "neither"
-        else "changed"
-    )
+    words = "no change shown" if not shown else "worse" if worse else "better" if d.better != "neither" else "changed"
     shape = {"worse": "^", "better": "v", "changed": "D"}.get(words, "o")
     if d.low is not None and d.high is not None:
         axes.plot([d.low, d.high], [y, y], color=colour, linewidth=1.4, solid_capstyle="butt", zorder=2)
     face = colour if shown else "white"
-    named = (
-        f"descriptive only, {words}"
-        if faint
-        else f"{words} (p \N{LESS-THAN OR EQUAL TO} 0.05)"
-        if shown
-        else words
+    named = f"descriptive only, {words}" if faint else f"{words} (p \N{LESS-THAN OR EQUAL TO} 0.05)" if shown else words
+    axes.plot(
+        [d.value],
+        [y],
+        shape,
+        color=colour,
+        markerfacecolor=face,
+        markersize=5.5,
+        zorder=3,
+        label=named,
+        linestyle="none",
     )
-    axes.plot([d.value], [y], shape, color=colour, markerfacecolor=face, markersize=5.5, zorder=3, label=named,
-              linestyle="none")  # fmt: skip
 
 
 def _numbers(axes: Axes, ordered: Sequence[Difference]) -> None:
@@ -132,6 +123,4 @@ def _numbers(axes: Axes, ordered: Sequence[Difference]) -> None:
     place = axes.get_yaxis_transform()
     for y, d in enumerate(ordered):
         told = f"{wording.number(d.run, d.kind)} vs {wording.number(d.baseline, d.kind)}, n={d.count:,}"
-        axes.text(
-            1.015, y, drawable(told), transform=place, fontsize=7, va="center", color=INK, parse_math=False
-        )
+        axes.text(1.015, y, drawable(told), transform=place, fontsize=7, va="center", color=INK, parse_math=False)

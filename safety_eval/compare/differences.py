@@ -129,10 +129,21 @@ def _difference(pairs: Pairs, axis: str, group: str, weights: Floats) -> Differe
     prompts = len(np.unique(new.prompts[member]))
     on_list = max(prompts, listed.sizes(new.drawn, metric).get(f"{axis}/{group}", 0))
     made = Difference(
-        new.task, metric.name, new.scorer, axis, group, metric.kind, None, expected=int(member.sum()),
-        missing=_missing(pairs, weights > 0), better=metric.better, span=(-span, span), listed=on_list,
-        enough=on_list >= listed.LEAST, data_version=new.version,
-    )  # fmt: skip
+        new.task,
+        metric.name,
+        new.scorer,
+        axis,
+        group,
+        metric.kind,
+        None,
+        expected=int(member.sum()),
+        missing=_missing(pairs, weights > 0),
+        better=metric.better,
+        span=(-span, span),
+        listed=on_list,
+        enough=on_list >= listed.LEAST,
+        data_version=new.version,
+    )
     both = member & ~np.isnan(new.y) & ~np.isnan(old.y)
     if not both.any():
         return replace(made, reason="no pair was measured on both sides")
@@ -205,10 +216,12 @@ def _gated(made: Difference, pairs: Pairs, member: NDArray[np.bool_], weights: F
     new, old, w = pairs.new, pairs.old, weights[member]
     size = effective_answers(w, _of_list(pairs, member))
     made = replace(
-        made, clusters=len(np.unique(new.clusters[member])), answers=size,
+        made,
+        clusters=len(np.unique(new.clusters[member])),
+        answers=size,
         effective_prompts=effective_answers(w, [Shared(1.0, new.prompts[member])]),
         effective_clusters=effective_answers(w, [Shared(1.0, new.clusters[member])]),
-    )  # fmt: skip
+    )
     if pairs.conditional:
         return replace(made, reason="on prompts that both answered: shown, not gated")
     first = np.where(new.sound[member], new.y[member], np.nan)
@@ -217,9 +230,7 @@ def _gated(made: Difference, pairs: Pairs, member: NDArray[np.bool_], weights: F
     worst = np.where(np.isnan(first), high, first) - np.where(np.isnan(second), low, second)
     best = np.where(np.isnan(first), low, first) - np.where(np.isnan(second), high, second)
     limits = gate(worst, w, made.span, size, False), gate(best, w, made.span, size, False)
-    made = replace(
-        made, highest=limits[0].highest, upper=limits[0].high, lowest=limits[1].lowest, lower=limits[1].low
-    )
+    made = replace(made, highest=limits[0].highest, upper=limits[0].high, lowest=limits[1].lowest, lower=limits[1].low)
     if made.kind == "rate":
         made = replace(made, worst=_moved(worst, w), best=_moved(best, w))
     reason = _not_gateable(made, pairs)

@@ -95,9 +95,7 @@ def decompose(pairs: Pairs, new_status: Sequence[str], old_status: Sequence[str]
     return found
 
 
-def _taken_apart(
-    pairs: Pairs, axis: str, group: str, inside: np.ndarray, answered: Sequence[Floats]
-) -> Decomposition:
+def _taken_apart(pairs: Pairs, axis: str, group: str, inside: np.ndarray, answered: Sequence[Floats]) -> Decomposition:
     bad = [side.y[inside] for side in (pairs.new, pairs.old)]
     told = [side[inside] for side in answered]
     joint, share = [float(b.mean()) for b in bad], [float(t.mean()) for t in told]

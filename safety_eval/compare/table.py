@@ -39,13 +39,9 @@ def metric_table(rows: Sequence[Difference]) -> Table:
     whole = [d for d in rows if d.axis in WHOLE]
     groups = sorted((d for d in rows if d.axis not in WHOLE), key=worsening, reverse=True)
     first = rows[0]
-    title = (
-        f"{words.name(first.task)}: {words.metric_name(first.metric)} (by {first.scorer or 'no scorer'})"
-    )
+    title = f"{words.name(first.task)}: {words.metric_name(first.metric)} (by {first.scorer or 'no scorer'})"
     notes = [f"Run minus baseline, paired. {words.direction(first.better).capitalize()}. {FOOTNOTE}"]
-    return Table(
-        title, ("group", *_COLUMNS), tuple(_row(d, _group(d)) for d in [*whole, *groups]), tuple(notes)
-    )
+    return Table(title, ("group", *_COLUMNS), tuple(_row(d, _group(d)) for d in [*whole, *groups]), tuple(notes))
 
 
 def worsening(d: Difference) -> float:
@@ -99,9 +95,16 @@ def _row(d: Difference, named: str) -> Row:
     p = "" if d.p_adjusted is None else "<0.001" if d.p_adjusted < 0.001 else f"{d.p_adjusted:.3f}"
     both = "" if d.new_only is None else f"{d.new_only} / {d.old_only}"
     cells = (
-        named, number(d.run, d.kind), number(d.baseline, d.kind), signed(d.value, d.kind), _interval(d), pairs, both, p,
+        named,
+        number(d.run, d.kind),
+        number(d.baseline, d.kind),
+        signed(d.value, d.kind),
+        _interval(d),
+        pairs,
+        both,
+        p,
         printable(d.reading),
-    )  # fmt: skip
+    )
     return Row(cells, ours=d.axis in WHOLE, faint=d.value is None or descriptive(d))
 
 

@@ -71,9 +71,7 @@ def advice(module: str) -> str:
     """How to install what carries a module, as one sentence."""
     package = PACKAGES.get(module.split(".")[0])
     if package is None:
-        return (
-            f"Install the package that carries the module '{module}' (its name may differ from the module's)."
-        )
+        return f"Install the package that carries the module '{module}' (its name may differ from the module's)."
     if package.alone:
         return f"pip install --no-deps {package.distribution} (what it requires is not needed here)."
     if package.extra:

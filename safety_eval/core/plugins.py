@@ -79,9 +79,7 @@ def _module(kind: str, name: str) -> ModuleType:
 
 def _from_file(kind: str, path: Path) -> ModuleType:
     if not path.is_file():
-        raise UserError(
-            f"no such file: {path}", f"Give the path of a .py file that holds {_ATTRIBUTE[kind]}."
-        )
+        raise UserError(f"no such file: {path}", f"Give the path of a .py file that holds {_ATTRIBUTE[kind]}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -107,6 +105,8 @@ def _check_entry(kind: str, path: Path, module: ModuleType) -> None:
         )
     if isinstance(entry, Task) and entry.name != path.stem:
         raise fault(
-            path, entry.name, f"the file is called '{path.stem}', its TASK '{entry.name}'",
+            path,
+            entry.name,
+            f"the file is called '{path.stem}', its TASK '{entry.name}'",
             f"Name both alike: a run is read again by the file's name. Write name='{path.stem}', or rename the file.",
-        )  # fmt: skip
+        )

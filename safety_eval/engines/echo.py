@@ -98,9 +98,16 @@ class Echo:
         elif not isinstance(named, Mapping):
             named = [asdict(rule) for rule in named]
         self.identity: Mapping[str, Any] = identity or {
-            "name": "echo", "model": "echo", "revision": "", "weights": digest(named), "tokenizer": "words",
-            "chat_template": "", "dtype": "none", "device": "none", "versions": {},
-        }  # fmt: skip
+            "name": "echo",
+            "model": "echo",
+            "revision": "",
+            "weights": digest(named),
+            "tokenizer": "words",
+            "chat_template": "",
+            "dtype": "none",
+            "device": "none",
+            "versions": {},
+        }
         self.capabilities = CAPABILITIES
         self.asked: list[tuple[str, Settings]] = []
         self.closed = False
@@ -160,11 +167,14 @@ class Echo:
         said = str(text) if text is not None else " ".join(prompt.choices)
         words = len(said.split())
         return replace(
-            output, text=text, reasoning=str(values.get("reasoning", "")),
+            output,
+            text=text,
+            reasoning=str(values.get("reasoning", "")),
             stop_reason=str(values["stop_reason"]),
             choice_logprobs=tuple(float(v) for v in values.get("choice_logprobs", ())),
-            prompt_tokens=len(prompt.asked.split()), output_tokens=words,
-        )  # fmt: skip
+            prompt_tokens=len(prompt.asked.split()),
+            output_tokens=words,
+        )
 
     def close(self) -> None:
         """Nothing to free; afterwards it answers no more."""
@@ -183,9 +193,7 @@ def _ended(values: dict[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def _likelihoods(prompt: Prompt, settings: Settings, likeliest: int | None) -> tuple[float, ...]:
-    key_of = [
-        sampling.draw_key(settings.seed, settings.task, prompt.id, i) for i in range(len(prompt.choices))
-    ]
+    key_of = [sampling.draw_key(settings.seed, settings.task, prompt.id, i) for i in range(len(prompt.choices))]
     guessed = [-20.0 * (k + 0.5) / _DRAWS for k in key_of]
     if likeliest is not None and guessed:
         guessed = [value - 20.0 - _SURELY for value in guessed]
@@ -205,9 +213,7 @@ def build(spec: ModelSpec) -> Echo:
         return Echo()
     path = Path(spec.model)
     if not path.is_file():
-        raise UserError(
-            f"no such script: {path}", "Give --model echo, or the path of a .json or .jsonl script."
-        )
+        raise UserError(f"no such script: {path}", "Give --model echo, or the path of a .json or .jsonl script.")
     return Echo(read_script(path))
 
 
@@ -228,9 +234,7 @@ def read_script(path: Path) -> dict[str, Line] | tuple[Rule, ...]:
                 return tuple(_rule(row, f"{path}, rule {number}") for number, row in enumerate(written, 1))
             script = dict(written)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is not a script: {error}", "See the head of safety_eval/engines/echo.py."
-        ) from error
+        raise UserError(f"{path} is not a script: {error}", "See the head of safety_eval/engines/echo.py.") from error
     for name, line in script.items():
         _check(line, f"{path}: the answer to '{name}'")
     return script
@@ -248,9 +252,7 @@ def _rule(row: Any, what: str) -> Rule:
     """A rule as written, its fields checked: a mistyped one would plant nothing, in silence."""
     kinds = {f.name: (float, int) if f.name in ("share", "seconds") else (str,) for f in fields(Rule)}
     if not isinstance(row, Mapping) or "answer" not in row or set(row) - set(kinds):
-        raise UserError(
-            f"{what} is not an object with an answer and any of {sorted(set(kinds) - {'answer'})}"
-        )
+        raise UserError(f"{what} is not an object with an answer and any of {sorted(set(kinds) - {'answer'})}")
     _check(row["answer"], f"{what}: its answer")
     for name, value in row.items():
         if name != "answer" and type(value) not in kinds[name]:

@@ -53,18 +53,14 @@ class TransformersEngine:
             limit.rows = 1
         self._path = (FlatPath if way.kind == FLAT else PlainPath)(loaded, self._reader, limit, mode)
         split = spec.args.get("split", "lm_eval")
-        self._asking = Asking(
-            loaded.tokenizer, loaded.context, loaded.rows, template.arguments(spec.template), split
-        )
+        self._asking = Asking(loaded.tokenizer, loaded.context, loaded.rows, template.arguments(spec.template), split)
         self.identity: Mapping[str, Any] = {
             **loaded.identity,
             "split": split,
             "path": str(way),
             "matmul": mode + (", weights laid out once" if packed else ""),
         }
-        self.capabilities = (
-            CAPABILITIES if loaded.tokenizer.chat_template else CAPABILITIES - {"chat_template"}
-        )
+        self.capabilities = CAPABILITIES if loaded.tokenizer.chat_template else CAPABILITIES - {"chat_template"}
 
     def generate(self, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Output]:
         """Answers as they finish. The text is the continuation alone: without the prompt and without its

@@ -255,9 +255,7 @@ def _envelope(folder: Path, name: str) -> Any:
 def _model(subject: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The model as a subject, where the run recorded a digest of its weights."""
     found = next((v for k, v in subject.items() if "weights" in k and is_digest(v)), None)
-    return (
-        [] if found is None else [{"name": str(subject.get("model", "model")), "digest": {"sha256": found}}]
-    )
+    return [] if found is None else [{"name": str(subject.get("model", "model")), "digest": {"sha256": found}}]
 
 
 def _write(path: Path, value: Any) -> None:

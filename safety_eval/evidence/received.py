@@ -55,7 +55,6 @@ class Report:
             told += f"; waivers that have ended since: {', '.join(self.waivers_ended)}"
         return told + "."
 
-
     @property
     def lines(self) -> list[str]:
         """What was verified, line by line: of which model, by which policy, when, signed by whom."""

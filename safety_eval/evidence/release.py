@@ -115,9 +115,7 @@ def _sign_again(
         if attest.private_key(key).public_key.keyid not in before:
             attest.sign(folder, key)
     decision.write(run, kept)
-    said = [
-        f"nothing has changed since the verdict of {kept.decided_at}: its evidence and its signatures were kept"
-    ]
+    said = [f"nothing has changed since the verdict of {kept.decided_at}: its evidence and its signatures were kept"]
     said += _draw(run, kept, draw)
     return SignedOff(kept, folder, signers(folder), policy.signers, tuple(said))
 

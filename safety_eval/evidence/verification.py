@@ -172,9 +172,7 @@ def _records(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> int:
     found, total = {}, 0
     for name in manifest["records"]:
         content = (folder / name).read_bytes()
-        leaves = (
-            hashes.sealed_leaves(content, name) if redacted else hashes.full_leaves(content, name, secret)
-        )
+        leaves = hashes.sealed_leaves(content, name) if redacted else hashes.full_leaves(content, name, secret)
         found[name] = _about(leaves)
         total += len(leaves)
         if found[name] != manifest["records"][name]:

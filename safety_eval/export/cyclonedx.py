@@ -30,9 +30,7 @@ def fragment(folder: Path) -> dict[str, Any]:
         "name": run.model,
         "modelCard": {
             "modelParameters": {"datasets": [_dataset(t, record) for t, record in run.file.tasks.items()]},
-            "quantitativeAnalysis": {
-                "performanceMetrics": [_metric(e) for e in run.estimates if e.value is not None]
-            },
+            "quantitativeAnalysis": {"performanceMetrics": [_metric(e) for e in run.estimates if e.value is not None]},
             "considerations": _considerations(run),
             "properties": [_property(name, value) for name, value in _properties(run)],
         },
@@ -46,9 +44,7 @@ def fragment(folder: Path) -> dict[str, Any]:
         "bomFormat": "CycloneDX",
         "specVersion": SPEC,
         "version": 1,
-        "metadata": {
-            "tools": {"components": [{"type": "application", "name": "safety-eval", "version": __version__}]}
-        },
+        "metadata": {"tools": {"components": [{"type": "application", "name": "safety-eval", "version": __version__}]}},
         "components": [model],
     }
     if run.file.finished:
@@ -75,17 +71,18 @@ def _dataset(task: str, record: TaskRecord) -> dict[str, Any]:
         "type": "dataset",
         "name": task,
         "description": f"Evaluation prompts of {record.title or task}; not training data.",
-        "contents": {
-            "properties": [_property(k, v) for k, v in sorted(facts.items()) if v not in (None, "")]
-        },
+        "contents": {"properties": [_property(k, v) for k, v in sorted(facts.items()) if v not in (None, "")]},
     }
 
 
 def _considerations(run: Measurements) -> dict[str, Any]:
     """Groups at risk with what was measured for them; what was not measured stands under the limitations."""
     found: dict[str, Any] = {}
-    groups = [_fairness(e) for e in run.estimates if e.axis not in ("total", "macro") and e.value is not None
-              and e.better == "lower"]  # fmt: skip
+    groups = [
+        _fairness(e)
+        for e in run.estimates
+        if e.axis not in ("total", "macro") and e.value is not None and e.better == "lower"
+    ]
     limits = [
         f"{e.task} {words.metric_name(e.metric)}, {e.axis} {e.group}: {words.value(e)}"
         for e in run.estimates

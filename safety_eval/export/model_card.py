@@ -71,15 +71,12 @@ def _source(record: TaskRecord) -> str:
 
 def _headlines(found: Sequence[Estimate]) -> str:
     rows = [e for e in found if e.axis in ("total", "macro")]
-    return _table(
-        rows, lambda e: words.metric_name(e.metric) + ("" if e.axis == "total" else f" ({e.group})")
-    )
+    return _table(rows, lambda e: words.metric_name(e.metric) + ("" if e.axis == "total" else f" ({e.group})"))
 
 
 def _groups(found: Sequence[Estimate]) -> str:
     """Per-group values of the metrics where one end is better."""
-    rows = [e for e in found if e.axis not in ("total", "macro") and e.better != "neither"
-            and not e.answered_only]  # fmt: skip
+    rows = [e for e in found if e.axis not in ("total", "macro") and e.better != "neither" and not e.answered_only]
     if not rows:
         return ""
     return _table(rows, lambda e: f"{words.metric_name(e.metric)}, {words.name(e.group)}")

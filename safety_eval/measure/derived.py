@@ -132,10 +132,19 @@ def _by_group(task: str, spec: Spec, scorer: str, measured: Sequence[Measured]) 
         kind = spec.kind if isinstance(spec, PromptScore) else "effect"
         prompts = len({row.prompt.id for row in rows})
         blank = Estimate(
-            task, spec.name, scorer, axis, group, kind, None, expected=len(rows), better=spec.better, listed=prompts,
-            clusters=len({row.prompt.unit for row in rows}), 
+            task,
+            spec.name,
+            scorer,
+            axis,
+            group,
+            kind,
+            None,
+            expected=len(rows),
+            better=spec.better,
+            listed=prompts,
+            clusters=len({row.prompt.unit for row in rows}),
             span=(-1.0, 1.0) if isinstance(spec, GapScore) else spec.bounds,
-        )  # fmt: skip
+        )
         yield _estimate(spec, blank, _read(spec, scorer, rows))
 
 
@@ -167,9 +176,7 @@ def _read(spec: Spec, scorer: str, rows: Sequence[Measured]) -> _Rows:
 
 def _estimate(spec: Spec, blank: Estimate, read: _Rows) -> Estimate:
     missing = Counter(reason for reason in read.reasons if reason)
-    blank = replace(
-        blank, count=len(read.rows) - sum(missing.values()), missing=dict(sorted(missing.items()))
-    )
+    blank = replace(blank, count=len(read.rows) - sum(missing.values()), missing=dict(sorted(missing.items())))
     if isinstance(spec, RatioScore):
         return _ratio(spec, blank, read)
     return _gap(spec, blank, read) if isinstance(spec, GapScore) else _of_prompts(spec, blank, read)
@@ -183,10 +190,17 @@ def _limits(blank: Estimate, gate: Gate) -> Estimate:
     elif blank.reason:
         standing, reason = Standing.UNMEASURED, blank.reason
     return replace(
-        blank, lowest=gate.lowest, highest=gate.highest, gate_low=gate.low, gate_high=gate.high,
-        answers=gate.answers, effective_prompts=gate.answers, effective_clusters=gate.answers,
-        standing=standing, reason=reason,
-    )  # fmt: skip
+        blank,
+        lowest=gate.lowest,
+        highest=gate.highest,
+        gate_low=gate.low,
+        gate_high=gate.high,
+        answers=gate.answers,
+        effective_prompts=gate.answers,
+        effective_clusters=gate.answers,
+        standing=standing,
+        reason=reason,
+    )
 
 
 def _by_clusters(
@@ -216,9 +230,7 @@ def _ratio(spec: RatioScore, blank: Estimate, read: _Rows) -> Estimate:
         nothing = spec.nothing if known.any() else "nothing was measured"
         return _limits(replace(blank, reason=nothing), gate)
     found = ratio_interval(top[known], bottom[known], read.clusters[known], spec.bounds)
-    return _limits(
-        replace(blank, value=found.value, low=found.low, high=found.high, method=found.method), gate
-    )
+    return _limits(replace(blank, value=found.value, low=found.low, high=found.high, method=found.method), gate)
 
 
 def _gap(spec: GapScore, blank: Estimate, read: _Rows) -> Estimate:
@@ -255,9 +267,12 @@ def _gap_gate(y: Floats, first: NDArray[np.bool_], clusters: NDArray[np.int64]) 
 
     one, other = share(first), share(~first)
     return Gate(
-        one.lowest - other.highest, one.highest - other.lowest, one.low - other.high, one.high - other.low,
+        one.lowest - other.highest,
+        one.highest - other.lowest,
+        one.low - other.high,
+        one.high - other.low,
         min(one.answers, other.answers),
-    )  # fmt: skip
+    )
 
 
 def _paired(y: Floats, sides: Sequence[NDArray[np.bool_]], clusters: NDArray[np.int64]) -> Interval:
@@ -282,21 +297,21 @@ def _of_prompts(spec: PromptScore, blank: Estimate, read: _Rows) -> Estimate:
     solid = np.where(read.sound, y, np.nan)
     codes = np.array([read.clusters[at[0]] for at in answers.values()], dtype=np.int64)
     ends = [
-        np.array([spec.measure(np.nan_to_num(solid[at], nan=end)) for at in answers.values()])
-        for end in spec.bounds
+        np.array([spec.measure(np.nan_to_num(solid[at], nan=end)) for at in answers.values()]) for end in spec.bounds
     ]
     known = np.array([not np.isnan(y[at]).any() for at in answers.values()])
     binary = spec.kind == "rate"
     low, high = (_by_clusters(end, codes, spec.bounds, binary) for end in ends)
     gate = low._replace(highest=high.highest, high=high.high)
-    lost = Counter(next(read.reasons[i] for i in at if read.reasons[i])
-                   for at, whole in zip(answers.values(), known, strict=True) if not whole)  # fmt: skip
+    lost = Counter(
+        next(read.reasons[i] for i in at if read.reasons[i])
+        for at, whole in zip(answers.values(), known, strict=True)
+        if not whole
+    )
     blank = replace(blank, count=int(known.sum()), expected=len(known), missing=dict(sorted(lost.items())))
     if not known.any():
         return _limits(replace(blank, reason="nothing was measured"), gate)
-    values = np.array(
-        [spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole]
-    )
+    values = np.array([spec.measure(y[at]) for at, whole in zip(answers.values(), known, strict=True) if whole])
     known_codes = np.unique(codes[known], return_inverse=True)[1].astype(np.int64)
     shown = _by_clusters(values, known_codes, spec.bounds, binary, 0.025)
     method = "Clopper-Pearson 95%" if spec.kind == "rate" else "Gaffke 95%"

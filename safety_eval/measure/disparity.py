@@ -97,15 +97,29 @@ def _disparity(rows: Sequence[Estimate]) -> Disparity:
     worst, best = rows[order[0]], rows[order[-1]]
     low, high = _range(ends, sign)
     return Disparity(
-        task=first.task, metric=first.metric, scorer=first.scorer, axis=first.axis, kind=first.kind,
-        better=first.better, groups=len(rows), p_equal=p_equal, tau=spread.tau, tau_low=tau_low, tau_high=tau_high,
-        worst=worst.group, worst_value=float(worst.value or 0.0), worst_low=low, worst_high=high,
-        gap=float(abs(values[order[0]] - values[order[-1]])), gap_low=max(0.0, limits.largest), best=best.group,
+        task=first.task,
+        metric=first.metric,
+        scorer=first.scorer,
+        axis=first.axis,
+        kind=first.kind,
+        better=first.better,
+        groups=len(rows),
+        p_equal=p_equal,
+        tau=spread.tau,
+        tau_low=tau_low,
+        tau_high=tau_high,
+        worst=worst.group,
+        worst_value=float(worst.value or 0.0),
+        worst_low=low,
+        worst_high=high,
+        gap=float(abs(values[order[0]] - values[order[-1]])),
+        gap_low=max(0.0, limits.largest),
+        best=best.group,
         named=_named([rows[i].group for i in order], limits.above[order], limits.below[order], first.better),
         measured={rows[i].group: float(values[i]) for i in order},
         shrunk={rows[i].group: float(drawn[i]) for i in order},
         family=f"all differences of {len(rows)} groups to the rest and to each other, together at 95%",
-    )  # fmt: skip
+    )
 
 
 def _named(groups: Sequence[str], above: Floats, below: Floats, better: str) -> dict[str, float]:

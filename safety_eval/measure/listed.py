@@ -26,9 +26,7 @@ def chances(prompts: Sequence[Prompt], drawn: Drawn | None, whole: bool) -> Floa
         return np.ones(len(prompts))
     rank = {s.name: i for i, s in enumerate(drawn.strata)}
     last = len(drawn.strata)
-    homes = [
-        min((rank.get(g, last) for g in p.groups.get(drawn.axis, ()) or ("",)), default=last) for p in prompts
-    ]
+    homes = [min((rank.get(g, last) for g in p.groups.get(drawn.axis, ()) or ("",)), default=last) for p in prompts]
     if whole:
         first: dict[str, int] = {}
         for prompt, home in zip(prompts, homes, strict=True):
@@ -50,9 +48,7 @@ def sizes(drawn: Drawn | None, metric: Metric) -> Mapping[str, int]:
     return drawn.listed.get(metric.name if metric.where is not None else "", {})
 
 
-def derived_on_list(
-    task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None
-) -> Iterator[Estimate]:
+def derived_on_list(task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None) -> Iterator[Estimate]:
     """What a task derives from its answers, and which of it may be judged where only a part of the list was drawn.
 
     Derived numbers take every answer alike. So where a limit drew unequal shares, one that spans them is not the
@@ -74,9 +70,20 @@ def derived_on_list(
             if axis == e.axis and prompts >= LEAST and (e.metric, e.scorer, axis, group) not in there:
                 reason = f"none of its {prompts} prompts that this is about was drawn (--limit)"
                 yield Estimate(
-                    e.task, e.metric, e.scorer, axis, group, e.kind, None, listed=prompts, span=e.span,
-                    better=e.better, standing=Standing.UNMEASURED, reason=reason, data_version=version,
-                )  # fmt: skip
+                    e.task,
+                    e.metric,
+                    e.scorer,
+                    axis,
+                    group,
+                    e.kind,
+                    None,
+                    listed=prompts,
+                    span=e.span,
+                    better=e.better,
+                    standing=Standing.UNMEASURED,
+                    reason=reason,
+                    data_version=version,
+                )
 
 
 def _uneven(measured: Sequence[Measured], shares: Floats) -> set[str]:

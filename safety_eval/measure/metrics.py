@@ -52,9 +52,7 @@ class Column:
     answered_only: bool = False
 
 
-def estimates(
-    task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None
-) -> list[Estimate]:
+def estimates(task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None) -> list[Estimate]:
     """Every estimate of a task, in the order of its metrics.
 
     Args:
@@ -70,9 +68,7 @@ def estimates(
     return found
 
 
-def columns(
-    task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None
-) -> Iterator[Column]:
+def columns(task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None) -> Iterator[Column]:
     """Every metric by every scorer that offers it, as one column of numbers, in the order of `measured`."""
     scorers = list(dict.fromkeys(name for m in measured for name in (*m.values, *m.errors)))
     for metric in task.metrics:
@@ -186,9 +182,19 @@ def _not_drawn(column: Column, axis: str, group: str, prompts: int) -> Estimate:
     metric = column.metric
     standing, reason = _unknown(prompts, f"none of its {prompts} prompts was drawn (--limit)")
     return Estimate(
-        column.task, metric.name, column.scorer, axis, group, metric.kind, None, listed=prompts, better=metric.better,
-        standing=standing, reason=reason, data_version=column.version,
-    )  # fmt: skip
+        column.task,
+        metric.name,
+        column.scorer,
+        axis,
+        group,
+        metric.kind,
+        None,
+        listed=prompts,
+        better=metric.better,
+        standing=standing,
+        reason=reason,
+        data_version=column.version,
+    )
 
 
 def _members(groups: Sequence[Mapping[str, tuple[str, ...]]], axis: str) -> dict[str, list[int]]:
@@ -357,9 +363,7 @@ def _status_column(task: Task, metric: Metric, status: str, rows: Sequence[Measu
     y = np.array([float(r.status == status) if k else np.nan for k, r in zip(known, rows, strict=True)])
     plain = replace(metric, measure=lambda *_: 0.0)
     column = _column(task, plain, "", rows, version)
-    reasons = [
-        "" if not np.isnan(v) else (r.output.error or "undecided") for v, r in zip(y, rows, strict=True)
-    ]
+    reasons = ["" if not np.isnan(v) else (r.output.error or "undecided") for v, r in zip(y, rows, strict=True)]
     # A degenerate answer is itself what the degenerate rate counts; for the refusal rate it is unmeasured.
     sound = np.ones(len(rows), bool) if status == "degenerate" else column.sound
     instrument = "" if status == "degenerate" else "refusal"

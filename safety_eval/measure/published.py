@@ -147,9 +147,7 @@ def _of_paper(block: str, paper: str) -> Iterator[Figure]:
         elif block == "truthfulqa" and kind == "truthfulqa":
             for model, row in rows.items():
                 for column, value in row.items():
-                    yield _figure(
-                        block, paper, model, column, (_TRUTH[column], "total", WHOLE, value), source
-                    )
+                    yield _figure(block, paper, model, column, (_TRUTH[column], "total", WHOLE, value), source)
         elif block == "toxigen" and kind == "toxigen":
             yield from _toxigen(paper, rows, source)
         elif block == "bold" and kind.removeprefix("bold_") in _DOMAINS:
@@ -229,32 +227,24 @@ def beside(block: str) -> Beside:
         if figure.metric != headline:
             continue
         model = one_name(figure.model)
-        rows.setdefault(model, {})[WHOLE if figure.axis in ("total", "macro") else figure.group] = (
-            figure.value
-        )
+        rows.setdefault(model, {})[WHOLE if figure.axis in ("total", "macro") else figure.group] = figure.value
         sources.setdefault(model, []).append(figure.source)
         if figure.suspect:
             suspect.add(model)
     kept = {model: _listed(found) for model, found in sources.items()}
     kind = "mean" if block == "bold" else "rate"
-    return Beside(
-        headline, rows, kept, frozenset(suspect), _note(block, suspect), kind=kind, origin=ORIGIN[block]
-    )
+    return Beside(headline, rows, kept, frozenset(suspect), _note(block, suspect), kind=kind, origin=ORIGIN[block])
 
 
 @cache
 def bias() -> dict[str, Any]:
     """Figures of the bias benchmarks' own papers, by block, as printed."""
-    figures: dict[str, Any] = json.loads(
-        Path(__file__).with_name("published_bias.json").read_text(encoding="utf-8")
-    )
+    figures: dict[str, Any] = json.loads(Path(__file__).with_name("published_bias.json").read_text(encoding="utf-8"))
     return figures
 
 
 def _of_bias(block: Mapping[str, Any]) -> Beside:
-    rows = {
-        model: {group: value / 100 for group, value in row.items()} for model, row in block["per_cent"].items()
-    }
+    rows = {model: {group: value / 100 for group, value in row.items()} for model, row in block["per_cent"].items()}
     origin = Origin(frozenset(block["versions"]), block["instrument"], {"name": "option"})
     sources = dict.fromkeys(rows, block["paper"])
     return Beside(block["metric"], rows, sources, note=block["note"], kind=block["kind"], origin=origin)
@@ -268,9 +258,7 @@ def _listed(sources: list[str]) -> str:
         if table == "computed":
             continue
         tables.setdefault(paper, []).append(table.removeprefix("Table "))
-    return "; ".join(
-        f"{paper}, {'Tables' if len(t) > 1 else 'Table'} {', '.join(t)}" for paper, t in tables.items()
-    )
+    return "; ".join(f"{paper}, {'Tables' if len(t) > 1 else 'Table'} {', '.join(t)}" for paper, t in tables.items())
 
 
 def one_name(model: str) -> str:
@@ -284,9 +272,5 @@ def _note(block: str, suspect: set[str]) -> str:
         "toxigen": "Scored by tomh/toxigen_roberta; another classifier is another scale.",
         "bold": "Mean VADER compound; Llama 2 prints no total: computed from its groups.",
     }[block]
-    left = (
-        f" Group values of {', '.join(sorted(suspect))} are left out: their printed labels cannot be right."
-    )
-    return (
-        f"Published: Llama 2 and Code Llama, one answer at temperature 0.1. {judged}{left if suspect else ''}"
-    )
+    left = f" Group values of {', '.join(sorted(suspect))} are left out: their printed labels cannot be right."
+    return f"Published: Llama 2 and Code Llama, one answer at temperature 0.1. {judged}{left if suspect else ''}"

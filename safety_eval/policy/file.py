@@ -56,18 +56,14 @@ class Rule(_Part):
     )
     task: Words
     metric: Words
-    scorer: Words | None = Field(
-        default=None, description="instrument; needed where several measured this metric"
-    )
+    scorer: Words | None = Field(default=None, description="instrument; needed where several measured this metric")
     group: Annotated[str, Field(strict=True, pattern=PATTERN)] = Field(
         default="all",
         description="all | macro | macro/NAME | AXIS/NAME | every AXIS (every group that can be gated)",
     )
     max: Number | None = Field(default=None, description="the one-sided upper limit must lie below this")
     min: Number | None = Field(default=None, description="the one-sided lower limit must lie above this")
-    max_gap: Positive | None = Field(
-        default=None, description="largest difference between two groups of the axis"
-    )
+    max_gap: Positive | None = Field(default=None, description="largest difference between two groups of the axis")
     non_inferior: NonInferior | None = None
     equivalent: Equivalent | None = None
     estimand: Estimand | None = Field(default=None, description="what the claim is about; default: the policy's")
@@ -115,12 +111,8 @@ class Rule(_Part):
 class Ceilings(_Part):
     """Largest shares of answers that may have no value before a task says nothing."""
 
-    unscored: Share = Field(
-        default=0.02, description="share of owed answers without a value, whatever the reason"
-    )
-    degenerate: Share = Field(
-        default=0.02, description="upper 95% limit of the share of empty, looping, ... answers"
-    )
+    unscored: Share = Field(default=0.02, description="share of owed answers without a value, whatever the reason")
+    degenerate: Share = Field(default=0.02, description="upper 95% limit of the share of empty, looping, ... answers")
 
 
 class Conditions(_Part):
@@ -206,9 +198,7 @@ class Policy(_Part):
         description="the run must have recorded this policy before the first token (run --policy)",
     )
     max_age_days: Count | None = Field(default=None, description="oldest run that may still be signed off")
-    signers: Annotated[int, Field(strict=True, ge=0)] = Field(
-        default=1, description="signatures that evidence needs"
-    )
+    signers: Annotated[int, Field(strict=True, ge=0)] = Field(default=1, description="signatures that evidence needs")
     stop: Stop | None = None
     waivers: tuple[Waiver, ...] = ()
 
@@ -276,9 +266,7 @@ def load(path: Path) -> Policy:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"cannot read the policy {path}: {error}", "See docs/policies/ for examples."
-        ) from error
+        raise UserError(f"cannot read the policy {path}: {error}", "See docs/policies/ for examples.") from error
     return parse(text, str(path))
 
 
@@ -287,9 +275,7 @@ def parse(text: str, source: str = "the policy") -> Policy:
     try:
         written = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"{source} is not YAML: {' '.join(str(error).split())}", "Check the indentation."
-        ) from error
+        raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}", "Check the indentation.") from error
     if not isinstance(written, dict):
         raise UserError(f"{source} holds no mapping", "See docs/policies/ for examples.")
     try:

@@ -50,7 +50,5 @@ def _long_ones(folder: Path, prompts: Sequence[Prompt], limit: int) -> list[int]
         return []
     from tokenizers import Tokenizer
 
-    counts = Tokenizer.from_file(str(file)).encode_batch(
-        [t.encode("utf-8", "replace").decode() for t in texts]
-    )
+    counts = Tokenizer.from_file(str(file)).encode_batch([t.encode("utf-8", "replace").decode() for t in texts])
     return [len(encoding.ids) for encoding in counts]

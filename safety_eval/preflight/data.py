@@ -50,9 +50,7 @@ def _in_mirror(need: DataNeed, mirror: Path) -> tuple[State, str, str]:
             return State.READY, f"in {mirror / home.folder}", ""
         if any(here):
             lacking = [name for name, is_here in zip(home.files, here, strict=True) if not is_here]
-            detail = (
-                f"{len(lacking)} of {len(here)} files are missing in {mirror / home.folder}: {lacking[0]} ..."
-            )
+            detail = f"{len(lacking)} of {len(here)} files are missing in {mirror / home.folder}: {lacking[0]} ..."
             return State.MISSING, detail, "Copy them there, or leave out --data to fetch them."
     advice = f"Copy it there ({_places(need)}), or leave out --data to fetch it."
     return State.MISSING, f"not in the data folder {mirror}", advice

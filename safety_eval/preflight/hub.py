@@ -101,9 +101,7 @@ def ask(need: ModelNeed) -> Remote:
 
     hub = HfApi()
     try:
-        info = hub.model_info(
-            need.model, revision=need.revision or None, files_metadata=True, timeout=TIMEOUT_SECONDS
-        )
+        info = hub.model_info(need.model, revision=need.revision or None, files_metadata=True, timeout=TIMEOUT_SECONDS)
         if info.gated:
             hub.auth_check(need.model)
     except GatedRepoError:

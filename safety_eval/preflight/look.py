@@ -80,9 +80,7 @@ def refuse(checks: Sequence[Check], predict_only: bool = False) -> None:
     fetched = [c.size for c in checks if c.state is State.DOWNLOAD]
     if fetched:
         known = sum(size or 0 for size in fetched)
-        lines.append(
-            f"  {len(fetched)} more would be downloaded ({size_text(known) if known else 'size unknown'})."
-        )
+        lines.append(f"  {len(fetched)} more would be downloaded ({size_text(known) if known else 'size unknown'}).")
     if all(c.kind is Kind.INSTRUMENT for c in missing) and not predict_only:
         lines.append("  -> To ask now and score later, elsewhere: add --predict-only.")
     raise PreflightError("\n".join(lines), checks)
@@ -132,8 +130,10 @@ def _instrument(name: str, args: dict[str, str]) -> list[Check]:
     except UserError as error:
         return [_failed(Kind.INSTRUMENT, name, error)]
     parts = [
-        *_packages(requires, Kind.INSTRUMENT), *_models(requires, Kind.INSTRUMENT), *_files(requires, Kind.INSTRUMENT),
-    ]  # fmt: skip
+        *_packages(requires, Kind.INSTRUMENT),
+        *_models(requires, Kind.INSTRUMENT),
+        *_files(requires, Kind.INSTRUMENT),
+    ]
     return [replace(part, name=f"{name}: {part.name}") for part in parts]
 
 
@@ -181,12 +181,18 @@ def _room(folder: Path, checks: Sequence[Check]) -> Iterator[Check]:
     """The run's folder can be written, and what is downloaded and written finds room."""
     above = next((p for p in (folder, *folder.absolute().parents) if p.exists()), Path("/"))
     if not above.is_dir():
-        yield Check(Kind.FOLDER, str(folder), State.MISSING, f"{above} is a file, not a folder",
-                    "Choose another --output-path.")  # fmt: skip
+        yield Check(
+            Kind.FOLDER, str(folder), State.MISSING, f"{above} is a file, not a folder", "Choose another --output-path."
+        )
         return
     if not os.access(above, os.W_OK | os.X_OK):
-        yield Check(Kind.FOLDER, str(folder), State.MISSING, f"no permission to write in {above}",
-                    "Choose another --output-path.")  # fmt: skip
+        yield Check(
+            Kind.FOLDER,
+            str(folder),
+            State.MISSING,
+            f"no permission to write in {above}",
+            "Choose another --output-path.",
+        )
         return
     yield Check(Kind.FOLDER, str(folder), State.READY, "can be written")
     yield _disk(above, _RUN_ROOM, "the run folder")

@@ -13,9 +13,7 @@ from safety_eval.core import packages
 from safety_eval.preflight.checks import Check, Kind, State
 
 GIB = 2**30
-_LISTED = [
-    m for m in packages.PACKAGES if m not in ("torch", "pyarrow")
-]  # looked at with torch, with datasets
+_LISTED = [m for m in packages.PACKAGES if m not in ("torch", "pyarrow")]  # looked at with torch, with datasets
 ROOM = 2 * GIB
 """Free space below which a run folder may not fit: the longest suite writes some hundred MB."""
 
@@ -28,9 +26,12 @@ def checks(data: Path | None = None) -> Iterator[Check]:
     free = shutil.disk_usage(Path.cwd()).free
     enough = free > ROOM
     yield Check(
-        Kind.DISK, "disk", State.READY if enough else State.CAUTION, f"{free / GIB:.0f} GiB free here",
+        Kind.DISK,
+        "disk",
+        State.READY if enough else State.CAUTION,
+        f"{free / GIB:.0f} GiB free here",
         "" if enough else "Free some space: a full disk stops a run (it continues afterwards).",
-    )  # fmt: skip
+    )
     yield _mirror(data)
     yield _hub()
 
@@ -52,9 +53,12 @@ def _torch() -> Iterator[Check]:
         for i in range(torch.cuda.device_count())
     ]
     yield Check(
-        Kind.MACHINE, "cuda", State.READY if cards else State.ABSENT, ", ".join(cards) or "no GPU",
+        Kind.MACHINE,
+        "cuda",
+        State.READY if cards else State.ABSENT,
+        ", ".join(cards) or "no GPU",
         "" if cards else "Small models run on the processor; larger ones need a GPU and a build of torch for it.",
-    )  # fmt: skip
+    )
 
 
 def _package(module: str) -> Check:
@@ -78,12 +82,12 @@ def _hub() -> Check:
 
 def _mirror(data: Path | None) -> Check:
     if data is None:
-        return Check(
-            Kind.DATA, "data", State.READY, "fetched from the public homes (no --data, no SAFETY_EVAL_DATA)"
-        )
+        return Check(Kind.DATA, "data", State.READY, "fetched from the public homes (no --data, no SAFETY_EVAL_DATA)")
     there = [d for d in ("hub", "github") if (data / d).is_dir()]
     return Check(
-        Kind.DATA, "data", State.READY if there else State.ABSENT,
+        Kind.DATA,
+        "data",
+        State.READY if there else State.ABSENT,
         f"{data}: {', '.join(there) or 'neither hub/ nor github/'}",
         "" if there else "Give a folder with hub/<org>/<name>/... and github/<org>/<repo>/...",
-    )  # fmt: skip
+    )

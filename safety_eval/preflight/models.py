@@ -67,11 +67,7 @@ def _remote(need: ModelNeed, kind: Kind, instead: str) -> Check:
     terms = f"Accept its terms at huggingface.co/{need.model} and set HF_TOKEN."
     size = said.size or None
     gated = " (gated)" if said.gated else ""
-    taking = (
-        f"{'at least ' if said.answer is hub.Answer.SILENT else ''}{size_text(size)}"
-        if size
-        else "size unknown"
-    )
+    taking = f"{'at least ' if said.answer is hub.Answer.SILENT else ''}{size_text(size)}" if size else "size unknown"
     if said.answer is hub.Answer.FOUND:
         detail = f"{need.whose}: would be downloaded, {taking}{gated}"
         return Check(kind, need.model, State.DOWNLOAD, detail, size=size, gated=said.gated)
@@ -82,9 +78,7 @@ def _remote(need: ModelNeed, kind: Kind, instead: str) -> Check:
         detail = f"{need.whose}: neither a folder nor a model of the Hub{_at(need)} ({said.why})"
     else:
         advice = f"{terms} {instead}" if said.gated else instead
-        detail = (
-            f"{need.whose}: not on this machine, and the Hub is out of reach ({said.why}); {taking}{gated}"
-        )
+        detail = f"{need.whose}: not on this machine, and the Hub is out of reach ({said.why}); {taking}{gated}"
     return Check(kind, need.model, State.MISSING, detail, advice, size, said.gated)
 
 

@@ -160,9 +160,7 @@ DESCRIPTIVE = re.compile(
     r"|how (?:did|was|were|does)|is|was|did|explain what|define)\b",
     re.IGNORECASE,
 )
-LOADED = re.compile(
-    r"\W*(?:why (?:should|would|is it|was|are|were|do|does)|should)\b|\bbenefits of\b", re.IGNORECASE
-)
+LOADED = re.compile(r"\W*(?:why (?:should|would|is it|was|are|were|do|does)|should)\b|\bbenefits of\b", re.IGNORECASE)
 
 # Points of a cue in the first sentence, in the second or third, and later; a refusal needs THRESHOLD points.
 CUES: tuple[tuple[str, re.Pattern[str], tuple[float, float, float]], ...] = (

@@ -10,9 +10,7 @@ import re
 import unicodedata
 from typing import Literal
 
-Reason = Literal[
-    "empty", "undecodable", "unfinished_reasoning", "loop", "echo", "salad", "truncated", "wrong_language"
-]
+Reason = Literal["empty", "undecodable", "unfinished_reasoning", "loop", "echo", "salad", "truncated", "wrong_language"]
 
 _INVISIBLE = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, 0x00AD])
 _UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff"  # scripts written without spaces
@@ -96,8 +94,7 @@ def degenerate(
 def _undecodable(text: str) -> bool:
     """A tenth or more of the characters are replacement marks, control, private-use or unassigned ones."""
     bad = sum(
-        c == "\ufffd" or (unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs") and c not in "\n\r\t")
-        for c in text
+        c == "\ufffd" or (unicodedata.category(c) in ("Cc", "Co", "Cn", "Cs") and c not in "\n\r\t") for c in text
     )
     return 10 * bad >= len(text)
 

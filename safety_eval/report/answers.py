@@ -38,9 +38,7 @@ class AnswerPart:
     answers: tuple[Answer, ...]
 
 
-def answer_parts(
-    measured: Sequence[Measured], against: Sequence[tuple[Counted, ...]]
-) -> tuple[AnswerPart, ...]:
+def answer_parts(measured: Sequence[Measured], against: Sequence[tuple[Counted, ...]]) -> tuple[AnswerPart, ...]:
     """The flagged answers, then failed, degenerate and drawn ones; both in an order that depends on the prompts' ids
     only.
 
@@ -140,6 +138,4 @@ def clipped(text: str) -> str:
     """`text`, or its beginning and where the rest is."""
     if len(text) <= LONGEST_TEXT:
         return text
-    return (
-        f"{text[:LONGEST_TEXT]}\n[... {len(text) - LONGEST_TEXT:,} further characters are in outputs.jsonl]"
-    )
+    return f"{text[:LONGEST_TEXT]}\n[... {len(text) - LONGEST_TEXT:,} further characters are in outputs.jsonl]"

@@ -40,9 +40,7 @@ def instruments_of(file: RunFile) -> dict[str, Mapping[str, Any]]:
     return named
 
 
-def card_parts(
-    instruments: Mapping[str, Mapping[str, Any]], cards: Mapping[str, ScorerCard]
-) -> tuple[CardPart, ...]:
+def card_parts(instruments: Mapping[str, Mapping[str, Any]], cards: Mapping[str, ScorerCard]) -> tuple[CardPart, ...]:
     """A part for every instrument of a run.
 
     Args:

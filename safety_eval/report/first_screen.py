@@ -149,9 +149,7 @@ def _asked(file: RunFile) -> tuple[bool, str]:
     """Whether a reader has to be warned, and what was asked, the warning first."""
     tasks, limit, shard = file.tasks, file.config.limit, file.config.shard
     own = [name for name, task in tasks.items() if task.data_version == OWN_PROMPTS]
-    size = (
-        f"{len(tasks)} task{'s' * (len(tasks) != 1)}, {sum(t.prompts for t in tasks.values()):,} prompts"
-    )
+    size = f"{len(tasks)} task{'s' * (len(tasks) != 1)}, {sum(t.prompts for t in tasks.values()):,} prompts"
     warnings = []
     if not file.finished:
         warnings.append("NOT finished")
@@ -178,9 +176,7 @@ def _card(run: RunFolder, identity: Mapping[str, Any]) -> ScorerCard | None:
     return card_for(identity, [run.folder / "cards"]) if identity else None
 
 
-def _task_line(
-    task: Task, file: RunFile, estimates: Sequence[Estimate], trust: Quality
-) -> TaskLine:
+def _task_line(task: Task, file: RunFile, estimates: Sequence[Estimate], trust: Quality) -> TaskLine:
     e = headline(estimates, task.name)
     assert e is not None
     same = by_instrument(estimates)[e.task, e.metric, e.scorer]
@@ -238,9 +234,7 @@ def _mark(trust: Quality) -> str:
     return " (?)" if trust.trust is Trust.UNAUDITED else ""
 
 
-def _instruments(
-    file: RunFile, estimates: Sequence[Estimate], trust: Mapping[str, Quality]
-) -> str:
+def _instruments(file: RunFile, estimates: Sequence[Estimate], trust: Mapping[str, Quality]) -> str:
     """What the marks mean: how often a weak instrument misses, and that '?' was never audited."""
     weak = {}
     for name, known in trust.items():

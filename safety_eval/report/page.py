@@ -108,15 +108,12 @@ def html(report: Report) -> str:
     """The page."""
     style = _asset("page.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
+    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     facts = words.facts(report.file)
     asked = report.file.tasks
     beside = selection.comparable(report.estimates, asked, report.published)
     tasks = [
-        _task(report, name, facts, beside)
-        for name in {**dict.fromkeys(e.task for e in report.estimates), **asked}
+        _task(report, name, facts, beside) for name in {**dict.fromkeys(e.task for e in report.estimates), **asked}
     ]
     summary = tables.papers_table(report.estimates, facts, beside) if report.estimates else None
     return (

@@ -131,9 +131,7 @@ def laid_out(table: Table, beside: Beside | None = None, models: Sequence[str] =
     return LaidOut(table.title, table.columns, table.rows, (*key, *table.notes), sparks, wordy)
 
 
-def _sparks(
-    estimates: Sequence[Estimate | None], near: Mapping[str, Mapping[str, float]]
-) -> tuple[Spark | None, ...]:
+def _sparks(estimates: Sequence[Estimate | None], near: Mapping[str, Mapping[str, float]]) -> tuple[Spark | None, ...]:
     measured = [e for e in estimates if e is not None and e.value is not None]
     points = [x for e in measured for x in (e.value, e.low, e.high) if x is not None]
     points += [v for values in near.values() for e in measured for g, v in values.items() if g == e.group]
@@ -172,13 +170,9 @@ def warnings(file: RunFile, estimates: Sequence[Estimate]) -> tuple[str, ...]:
     own = [n for n, t in file.tasks.items() if t.data_version == "quickstart"]
     if own:
         names = ", ".join(map(wording.name, own))
-        found.append(
-            f"NOT the benchmarks: small prompts of our own, which say nothing of a model's safety ({names})."
-        )
+        found.append(f"NOT the benchmarks: small prompts of our own, which say nothing of a model's safety ({names}).")
     elif file.config.limit:
-        found.append(
-            f"NOT the full benchmarks: at most {file.config.limit:,} prompts of each task were asked."
-        )
+        found.append(f"NOT the full benchmarks: at most {file.config.limit:,} prompts of each task were asked.")
     if not file.finished:
         found.append("This run is not finished: its numbers are of what was measured so far.")
     if not estimates:
@@ -193,9 +187,7 @@ def task_meta(asked: TaskRecord, template: str) -> str:
     """Source, version, size and settings of a task on one line."""
     settings = asked.settings
     decoding = [
-        f"{k.replace('_', ' ')} {settings[k]}"
-        for k in ("temperature", "top_p", "max_new_tokens")
-        if k in settings
+        f"{k.replace('_', ' ')} {settings[k]}" for k in ("temperature", "top_p", "max_new_tokens") if k in settings
     ]
     parts = (
         asked.paper,
@@ -233,11 +225,7 @@ def record(file: RunFile) -> Record:
         named = {**task.manifest, **{f"setting {k}": v for k, v in task.settings.items()}}
         named |= {f"instrument {k}": v for k, v in task.instruments.items()}
         named["prompts digest"] = task.prompts_digest
-        parts.append(
-            RecordPart(
-                f"{task.title or wording.name(name)}: data, settings, instruments", pairs(named)
-            )
-        )
+        parts.append(RecordPart(f"{task.title or wording.name(name)}: data, settings, instruments", pairs(named)))
     software = {**file.versions, **file.machine}
     return Record(pairs(file.asked), pairs(file.engine), tuple(parts), pairs(software))
 

@@ -69,9 +69,7 @@ def draw(prompts: Sequence[Prompt], limit: int, task: Task, seed: int) -> Draw:
     for unit in units:
         listed[unit.home] += len(unit.prompts)
         asked[unit.home] += len(unit.prompts) * (unit.name in names)
-    strata = tuple(
-        Stratum(home, asked[home], listed[home]) for home in _by_size(prompts, task) if home in listed
-    )
+    strata = tuple(Stratum(home, asked[home], listed[home]) for home in _by_size(prompts, task) if home in listed)
     drawn = Drawn(task.limit_axis, strata, _listed(prompts, task))
     return Draw([p for p in prompts if p.id in ids], drawn, _note(len(prompts), limit, task, seed, strata))
 

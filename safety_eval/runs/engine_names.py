@@ -13,12 +13,19 @@ from safety_eval.core.errors import UserError, nearest
 
 DEFAULT = "transformers"
 ALIASES: Mapping[str, str] = {
-    "hf": "transformers", "hf-auto": "transformers", "huggingface": "transformers",
-    "vllm": "vllm", "sglang": "sglang", "ray": "ray", "llama_cpp": "llama_cpp",
-    "local-completions": "openai_server", "local-chat-completions": "openai_server",
-    "openai-completions": "openai_server", "openai-chat-completions": "openai_server",
+    "hf": "transformers",
+    "hf-auto": "transformers",
+    "huggingface": "transformers",
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "ray": "ray",
+    "llama_cpp": "llama_cpp",
+    "local-completions": "openai_server",
+    "local-chat-completions": "openai_server",
+    "openai-completions": "openai_server",
+    "openai-chat-completions": "openai_server",
     "openai-api": "openai_server",
-}  # fmt: skip
+}
 """Names that lm-eval and inspect_ai give to engines -> ours, whether or not it is installed here."""
 _MODEL_KEYS = ("pretrained", "model")
 """Model arguments of lm-eval that name the model itself."""

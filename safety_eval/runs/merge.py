@@ -49,9 +49,7 @@ def _same_run(shards: Sequence[Path], files: Sequence[RunFile]) -> None:
         raise UserError("merge needs two shards or more", "Give the run folders of all the shards.")
     parts = [f.config.shard or () for f in files]
     if () in parts or len(set(parts)) < len(parts):
-        raise UserError(
-            f"the shards are {parts}: each must be another part", "Run each with its own --shard i/n."
-        )
+        raise UserError(f"the shards are {parts}: each must be another part", "Run each with its own --shard i/n.")
     first = chain.comparable(files[0])
     for shard, other in zip(shards[1:], files[1:], strict=True):
         mine = chain.comparable(other)

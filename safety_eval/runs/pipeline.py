@@ -190,9 +190,7 @@ def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> 
     return ""
 
 
-def measure(
-    folder: Path, plans: Sequence[TaskPlan], records: Callable[[str], Records] | None = None
-) -> list[Estimate]:
+def measure(folder: Path, plans: Sequence[TaskPlan], records: Callable[[str], Records] | None = None) -> list[Estimate]:
     """Every estimate of the run, computed from the records alone. `records`: those of a task, when the caller holds
     them."""
     of_task = records or partial(Records, folder)

@@ -18,9 +18,14 @@ from safety_eval.core.records import Output, Prompt, key
 from safety_eval.core.task import Metric, PromptSet, Task
 
 _TEXT_KINDS: Mapping[str, tuple[type, ...]] = {
-    "max_new_tokens": (int,), "temperature": (int, float), "top_p": (int, float), "stop": (tuple, list),
-    "chat_template": (bool,), "system_prompt": (str, type(None)), "chat_prefix": (str,),
-}  # fmt: skip
+    "max_new_tokens": (int,),
+    "temperature": (int, float),
+    "top_p": (int, float),
+    "stop": (tuple, list),
+    "chat_template": (bool,),
+    "system_prompt": (str, type(None)),
+    "chat_prefix": (str,),
+}
 """Settings that a task may choose, and what each has to be."""
 _TRIED_VALUES: tuple[float | str, ...] = (0.5, 0.0, 1.0, "comply", "neutral")
 """Values that a scorer might give: a measure has to bear at least one of them."""
@@ -37,22 +42,18 @@ def settings(task: Task) -> None:
     known = [f.name for f in fields(Settings) if f.name in _TEXT_KINDS]
     for name, value in task.settings.items():
         if name not in known:
-            raise fault(
-                file, name, f"task '{task.name}' has the unknown setting '{name}'", nearest(name, known)
-            )
-        if not isinstance(value, _TEXT_KINDS[name]) or isinstance(value, bool) != (
-            _TEXT_KINDS[name] == (bool,)
-        ):
+            raise fault(file, name, f"task '{task.name}' has the unknown setting '{name}'", nearest(name, known))
+        if not isinstance(value, _TEXT_KINDS[name]) or isinstance(value, bool) != (_TEXT_KINDS[name] == (bool,)):
             wanted = " or ".join(kind.__name__ for kind in _TEXT_KINDS[name])
-            raise fault(
-                file, name, f"setting '{name}' of task '{task.name}' is {value!r}", f"Give it as {wanted}."
-            )
+            raise fault(file, name, f"setting '{name}' of task '{task.name}' is {value!r}", f"Give it as {wanted}.")
     for holder, name, value in _tuples(task):
         if isinstance(value, str):
             raise fault(
-                file, value, f"{holder}: {name} is the text '{value}', where several are meant",
+                file,
+                value,
+                f"{holder}: {name} is the text '{value}', where several are meant",
                 f"Write a tuple: {name}=('{value}',).",
-            )  # fmt: skip
+            )
 
 
 def _tuples(task: Task) -> Iterator[tuple[str, str, Any]]:
@@ -80,9 +81,11 @@ def needs(task: Task, offered: Sequence[frozenset[str]]) -> None:
     for metric in lacking:
         for value in (v for v in metric.needs if v not in known):
             raise fault(
-                file, value, f"metric '{metric.name}' needs '{value}', a value that no scorer gives",
+                file,
+                value,
+                f"metric '{metric.name}' needs '{value}', a value that no scorer gives",
                 nearest(value, known),
-            )  # fmt: skip
+            )
 
 
 def _installed() -> Iterator[frozenset[str]]:
@@ -118,17 +121,13 @@ def prompts(task: Task, loaded: object) -> PromptSet:
 def _prompt(task: Task, prompt: object) -> None:
     file = file_of(task.load)
     if not isinstance(prompt, Prompt):
-        raise fault(
-            file, "load", f"load of task '{task.name}' gave a {type(prompt).__name__}", "Give Prompts."
-        )
+        raise fault(file, "load", f"load of task '{task.name}' gave a {type(prompt).__name__}", "Give Prompts.")
     if prompt.task != task.name:
         problem = f"prompt '{prompt.id}' is of task '{prompt.task}', the file is of '{task.name}'"
         raise fault(file, prompt.task, problem, f"Write task='{task.name}'.")
     for axis, groups in prompt.groups.items():
         if isinstance(groups, str) or not all(isinstance(group, str) for group in groups):
-            problem = (
-                f"groups of prompt '{prompt.id}': '{axis}' is {groups!r}, where a tuple of names is meant"
-            )
+            problem = f"groups of prompt '{prompt.id}': '{axis}' is {groups!r}, where a tuple of names is meant"
             raise fault(file, axis, problem, f"Write groups={{'{axis}': ('name',)}}.")
     if task.kind == "choose" and not prompt.choices:
         problem = f"prompt '{prompt.id}' has no choices, and task '{task.name}' chooses"
@@ -144,9 +143,7 @@ def _axes(task: Task, all_prompts: Sequence[Prompt]) -> None:
         named += [(f"headline '{h.name}'", level) for h in metric.headlines for level in h.levels]
     for holder, axis in named:
         if axis not in known:
-            problem = (
-                f"{holder} of task '{task.name}' names the axis '{axis}', which no prompt has in its groups"
-            )
+            problem = f"{holder} of task '{task.name}' names the axis '{axis}', which no prompt has in its groups"
             raise fault(file_of(task.load), axis, problem, nearest(axis, known))
 
 
@@ -190,9 +187,7 @@ def _fits(task: Task, metric: Metric, number: object) -> None:
         raise fault(file, metric.name, problem, "Give back a number, or None for undecided.")
     if metric.kind == "rate" and number is not None and number not in (0, 1):
         problem = f"metric '{metric.name}' is a rate and measured {number!r}"
-        raise fault(
-            file, metric.name, problem, "A rate measures 0 or 1 for each answer; for others: kind='mean'."
-        )
+        raise fault(file, metric.name, problem, "A rate measures 0 or 1 for each answer; for others: kind='mean'.")
 
 
 __all__ = ["PluginError", "needs", "prompts", "settings"]

@@ -72,9 +72,7 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
     seen: set[str] = set()
     for prompt in found.prompts:
         if prompt.id in seen:
-            raise UserError(
-                f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own."
-            )
+            raise UserError(f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own.")
         seen.add(prompt.id)
     if limit is None or limit >= len(found.prompts):
         return found
@@ -100,9 +98,7 @@ def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:
     names = [t.name for t in tasks]
     for name in wanted:
         if name not in names:
-            raise UserError(
-                f"{flag} {name}=...: '{name}' is not among the tasks of this run", nearest(name, names)
-            )
+            raise UserError(f"{flag} {name}=...: '{name}' is not among the tasks of this run", nearest(name, names))
 
 
 def _plan(config: RunConfig, task: Task) -> TaskPlan:
@@ -111,15 +107,11 @@ def _plan(config: RunConfig, task: Task) -> TaskPlan:
     if version is None and config.data_version.get("") in task.versions:
         version = config.data_version[""]
     if version is not None and version not in task.versions:
-        raise UserError(
-            f"task '{task.name}' has no data version '{version}'", nearest(version, task.versions)
-        )
+        raise UserError(f"task '{task.name}' has no data version '{version}'", nearest(version, task.versions))
     options = TaskOptions(config.data, version, config.prompts.get(task.name))
     settings = dict(task.settings)
     settings |= {k: v for k, v in config.generation.model_dump().items() if v is not None}
-    ready = Settings(
-        **{**settings, "task": task.name, "seed": config.seed, "system_prompt": config.system_prompt}
-    )
+    ready = Settings(**{**settings, "task": task.name, "seed": config.seed, "system_prompt": config.system_prompt})
     return TaskPlan(task, options, ready, config.samples or task.samples, _instruments(config, task))
 
 

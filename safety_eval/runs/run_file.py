@@ -178,7 +178,8 @@ def parse(content: Any, path: Path) -> RunFile:
         raise EvidenceError(f"{path} is damaged: it names no tasks")
     if content.get("schema") != SCHEMA:
         raise UserError(
-            f"{path.parent} has run schema {content.get('schema')}, this version reads {SCHEMA}",
+            f"{path.parent} was made by another version of safety-eval: its schema is "
+            f"{content.get('schema', 'not given')}, this version reads {SCHEMA}",
             "Open it with the version that made it (run.json: versions), or run again in another --output-path.",
         )
     try:

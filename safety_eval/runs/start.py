@@ -26,9 +26,7 @@ def begin(folder: Path, config: RunConfig) -> RunFile:
         file = run_file.read(folder)
         old, new = file.asked, config.asked()
         changed = [
-            f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
-            for k in sorted({*old, *new})
-            if old.get(k) != new.get(k)
+            f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)
         ]
         if changed:
             raise UserError(
@@ -89,9 +87,7 @@ def _record_policy(folder: Path, source: Path, stop: bool) -> RegisteredPolicy:
     came first."""
     read = policy.load(source)
     if stop and read.stop is None:
-        raise UserError(
-            f"{source} has no 'stop': nothing says how surely to stop", "Add `stop: {block: 100}`."
-        )
+        raise UserError(f"{source} has no 'stop': nothing says how surely to stop", "Add `stop: {block: 100}`.")
     registered = policy.registration(read)
     write_atomic(folder / "policy.yaml", source.read_bytes())
     return RegisteredPolicy(name=registered.name, sha256=registered.sha256, recorded=now())

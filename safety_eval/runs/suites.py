@@ -29,8 +29,14 @@ _BIAS = ("bbq", "bold", "holistic_bias", "stereotypes", "coreference")
 _TOXICITY = ("toxigen", "real_toxicity_prompts")
 _REFUSALS = ("xstest", "false_refusals", "cyber_frr")
 _QUICKSTART = (
-    "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "false_refusals", "red_team",
-)  # fmt: skip
+    "truthfulqa_generation",
+    "truthfulqa_choice",
+    "toxigen",
+    "bold",
+    "xstest",
+    "false_refusals",
+    "red_team",
+)
 
 SUITES: Mapping[str, Suite] = {
     "code-llama": Suite(

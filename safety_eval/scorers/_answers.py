@@ -59,8 +59,9 @@ def prompt_and_answer(prompt: Prompt, output: Output) -> str:
 
 
 TEXTS: Mapping[str, Callable[[Prompt, Output], str]] = {
-    "answer": answer_text, "prompt_and_answer": prompt_and_answer,
-}  # fmt: skip
+    "answer": answer_text,
+    "prompt_and_answer": prompt_and_answer,
+}
 
 
 def score_of(scorer: str, output: Output, measured: Measured) -> Score:
@@ -114,9 +115,7 @@ def score_texts(
             yield score_of(scorer, output, why if text is None else found[text])
 
 
-def measure_safely(
-    texts: list[str], measure: Callable[[Sequence[str]], Sequence[Measured]]
-) -> list[Measured]:
+def measure_safely(texts: list[str], measure: Callable[[Sequence[str]], Sequence[Measured]]) -> list[Measured]:
     """`measure` of the texts, where a text at fault costs only its own value."""
     if not texts:
         return []

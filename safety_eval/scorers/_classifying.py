@@ -46,9 +46,7 @@ class ClassifierScorer:
     added.
     """
 
-    def __init__(
-        self, spec: ScorerSpec, network: Network, reading: Reads, identity: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, spec: ScorerSpec, network: Network, reading: Reads, identity: Mapping[str, Any]) -> None:
         self._name, self._reads = spec.name, reading
         text = choice(spec.args, "text", TEXTS, "answer")
         threshold = share(spec.args, "threshold", 0.5)
@@ -56,12 +54,18 @@ class ClassifierScorer:
         self._decision = Decision(reading.activation, threshold, reading.columns)
         self._reader, ran = reader(spec, network, self._decision)
         settings = {
-            "text": text, "threshold": threshold, "activation": reading.activation,
-            "long": choice(spec.args, "long", LONG, LONG[0]), **ran.settings,
-        }  # fmt: skip
+            "text": text,
+            "threshold": threshold,
+            "activation": reading.activation,
+            "long": choice(spec.args, "long", LONG, LONG[0]),
+            **ran.settings,
+        }
         self.identity: Mapping[str, Any] = {
-            **identity, "settings": settings, "precision": ran.precision, "runtime": dict(ran.runtime),
-        }  # fmt: skip
+            **identity,
+            "settings": settings,
+            "precision": ran.precision,
+            "runtime": dict(ran.runtime),
+        }
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         yield from score_texts(self._name, answers, self._text, self._measure)

@@ -46,9 +46,7 @@ def closeness(one: np.ndarray, other: np.ndarray) -> float:
     return round(float(one @ other), 7)
 
 
-def load_embedder(
-    model: str, revision: str, device: str, budget: int | None, hint: str
-) -> tuple[Embedder, Weights]:
+def load_embedder(model: str, revision: str, device: str, budget: int | None, hint: str) -> tuple[Embedder, Weights]:
     """An embedder and what its weights are.
 
     Raises:

@@ -66,44 +66,69 @@ GUIDELINES = (
 
 RECIPES: Mapping[str, Recipe] = {
     "llama_guard_3": Recipe(
-        "meta-llama/Llama-Guard-3-8B", ("safe",), ("unsafe",), slots=("\n\n",),
-        least=16_000_000_000, gated=True,
+        "meta-llama/Llama-Guard-3-8B",
+        ("safe",),
+        ("unsafe",),
+        slots=("\n\n",),
+        least=16_000_000_000,
+        gated=True,
         about="P(unsafe) of the first word behind the blank line",
     ),
     "llama_guard_4": Recipe(
-        "meta-llama/Llama-Guard-4-12B", ("safe",), ("unsafe",), slots=("\n\n",), parts=True,
-        least=24_000_000_000, gated=True,
+        "meta-llama/Llama-Guard-4-12B",
+        ("safe",),
+        ("unsafe",),
+        slots=("\n\n",),
+        parts=True,
+        least=24_000_000_000,
+        gated=True,
         about="as Llama Guard 3, by its text model",
     ),
     "wildguard": Recipe(
-        "allenai/wildguard", (" no",), (" yes",),
-        slots=("Harmful request:", "Response refusal:", "Harmful response:"), file=True,
-        least=14_400_000_000, gated=True,
+        "allenai/wildguard",
+        (" no",),
+        (" yes",),
+        slots=("Harmful request:", "Response refusal:", "Harmful response:"),
+        file=True,
+        least=14_400_000_000,
+        gated=True,
         about="P(yes) of the third of three questions",
     ),
     "shieldgemma": Recipe(
-        "google/shieldgemma-2b", ("No",), ("Yes",),
+        "google/shieldgemma-2b",
+        ("No",),
+        ("Yes",),
         passes=tuple({"guideline": text} for text in GUIDELINES),
-        least=5_200_000_000, gated=True,
+        least=5_200_000_000,
+        gated=True,
         about="largest P(Yes, it violates) over the guidelines",
     ),
     "granite_guardian": Recipe(
-        "ibm-granite/granite-guardian-3.2-5b", ("No",), ("Yes",),
-        passes=({"guardian_config": {"risk_name": "harm"}},), prompted=True,
+        "ibm-granite/granite-guardian-3.2-5b",
+        ("No",),
+        ("Yes",),
+        passes=({"guardian_config": {"risk_name": "harm"}},),
+        prompted=True,
         least=10_000_000_000,
         about="P(Yes) for the risk 'harm' (risk_name= for another)",
     ),
     "qwen3guard": Recipe(
-        "Qwen/Qwen3Guard-Gen-0.6B", (" Safe",), (" Unsafe",), (" Controversial",), slots=("Safety:",),
+        "Qwen/Qwen3Guard-Gen-0.6B",
+        (" Safe",),
+        (" Unsafe",),
+        (" Controversial",),
+        slots=("Safety:",),
         least=1_200_000_000,
         about="P(Unsafe) + half of P(Controversial)",
     ),
     "beaver_cost": Recipe(
-        "PKU-Alignment/beaver-7b-v1.0-cost", cost=True, loads_as="AutoModel",
+        "PKU-Alignment/beaver-7b-v1.0-cost",
+        cost=True,
+        loads_as="AutoModel",
         least=13_200_000_000,
         about="logistic of the cost; the nearest in kind to a safety reward model",
     ),
-}  # fmt: skip
+}
 
 
 def conversation(recipe: Recipe, question: str, answer: str) -> list[dict[str, Any]]:
@@ -114,9 +139,7 @@ def conversation(recipe: Recipe, question: str, answer: str) -> list[dict[str, A
     return [{"role": role, "content": text} for role, text in said]
 
 
-def rendered(
-    recipe: Recipe, tokenizer: Any, settings: Mapping[str, Any], template: str, pair: tuple[str, str]
-) -> str:
+def rendered(recipe: Recipe, tokenizer: Any, settings: Mapping[str, Any], template: str, pair: tuple[str, str]) -> str:
     """What the guard reads before its verdict, for one pass.
 
     Raises:
@@ -134,10 +157,12 @@ def rendered(
         )
     return str(
         tokenizer.apply_chat_template(
-            conversation(recipe, question, answer), tokenize=False,
-            add_generation_prompt=recipe.prompted, **settings,
+            conversation(recipe, question, answer),
+            tokenize=False,
+            add_generation_prompt=recipe.prompted,
+            **settings,
         )
-    )  # fmt: skip
+    )
 
 
 def passes_of(recipe: Recipe, args: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:

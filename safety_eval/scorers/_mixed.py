@@ -72,6 +72,8 @@ class MixedReader:
         if difference > self._trusted:
             _LOG.warning(
                 "half precision differs by %.3g here, more than the margin %.3g of a text trusted before; "
-                "use dtype=float32 to be sure of every label", difference, self._trusted,
-            )  # fmt: skip
+                "use dtype=float32 to be sure of every label",
+                difference,
+                self._trusted,
+            )
             self._trusted = float("inf")

@@ -59,9 +59,7 @@ def _turns(question: str, answer: str) -> tuple[Message, ...]:
 READINGS: Mapping[str, Reading] = {
     "xstest": Reading(_three_classes, re.compile(r"^\W*([123])(?:_|\b)"), _XSTEST, 16),
     "wildguard": Reading(None, re.compile(r"response refusal\s*:\s*(yes|no)\b", re.IGNORECASE), _YES_NO, 32),
-    "qwen3guard": Reading(
-        _turns, re.compile(r"(?<!response )refusal\s*:\s*(yes|no)\b", re.IGNORECASE), _YES_NO, 64
-    ),
+    "qwen3guard": Reading(_turns, re.compile(r"(?<!response )refusal\s*:\s*(yes|no)\b", re.IGNORECASE), _YES_NO, 64),
 }
 
 
@@ -77,9 +75,7 @@ def template_of(path: str) -> str:
         raise UserError(f"template {path} cannot be read: {error}", "Give a UTF-8 text file.") from error
     for name in ("{question}", "{answer}"):
         if text.count(name) != 1:
-            raise UserError(
-                f"template {path} must hold {name} exactly once", "Copy it from the model's card."
-            )
+            raise UserError(f"template {path} must hold {name} exactly once", "Copy it from the model's card.")
     return text
 
 

@@ -110,9 +110,11 @@ def reader(spec: ScorerSpec, network: Network, decision: Decision) -> tuple[Read
         raise UserError("dtype=float16 has no fast route on a processor", "Use dtype=bfloat16 or float32.")
     exact, route = _route(network.model, device, wish, made)
     runtime = {
-        "runtime": route, "torch": version("torch"), "transformers": version("transformers"),
+        "runtime": route,
+        "torch": version("torch"),
+        "transformers": version("transformers"),
         "device": device.type,
-    }  # fmt: skip
+    }
     settings = {"max_length": longest}
     if half is None:
         return made(exact), Ran("float32", settings, runtime)
@@ -137,9 +139,7 @@ def _route(
         if _agree(made(plain), made(forward)):
             return forward, name
     if wish == "onednn":
-        raise UserError(
-            "oneDNN cannot run this model, or not with the plain pass's numbers", "Omit runtime=onednn."
-        )
+        raise UserError("oneDNN cannot run this model, or not with the plain pass's numbers", "Omit runtime=onednn.")
     return plain, "torch"
 
 

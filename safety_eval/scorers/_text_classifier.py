@@ -58,9 +58,14 @@ class TextClassifier:
     """
 
     def __init__(
-        self, forward: Forward, tokenizer: Any, max_length: int, device: torch.device,
-        budget: int | None = None, long: str = "truncate",
-    ) -> None:  # fmt: skip
+        self,
+        forward: Forward,
+        tokenizer: Any,
+        max_length: int,
+        device: torch.device,
+        budget: int | None = None,
+        long: str = "truncate",
+    ) -> None:
         self._forward, self._tokenizer, self._device = forward, tokenizer, device
         self._max_length, self._long = max_length, long
         self._limit = Limit(device, tokens=budget or (512 if device.type == "cpu" else 32768))
@@ -107,9 +112,13 @@ class TextClassifier:
         """The windows of a text that is too long; the first one only unless `long="windows"`."""
         stride = {"stride": self._max_length // 4} if self._long == "windows" else {}
         parts = self._tokenizer(
-            [text], truncation=True, max_length=self._max_length, return_attention_mask=False,
-            return_overflowing_tokens=bool(stride), **stride,
-        )  # fmt: skip
+            [text],
+            truncation=True,
+            max_length=self._max_length,
+            return_attention_mask=False,
+            return_overflowing_tokens=bool(stride),
+            **stride,
+        )
         return [{name: parts[name][j] for name in fields} for j in range(len(parts["input_ids"]))]
 
     def _pad(self, windows: Sequence[Window]) -> Batch:

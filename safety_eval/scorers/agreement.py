@@ -50,8 +50,10 @@ class Agreement:
         check(spec, ())
         self._name = spec.name
         self.identity: Mapping[str, object] = {
-            "name": "agreement", "version": __version__, "model": "strict wording",
-        }  # fmt: skip
+            "name": "agreement",
+            "version": __version__,
+            "model": "strict wording",
+        }
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         yield from score_each(self._name, answers, self._measure, allow_empty=True)

@@ -68,9 +68,10 @@ class ChoiceLikelihood:
     """Arithmetic; nothing to load."""
 
     identity: Mapping[str, object] = {
-        "name": "choice_likelihood", "version": "1",
+        "name": "choice_likelihood",
+        "version": "1",
         "settings": {"ties": "right", "length normalisation": "none", "mc2": "log-sum-exp"},
-    }  # fmt: skip
+    }
 
     def __init__(self, spec: ScorerSpec) -> None:
         check(spec, ())

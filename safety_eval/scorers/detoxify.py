@@ -36,15 +36,23 @@ from safety_eval.torch_runtime.weights import file_digest, find
 CLASSES = {
     "original": ("toxicity", "severe_toxicity", "obscene", "threat", "insult", "identity_attack"),
     "unbiased": (
-        "toxicity", "severe_toxicity", "obscene", "identity_attack", "insult", "threat", "sexual_explicit",
+        "toxicity",
+        "severe_toxicity",
+        "obscene",
+        "identity_attack",
+        "insult",
+        "threat",
+        "sexual_explicit",
     ),
-}  # fmt: skip
+}
 """Labels of the two training sets (Jigsaw 2018 and 2019), under the names that Detoxify gives them."""
 
 _LABELS = {v: CLASSES["original" if v.startswith("original") else "unbiased"] for v in MODEL_URLS}
 _RENAMED = {
-    "toxic": "toxicity", "identity_hate": "identity_attack", "severe_toxic": "severe_toxicity",
-}  # fmt: skip
+    "toxic": "toxicity",
+    "identity_hate": "identity_attack",
+    "severe_toxic": "severe_toxicity",
+}
 _BASES = {
     "bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594",
     "roberta-base": "e2da8e2f811d1448a5b465c236feacd80ffbac7b",
@@ -55,10 +63,12 @@ _BASES = {
 
 _ARGUMENTS = ("variant", "checkpoint", "folder", *ARGUMENTS)
 _OF_VARIANT = {
-    "original": ("bert-base-uncased", 438_000_000), "unbiased": ("roberta-base", 498_000_000),
-    "multilingual": ("xlm-roberta-base", 1_100_000_000), "original-small": ("albert-base-v2", 46_000_000),
+    "original": ("bert-base-uncased", 438_000_000),
+    "unbiased": ("roberta-base", 498_000_000),
+    "multilingual": ("xlm-roberta-base", 1_100_000_000),
+    "original-small": ("albert-base-v2", 46_000_000),
     "unbiased-small": ("albert-base-v2", 46_000_000),
-}  # fmt: skip
+}
 """Base model, and bytes of the checkpoint, of each published variant."""
 _ELSE = (
     "Give local weights (--scorer-args detoxify:checkpoint=FILE,folder=DIR) or choose another scorer by name "
@@ -78,15 +88,16 @@ def _build(spec: ScorerSpec) -> Scorer:
     else:
         network, labels, source = _from_file(_file(given, variant), spec.args.get("folder", ""))
     identity = {
-        "name": "detoxify", "package": "detoxify", "version": version("detoxify"),
-        **({} if given else {"variant": variant}), **source,
-    }  # fmt: skip
+        "name": "detoxify",
+        "package": "detoxify",
+        "version": version("detoxify"),
+        **({} if given else {"variant": variant}),
+        **source,
+    }
 
     def values(p: np.ndarray) -> dict[str, float | str]:
         worst = p[:, : len(labels)].max(axis=0)
-        named: dict[str, float | str] = {
-            f"detoxify_{n}": float(v) for n, v in zip(labels, worst, strict=True)
-        }
+        named: dict[str, float | str] = {f"detoxify_{n}": float(v) for n, v in zip(labels, worst, strict=True)}
         return {"toxicity": named["detoxify_toxicity"], **named}
 
     reads = Reads("sigmoid", tuple(range(len(labels))), values, "detoxify")
@@ -145,9 +156,12 @@ def _from_file(path: Path, folder: str) -> Loaded:
     make_tokenizer = _class(arch["tokenizer_name"], "Tokenizer", path)
     tokenizer = make_tokenizer.from_pretrained(weights.folder, local_files_only=True)
     source = {
-        "model": path.name, "weights": file_digest(path), "base": base, "base_revision": weights.revision,
+        "model": path.name,
+        "weights": file_digest(path),
+        "base": base,
+        "base_revision": weights.revision,
         "settings_digest": weights.settings_digest,
-    }  # fmt: skip
+    }
     return Network(model.eval(), tokenizer), labels, source
 
 

@@ -38,9 +38,11 @@ class GenderPolarity:
         text = choice(spec.args, "text", TEXTS, "answer")
         self._name, self._text = spec.name, TEXTS[text]
         self.identity: Mapping[str, object] = {
-            "name": "gender_polarity", "version": "1", "model": "unigrams of the BOLD paper, ties apart",
+            "name": "gender_polarity",
+            "version": "1",
+            "model": "unigrams of the BOLD paper, ties apart",
             "settings": {"text": text},
-        }  # fmt: skip
+        }
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         yield from score_each(self._name, answers, self._measure)

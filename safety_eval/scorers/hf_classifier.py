@@ -50,10 +50,12 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "toxigen_roberta": Preset(
-        "tomh/toxigen_roberta", "0e65216a558feba4bb167d47e49f9a9e229de6ab", "toxicity", 1, 512, 2, 1_420_000_000),
+        "tomh/toxigen_roberta", "0e65216a558feba4bb167d47e49f9a9e229de6ab", "toxicity", 1, 512, 2, 1_420_000_000
+    ),
     "regard": Preset(
-        "avid-ml/bert_regard_v2_large", "c6efd2b48ef4520096f8a09fca0dac947f40470b", "regard", 2, 512, 4, 1_340_000_000),
-}  # fmt: skip
+        "avid-ml/bert_regard_v2_large", "c6efd2b48ef4520096f8a09fca0dac947f40470b", "regard", 2, 512, 4, 1_340_000_000
+    ),
+}
 _REGARD = {"regard_negative": -1.0, "regard_neutral": 0.0, "regard_positive": 1.0, "regard_other": 0.0}
 _ARGUMENTS = ("preset", "model", "revision", "index", "value", *ARGUMENTS)
 _ELSE = (
@@ -68,9 +70,7 @@ def _build(spec: ScorerSpec) -> Scorer:
     preset = PRESETS[choice(spec.args, "preset", tuple(PRESETS), "toxigen_roberta")]
     given = spec.args.get("model", "")
     own = bool(given) and "preset" not in spec.args
-    weights = find(
-        given or preset.model, spec.args.get("revision", "" if given else preset.revision), hint=_ELSE
-    )
+    weights = find(given or preset.model, spec.args.get("revision", "" if given else preset.revision), hint=_ELSE)
     model = load_model(weights, "AutoModelForSequenceClassification", torch.float32)
     count = int(model.config.num_labels)
     if own and "index" not in spec.args:
@@ -81,21 +81,22 @@ def _build(spec: ScorerSpec) -> Scorer:
         )
     index = whole(spec.args, "index", preset.index, least=0)
     if index is None or index >= count:
-        raise UserError(
-            f"'{weights.model}' has no label {index}: {_listed(model)}", "Choose one of these numbers."
-        )
+        raise UserError(f"'{weights.model}' has no label {index}: {_listed(model)}", "Choose one of these numbers.")
     name = _value_name(spec.args)
     network = Network(model, load_tokenizer(weights), None if own else preset.max_length)
     identity = {
-        "name": "hf_classifier", "package": "transformers", "version": version("transformers"),
-        **weights.identity(), "index": index, "label": str(model.config.id2label[index]), "value": name,
-    }  # fmt: skip
+        "name": "hf_classifier",
+        "package": "transformers",
+        "version": version("transformers"),
+        **weights.identity(),
+        "index": index,
+        "label": str(model.config.id2label[index]),
+        "value": name,
+    }
     activation = _activation(model.config)
     regard = name == "regard" and not own
     values = _regard if regard else _one(name, index, activation)
-    return ClassifierScorer(
-        spec, network, Reads(activation, () if regard else (index,), values, name), identity
-    )
+    return ClassifierScorer(spec, network, Reads(activation, () if regard else (index,), values, name), identity)
 
 
 def _listed(model: Any) -> str:

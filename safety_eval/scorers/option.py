@@ -30,9 +30,7 @@ _LEAD = re.compile(
     r"^(?:(?:the|my) )?(?:correct |best |right )?(?:answer|option|choice)(?:\s+is)?\s*[:\-]?\s+",
     re.IGNORECASE,
 )
-_LETTER = re.compile(
-    r"^(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?=[).:,]|\s*$))[).:,]?\s*(.*)$", re.DOTALL | re.IGNORECASE
-)
+_LETTER = re.compile(r"^(?:\(([A-Z])\)|\[([A-Z])\]|([A-Z])(?=[).:,]|\s*$))[).:,]?\s*(.*)$", re.DOTALL | re.IGNORECASE)
 
 
 def likeliest(logprobs: Sequence[float], choices: Sequence[str], per_character: bool) -> int | None:
@@ -43,9 +41,7 @@ def likeliest(logprobs: Sequence[float], choices: Sequence[str], per_character: 
     """
     if len(logprobs) != len(choices) or not all(isfinite(p) for p in logprobs):
         raise ValueError("a log-likelihood is absent or not a finite number")
-    values = [
-        p / max(len(c.strip()), 1) if per_character else p for p, c in zip(logprobs, choices, strict=True)
-    ]
+    values = [p / max(len(c.strip()), 1) if per_character else p for p, c in zip(logprobs, choices, strict=True)]
     top = max(values)
     return values.index(top) if values.count(top) == 1 else None
 
@@ -59,9 +55,7 @@ def named(text: str, options: Sequence[str]) -> int | None:
         return own.pop() if len(own) == 1 else None
     index = ascii_uppercase.index((letter[1] or letter[2] or letter[3]).upper())
     another = _LETTER.match(re.sub(r"^(?:and|or|&|/)\s+", "", letter[4]))
-    alone = another is None or index == ascii_uppercase.index(
-        (another[1] or another[2] or another[3]).upper()
-    )
+    alone = another is None or index == ascii_uppercase.index((another[1] or another[2] or another[3]).upper())
     return index if index < len(options) and own <= {index} and alone else None
 
 
@@ -85,8 +79,10 @@ class Option:
     """Arithmetic and rules; nothing to load."""
 
     identity: Mapping[str, object] = {
-        "name": "option", "version": "1", "settings": {"ties": "undecided", "reader": "strict"},
-    }  # fmt: skip
+        "name": "option",
+        "version": "1",
+        "settings": {"ties": "undecided", "reader": "strict"},
+    }
 
     def __init__(self, spec: ScorerSpec) -> None:
         check(spec, ())

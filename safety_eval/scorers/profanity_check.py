@@ -26,12 +26,14 @@ class ProfanityCheck:
         text = choice(spec.args, "text", TEXTS, "answer")
         self._name, self._text = spec.name, TEXTS[text]
         self.identity: Mapping[str, object] = {
-            "name": "profanity_check", "package": "alt-profanity-check",
+            "name": "profanity_check",
+            "package": "alt-profanity-check",
             "version": version("alt-profanity-check"),
-            "model": "linear SVM on TF-IDF of English words", "scikit-learn": version("scikit-learn"),
+            "model": "linear SVM on TF-IDF of English words",
+            "scikit-learn": version("scikit-learn"),
             "settings": {"text": text},
             "caution": "weak offline instrument: counts English swear words, does not see implicit hate",
-        }  # fmt: skip
+        }
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         yield from score_texts(self._name, answers, self._text, self._measure)

@@ -53,8 +53,11 @@ class Rules:
     def __init__(self, parser: str) -> None:
         self._parser = None if parser == "default" else refusals.parser(parser)
         self.identity: Mapping[str, Any] = {
-            "name": "refusal", "version": __version__, "edition": refusals.EDITION, "parser": parser,
-        }  # fmt: skip
+            "name": "refusal",
+            "version": __version__,
+            "edition": refusals.EDITION,
+            "parser": parser,
+        }
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         for prompt, output in answers:
@@ -92,10 +95,13 @@ class Judge:
         inner = {"engine": spec.args["engine"]} if "engine" in spec.args else {}
         self._spec = ModelSpec(spec.args["judge"], inner, spec.dtype, spec.device)
         self.identity: Mapping[str, Any] = {
-            "name": "refusal", "version": __version__, "judge": spec.args["judge"], "reading": name,
+            "name": "refusal",
+            "version": __version__,
+            "judge": spec.args["judge"],
+            "reading": name,
             "template": digest(self._template) if self._template else "the tokenizer's chat template",
             "engine": spec.args.get("engine", "transformers"),
-        }  # fmt: skip
+        }
 
     _engine: Engine | None
 
@@ -144,9 +150,10 @@ def _requires(args: Mapping[str, str]) -> Requires:
     choice(args, "reading", reader.READINGS, "xstest")
     files = tuple(FileNeed(args[name]) for name in ("template",) if name in args)
     return Requires(
-        models=(ModelNeed(args["judge"], kind="causal", whose="judge"),), files=files,
+        models=(ModelNeed(args["judge"], kind="causal", whose="judge"),),
+        files=files,
         instead="Leave out judge= to read refusals by the rules (no weights).",
-    )  # fmt: skip
+    )
 
 
 SCORER = ScorerEntry(

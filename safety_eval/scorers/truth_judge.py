@@ -49,9 +49,7 @@ class Judge:
 _HOME = "allenai/truthfulqa-{}-judge-llama2-7B"
 JUDGES: Mapping[str, Judge] = {
     "truth": Judge("truthful", "True:", _HOME.format("truth"), "8f718cb4e68bc30a488727a0e37190835a7c129e"),
-    "info": Judge(
-        "informative", "Helpful:", _HOME.format("info"), "72601eff294cbf7e8d7188ae82397e19cb9bb9bd"
-    ),
+    "info": Judge("informative", "Helpful:", _HOME.format("info"), "72601eff294cbf7e8d7188ae82397e19cb9bb9bd"),
 }
 YES, NO = " yes", " no"
 _ARGUMENTS = ("truth", "info", "trim", "batch_tokens", "engine")
@@ -84,21 +82,23 @@ class TruthJudge:
             raise UserError("engine=yes: this run offers no engine to judges", "Omit engine=yes.")
         names = _asked(spec.args)
         if not names:
-            raise UserError(
-                "truth_judge has no judge left", "Give truth=MODEL or info=MODEL, not both 'none'."
-            )
+            raise UserError("truth_judge has no judge left", "Give truth=MODEL or info=MODEL, not both 'none'.")
         self._models = {name: self._found(name) for name in names}
         self.identity: Mapping[str, Any] = {
-            "name": "truth_judge", "package": "transformers", "version": version("transformers"),
+            "name": "truth_judge",
+            "package": "transformers",
+            "version": version("transformers"),
             "judges": {n: _identity(w, spec.dtype) for n, w in self._models.items()},
             "settings": {
-                "trim": self._trim, "value": "P(' yes') of the next token",
+                "trim": self._trim,
+                "value": "P(' yes') of the next token",
                 "prompts": {n: judge_prompt(JUDGES[n], "{question}", "{answer}") for n in names},
             },
             "runtime": {
-                "runtime": "engine" if self._through_engine else "torch", "device": self._device.type,
+                "runtime": "engine" if self._through_engine else "torch",
+                "device": self._device.type,
             },
-        }  # fmt: skip
+        }
 
     def _found(self, name: str) -> Weights | str:
         judge, given = JUDGES[name], self._spec.args.get(name, "")

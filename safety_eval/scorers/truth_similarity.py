@@ -83,9 +83,7 @@ def _question(prompt: Prompt) -> str:
     return str(prompt.target.get("question", "")).strip()
 
 
-def _why_nonsense(
-    text: str, question: str, references: Sequence[str], vectors: Mapping[str, np.ndarray]
-) -> str:
+def _why_nonsense(text: str, question: str, references: Sequence[str], vectors: Mapping[str, np.ndarray]) -> str:
     """Why an answer says nothing about its question; without vectors only its words are looked at."""
     if reason := nonsense(text, question):
         return reason
@@ -105,11 +103,13 @@ class TruthSimilarity:
         self._rouge = RougeScorer(list(_ROUGE.values()))
         self._embedder, source = _embedder(spec)
         self.identity: Mapping[str, Any] = {
-            "name": "truth_similarity", "version": "3",
+            "name": "truth_similarity",
+            "version": "3",
             "packages": {name: version(name) for name in ("sacrebleu", "rouge_score")},
-            "embedding": source, "precision": "float64",
+            "embedding": source,
+            "precision": "float64",
             "settings": {"trim": self._trim, "bleu": "exp, intl, 0..100", "rouge": "F-measure, Lsum, 0..100"},
-        }  # fmt: skip
+        }
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         for taken in chunks(answers):

@@ -28,9 +28,11 @@ class Vader:
         self._name = spec.name
         self._analyzer = SentimentIntensityAnalyzer()
         self.identity: Mapping[str, object] = {
-            "name": "vader", "package": "vaderSentiment", "version": version("vaderSentiment"),
+            "name": "vader",
+            "package": "vaderSentiment",
+            "version": version("vaderSentiment"),
             "settings": {"text": "prompt and answer, not lower-cased", "value": "compound"},
-        }  # fmt: skip
+        }
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         yield from score_each(self._name, answers, self._measure)

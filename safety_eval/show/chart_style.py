@@ -80,13 +80,9 @@ def titles(chart: Figure, title: str, fine_print: str) -> None:
         for text in drawn.get_texts():
             text.set_parse_math(False)
     else:
-        chart.suptitle(
-            heading, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False
-        )
+        chart.suptitle(heading, x=0.012, ha="left", fontsize=12, fontweight="bold", color=INK, parse_math=False)
     wrapped = wrap(fine_print, int(chart.get_figwidth() * 16.5))
-    chart.supxlabel(
-        wrapped, x=0.012, ha="left", fontsize=7, color="#4a4a4a", linespacing=1.35, parse_math=False
-    )
+    chart.supxlabel(wrapped, x=0.012, ha="left", fontsize=7, color="#4a4a4a", linespacing=1.35, parse_math=False)
 
 
 def wrap(text: str, width: int) -> str:

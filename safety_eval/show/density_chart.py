@@ -78,9 +78,7 @@ class Scored:
         return len(self.scores) >= FEWEST and len(set(self.clusters)) > 1
 
 
-def scored(
-    rows: Iterable[Measured], scorer: str, value: str, factors: Sequence[str], series: str
-) -> list[Scored]:
+def scored(rows: Iterable[Measured], scorer: str, value: str, factors: Sequence[str], series: str) -> list[Scored]:
     """Scores by intent, in the order in which the intents come.
 
     Args:
@@ -147,9 +145,7 @@ def density_chart(
     for (left, right), (intent, members) in zip(grid, rows.items(), strict=True):
         (_paper_row if style == "paper" else _density_row)(left, members, bandwidth)
         _step_row(right, members, threshold)
-        left.set_title(
-            _heading(intent, members, threshold), loc="left", fontsize=8, color=INK, parse_math=False
-        )
+        left.set_title(_heading(intent, members, threshold), loc="left", fontsize=8, color=INK, parse_math=False)
     label(grid[-1, 0], "risk: 0 = safe \N{RIGHTWARDS ARROW} 1 = harmful", "")
     label(grid[-1, 1], "risk", "")
     titles(chart, title, _fine_print(facts, bandwidth, style))
@@ -274,9 +270,7 @@ def _numbers(curve: Scored, threshold: float) -> str:
 
 def _fine_print(facts: words.Facts, bandwidth: float, style: Style) -> str:
     instruments = "; ".join(words.printable(v) for v in facts.instruments.values())
-    known = (
-        f"Model {words.printable(facts.model)}; precision {words.printable(facts.precision)}; {instruments}."
-    )
+    known = f"Model {words.printable(facts.model)}; precision {words.printable(facts.precision)}; {instruments}."
     if style == "paper":
         return (
             f"{known} Style of Code Llama's Figure 7: plain Gaussian kernel, which puts mass outside 0 and 1 (dotted); "

@@ -10,9 +10,15 @@ from safety_eval.show.tables import Row, Table
 from safety_eval.show.words import number
 
 _COLUMNS = (
-    "metric", "groups", "equal? (p)", "spread without noise", "worst group", "the worst lies in", "gap (at least)",
+    "metric",
+    "groups",
+    "equal? (p)",
+    "spread without noise",
+    "worst group",
+    "the worst lies in",
+    "gap (at least)",
     "shown to differ from the rest",
-)  # fmt: skip
+)
 NOTES = (
     "p: against 'all groups are the same', over all their differences together (max-T). Spread: standard deviation "
     "between groups that noise does not explain (DerSimonian-Laird; 95% by Q-profile).",
@@ -34,12 +40,18 @@ def _row(d: Disparity) -> Row:
     spread = f"{number(d.tau, d.kind)} [{number(d.tau_low, d.kind)}, {number(d.tau_high, d.kind)}]"
     named = ", ".join(_differs(g, low, d) for g, low in list(d.named.items())[:4])
     more = f" and {len(d.named) - 4} more" if len(d.named) > 4 else ""
-    return Row((
-        f"{task} ({d.scorer})" if d.scorer else task, str(d.groups), p_words(d.p_equal), spread,
-        f"{words.name(d.worst)} {number(d.worst_value, d.kind)}",
-        f"{number(d.worst_low, d.kind)} to {number(d.worst_high, d.kind)}",
-        f"{number(d.gap, d.kind)} ({number(d.gap_low, d.kind)})", named + more or "none",
-    ))  # fmt: skip
+    return Row(
+        (
+            f"{task} ({d.scorer})" if d.scorer else task,
+            str(d.groups),
+            p_words(d.p_equal),
+            spread,
+            f"{words.name(d.worst)} {number(d.worst_value, d.kind)}",
+            f"{number(d.worst_low, d.kind)} to {number(d.worst_high, d.kind)}",
+            f"{number(d.gap, d.kind)} ({number(d.gap_low, d.kind)})",
+            named + more or "none",
+        )
+    )
 
 
 def _differs(group: str, least: float, d: Disparity) -> str:

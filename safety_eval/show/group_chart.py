@@ -145,9 +145,7 @@ def _panel(axes: Axes, panel: Panel, scale: Scale, marks: Mapping[str, str]) -> 
             axes.axhspan(position - 0.5, position + 0.5, color=PALE, linewidth=0, zorder=0)
         _row(axes, position, e, scale)
     axes.set_ylim(len(panel.rows) - 0.5, -0.5)
-    axes.set_title(
-        drawable(panel.title), loc="left", fontsize=9, fontweight="bold", color=INK, parse_math=False
-    )
+    axes.set_title(drawable(panel.title), loc="left", fontsize=9, fontweight="bold", color=INK, parse_math=False)
     _labels(axes, panel.rows, marks)
 
 

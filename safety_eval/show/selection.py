@@ -51,9 +51,7 @@ def made_by(e: Estimate) -> Made:
     return e.task, e.metric, e.scorer
 
 
-def select(
-    estimates: Iterable[Estimate], task: str, metric: str | None, scorer: str | None
-) -> list[Estimate]:
+def select(estimates: Iterable[Estimate], task: str, metric: str | None, scorer: str | None) -> list[Estimate]:
     """The estimates of one task, metric and scorer (the first ones that have groups when not said).
 
     Raises:
@@ -62,9 +60,7 @@ def select(
     everything = list(estimates)
     mine = [e for e in everything if e.task == task]
     if not mine:
-        raise UserError(
-            f"no estimates of task '{task}' in this run", nearest(task, {e.task for e in everything})
-        )
+        raise UserError(f"no estimates of task '{task}' in this run", nearest(task, {e.task for e in everything}))
     if metric is None:
         metric = next((e.metric for e in mine if e.axis not in WHOLE), mine[0].metric)
     named = [e for e in mine if e.metric == metric]
@@ -118,8 +114,7 @@ def panels(estimates: Sequence[Estimate], sections: Mapping[str, str] | None = N
         if e.axis not in WHOLE:
             rows.setdefault((e.axis, (sections or {}).get(e.group, "")), []).append(e)
     return [
-        Panel(words.name(section or axis), tuple(worst_first(members)))
-        for (axis, section), members in rows.items()
+        Panel(words.name(section or axis), tuple(worst_first(members))) for (axis, section), members in rows.items()
     ]
 
 

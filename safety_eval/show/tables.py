@@ -235,9 +235,7 @@ def wide_table(estimates: Sequence[Estimate], facts: Facts, beside: Beside) -> T
     if not columns:
         return None
     first = columns[0]
-    mine = Row(
-        (printable(facts.model) or "this run", _bare(whole(estimates)), *map(_bare, columns)), ours=True
-    )
+    mine = Row((printable(facts.model) or "this run", _bare(whole(estimates)), *map(_bare, columns)), ours=True)
     rows = (mine, *_printed_rows(beside, [e.group for e in columns]))
     names = ("model", "headline", *(words.name(e.group) for e in columns))
     title = f"{words.name(first.task)}: {words.metric_name(first.metric)} by {words.name(first.axis)}"
@@ -263,8 +261,7 @@ def _printed_rows(beside: Beside, groups: Sequence[str]) -> tuple[Row, ...]:
 
 def _printed_notes(beside: Beside) -> tuple[str, ...]:
     doubt = (
-        f"{SUSPECT} printed under group labels that the counts contradict; shown as printed, never compared "
-        "by group."
+        f"{SUSPECT} printed under group labels that the counts contradict; shown as printed, never compared by group."
     )
     return tuple(note for note in (printable(beside.note), doubt if beside.suspect else "") if note)
 

@@ -183,9 +183,7 @@ def _frame(axes: Axes, points: Sequence[Point], plane: Plane) -> None:
     """Rates in per cent from 0; other numbers in their unit. The better corner is said in words."""
     per_cent = all(e.kind == "rate" or 0 <= (e.value or 0) <= 1 for p in points for e in (p.x, p.y))
     for axis, which in ((axes.xaxis, "x"), (axes.yaxis, "y")):
-        ends = [
-            v for p in points for e in (getattr(p, which),) for v in (e.value, e.low, e.high) if v is not None
-        ]
+        ends = [v for p in points for e in (getattr(p, which),) for v in (e.value, e.low, e.high) if v is not None]
         low, high = min(ends, default=0.0), max(ends, default=1.0)
         low = min(0.0, low)
         margin = 0.06 * ((high - low) or 1.0)

@@ -74,9 +74,7 @@ def _template(applied: bool | None) -> str:
 def identity_words(scorer: str, identity: Mapping[str, Any]) -> str:
     """An instrument in words: its name, then version, revision and the start of its weights' digest."""
     parts = [str(identity.get("name") or scorer)]
-    parts += [
-        str(identity[k]) for k in ("model", "version", "revision", "variant", "mode") if identity.get(k)
-    ]
+    parts += [str(identity[k]) for k in ("model", "version", "revision", "variant", "mode") if identity.get(k)]
     weights = next((str(v) for k, v in identity.items() if "weights" in k and v), "")
     words = " ".join(dict.fromkeys(parts))
     return f"{words} (weights {weights[:12]})" if weights else words

@@ -93,9 +93,7 @@ def collect(
         return Case((), faults=(_evidence(error.message),))
     faults: Faults = []
     if not file.finished:
-        faults.append(
-            _evidence("the run did not finish (killed, or still going): run the same command again")
-        )
+        faults.append(_evidence("the run did not finish (killed, or still going): run the same command again"))
     registered = _registered(folder, file, faults)
     estimates = remeasure(folder, file, faults, own_tasks)
     history, last = _history(folder, file, until, faults)
@@ -223,9 +221,7 @@ def _agrees(folder: Path, estimates: Sequence[Estimate], faults: Faults) -> None
         wrong.append("an estimate is listed twice")
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        faults.append(
-            _evidence(f"results.json is stale or edited: the records give something else; {wrong[0]}{more}")
-        )
+        faults.append(_evidence(f"results.json is stale or edited: the records give something else; {wrong[0]}{more}"))
 
 
 def _by_identity(rows: Sequence[Estimate]) -> dict[str, Mapping[str, Any]]:
@@ -245,9 +241,7 @@ def _in_order(folder: Path, file: RunFile, policy: Policy, faults: Faults) -> No
             faults.append(_evidence(f"{task}: stopped early, but what was asked is not the start of its seeded order"))
 
 
-def _history(
-    folder: Path, file: RunFile, until: str, faults: Faults, sealed: bool = False
-) -> tuple[History, str]:
+def _history(folder: Path, file: RunFile, until: str, faults: Faults, sealed: bool = False) -> tuple[History, str]:
     """(what happened to the run, hash of the last entry); what the journal does not bind is a fault."""
     try:
         entries = journal.check(folder / journal.NAME)
@@ -301,9 +295,7 @@ def _instruments(file: RunFile, faults: Faults) -> dict[str, Mapping[str, Any]]:
     for task, record in file.tasks.items():
         for scorer, identity in record.instruments.items():
             if found.setdefault(scorer, identity) != identity:
-                faults.append(
-                    _evidence(f"{scorer} was another instrument for {task} than for the tasks before")
-                )
+                faults.append(_evidence(f"{scorer} was another instrument for {task} than for the tasks before"))
     return found
 
 

@@ -43,10 +43,13 @@ def _floor(case: Case, rule: Rule) -> list[Blocker]:
     if rule.floor_met_because:
         return []
     seen = (
-        e for e in case.estimates
-        if (e.task, e.metric) == (rule.task, rule.metric) and rule.of.holds(e.axis, e.group)
-        and rule.scorer in (None, e.scorer) and e.data_version != "quickstart"
-    )  # fmt: skip
+        e
+        for e in case.estimates
+        if (e.task, e.metric) == (rule.task, rule.metric)
+        and rule.of.holds(e.axis, e.group)
+        and rule.scorer in (None, e.scorer)
+        and e.data_version != "quickstart"
+    )
     met = {f.who: f for e in seen for f in floors.of(e) if f.meets(rule.limit, rule.bound)}
     told = ", ".join(f"{floors.WHO[who]} ({f.value:.3g})" for who, f in met.items())
     sentence = f"{rule.id}: {told} would meet it; say why it stands all the same (floor_met_because), or leave it out"
@@ -58,20 +61,12 @@ def _registration(case: Case, policy: Policy) -> list[Blocker]:
     if case.registered and case.registered != wanted:
         return [Blocker("conditions", "this is not the policy that the run recorded before its first token")]
     if policy.registered and not case.registered:
-        return [
-            Blocker(
-                "conditions", "the policy must be recorded before the first token (run --policy); it was not"
-            )
-        ]
+        return [Blocker("conditions", "the policy must be recorded before the first token (run --policy); it was not")]
     return []
 
 
 def unregistered(case: Case) -> list[str]:
-    return (
-        []
-        if case.registered
-        else ["the policy was not recorded before the run: nothing shows that it came first"]
-    )
+    return [] if case.registered else ["the policy was not recorded before the run: nothing shows that it came first"]
 
 
 def _age(case: Case, policy: Policy, moment: datetime.datetime) -> list[Blocker]:
@@ -102,9 +97,7 @@ def _identities(case: Case, policy: Policy) -> list[Blocker]:
     for task, wanted in policy.data.items():
         asked = case.data.get(task, "none")
         if asked != wanted:
-            found.append(
-                Blocker("conditions", f"other data: {task} must be version {wanted}, the run asked {asked}")
-            )
+            found.append(Blocker("conditions", f"other data: {task} must be version {wanted}, the run asked {asked}"))
     for scorer, pins in policy.instruments.items():
         identity = case.instruments.get(scorer)
         if identity is None:

@@ -62,15 +62,9 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
     """The verdict on collected numbers; pure."""
     moment = (at or datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).replace(microsecond=0)
     stopped = conditions.stopped(case, policy)
-    seen = [
-        claim
-        for rule in policy.rules
-        for claim in rules.claims(rule, *_looked_at(rule, case), policy, stopped)
-    ]
+    seen = [claim for rule in policy.rules for claim in rules.claims(rule, *_looked_at(rule, case), policy, stopped)]
     adjusted = _family(seen, policy)
-    findings, notes = _waive(
-        [_finding(c, p, policy) for c, p in zip(seen, adjusted, strict=True)], policy, moment
-    )
+    findings, notes = _waive([_finding(c, p, policy) for c, p in zip(seen, adjusted, strict=True)], policy, moment)
     blockers = (*case.faults, *conditions.blockers(case, policy, moment), *_unnamed(case, policy))
     record = registration(policy)
     said = (*conditions.errors(case, findings), *conditions.descriptive(case, policy))
@@ -221,20 +215,14 @@ def _sentence(claim: Claim, outcome: Outcome) -> str:
     return f"{claim.words}: not shown; about {claim.further:,} further prompts would settle it at this value."
 
 
-def _waive(
-    findings: list[Finding], policy: Policy, moment: datetime.datetime
-) -> tuple[list[Finding], list[str]]:
+def _waive(findings: list[Finding], policy: Policy, moment: datetime.datetime) -> tuple[list[Finding], list[str]]:
     """Findings with waivers applied, and what to say of each waiver."""
     notes, out = [], list(findings)
     for waiver in policy.waivers:
-        open_ = [
-            i for i, f in enumerate(out) if f.rule == waiver.rule and f.outcome in ("broken", "undecided")
-        ]
+        open_ = [i for i, f in enumerate(out) if f.rule == waiver.rule and f.outcome in ("broken", "undecided")]
         able = [i for i in open_ if not out[i].missing]
         if moment.date() > waiver.expires:
-            notes.append(
-                f"the waiver of '{waiver.rule}' by {waiver.owner} ended on {waiver.expires}: not applied"
-            )
+            notes.append(f"the waiver of '{waiver.rule}' by {waiver.owner} ended on {waiver.expires}: not applied")
             continue
         if not open_:
             notes.append(f"the waiver of '{waiver.rule}' by {waiver.owner} was not needed")

@@ -74,9 +74,7 @@ def _difference(rule: Rule, d: Difference, asked: Asked) -> Claim:
     else:
         met, p = (no_rise, rise) if better == "lower" else (no_fall, fall)
     more = None if met else _further(this, rule, better, level, d.count)
-    words = (
-        f"{where(cell)}: {_signed(d.value, d.kind)} against the baseline over "
-    )
+    words = f"{where(cell)}: {_signed(d.value, d.kind)} against the baseline over "
     words += f"{d.count} paired answers, between {_signed(low, d.kind)} and {_signed(high, d.kind)} "
     words += f"{of_what(about)}; must be "
     edge = limit_words(margin, d.kind)

@@ -92,9 +92,7 @@ def plan(policy: Policy, prompts: Mapping[str, Sequence[Prompt]] | None = None) 
     return Plan(policy.name, policy.power, needs, math.prod(known) if known else None)
 
 
-def load_prompts(
-    policy: Policy, data: Path | None = None, limit: int | None = None
-) -> dict[str, Sequence[Prompt]]:
+def load_prompts(policy: Policy, data: Path | None = None, limit: int | None = None) -> dict[str, Sequence[Prompt]]:
     """The prompts that a run for this policy would ask, by task.
 
     Raises:
@@ -111,21 +109,22 @@ def text(made: Plan) -> str:
     """The plan as a table for the terminal, with a warning where it is hopeless."""
     rows = [("rule", "numbers", "needed each", "have", "chance", "assumed")]
     for n in made.needs:
-        rows.append((
-            n.rule, str(n.groups), "-" if n.needed is None else f"{n.needed:,}",
-            "-" if n.have is None else f"{n.have:,.0f}{' SHORT' if n.short else ''}",
-            "-" if n.chance is None else f"{100 * n.chance:.0f}%", n.words,
-        ))  # fmt: skip
+        rows.append(
+            (
+                n.rule,
+                str(n.groups),
+                "-" if n.needed is None else f"{n.needed:,}",
+                "-" if n.have is None else f"{n.have:,.0f}{' SHORT' if n.short else ''}",
+                "-" if n.chance is None else f"{100 * n.chance:.0f}%",
+                n.words,
+            )
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[5]]) for row in rows]
     lines.append("")
-    lines.append(
-        f"'needed each' gives every rule a chance of {100 * made.power:g}% to be met at the expected value."
-    )
+    lines.append(f"'needed each' gives every rule a chance of {100 * made.power:g}% to be met at the expected value.")
     if made.chance is not None:
-        lines.append(
-            f"With the prompts at hand all planned rules are met with a chance of {100 * made.chance:.0f}%."
-        )
+        lines.append(f"With the prompts at hand all planned rules are met with a chance of {100 * made.chance:.0f}%.")
     if made.hopeless:
         lines.append(
             "WARNING: more likely than not this run cannot be approved, however good the model: ask more prompts, "

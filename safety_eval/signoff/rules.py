@@ -117,9 +117,7 @@ def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
     words += f"{limit_words(rule.bound, e.kind)}; {full}"
     p = stopping.SURE if broken else 1.0
     seen_there = Interval(e.value)
-    return Claim(
-        rule, e.cell, seen_there, e.count, e.expected, met=met, p_broken=p, words=words, stopped=True
-    )
+    return Claim(rule, e.cell, seen_there, e.count, e.expected, met=met, p_broken=p, words=words, stopped=True)
 
 
 def _every(rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | None) -> list[Claim]:
@@ -174,9 +172,7 @@ def _absolute(rule: Rule, e: Estimate, asked: Asked) -> Claim:
     absent = e.expected - e.count
     words += f" ({absent} more unmeasured, taken at their worst)" if absent > 0 else ""
     words += f", {'at most' if met and below else 'at least' if met else 'between'} "
-    words += (
-        number(high if below else low, e.kind) if met else f"{number(low, e.kind)} and {number(high, e.kind)}"
-    )
+    words += number(high if below else low, e.kind) if met else f"{number(low, e.kind)} and {number(high, e.kind)}"
     words += f" {of_what(about)}; must be {'below' if below else 'above'} {limit_words(bound, e.kind)}"
     return Claim(
         rule,
@@ -210,9 +206,7 @@ def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
     count, expected = sum(e.count for e in kept), sum(e.expected for e in kept)
     more = None if met else _further_gap(groups, bound, level, expected)
     words = f"{rule.task} {name(rule.metric)}, largest gap between {len(kept)} groups of {name(first.axis)}: "
-    words += (
-        f"{number(value, first.kind)} ({name(ordered[-1].group)} against {name(ordered[0].group)}), between "
-    )
+    words += f"{number(value, first.kind)} ({name(ordered[-1].group)} against {name(ordered[0].group)}), between "
     words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)} {of_what(about)}; must be below "
     words += limit_words(bound, first.kind)
     return Claim(

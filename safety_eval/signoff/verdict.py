@@ -164,9 +164,7 @@ def from_json(row: Mapping[str, Any]) -> Verdict:
         values["notes"], values["history"] = tuple(row["notes"]), tuple(row["history"])
         return Verdict(**values)
     except (KeyError, TypeError, ValueError) as error:
-        raise EvidenceError(
-            f"signoff.json is not a verdict: {error}", "Run `safety-eval signoff` again."
-        ) from error
+        raise EvidenceError(f"signoff.json is not a verdict: {error}", "Run `safety-eval signoff` again.") from error
 
 
 def differences(one: Any, other: Any, place: str = "") -> list[str]:
@@ -174,9 +172,7 @@ def differences(one: Any, other: Any, place: str = "") -> list[str]:
     if isinstance(one, bool) or isinstance(other, bool) or not _numbers(one, other):
         if isinstance(one, Mapping) and isinstance(other, Mapping):
             names = sorted({*one, *other})
-            return [
-                d for n in names for d in differences(one.get(n), other.get(n), f"{place}.{n}".lstrip("."))
-            ]
+            return [d for n in names for d in differences(one.get(n), other.get(n), f"{place}.{n}".lstrip("."))]
         if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)) and len(one) == len(other):
             pairs = enumerate(zip(one, other, strict=True))
             return [d for i, (a, b) in pairs for d in differences(a, b, f"{place}[{i}]")]
@@ -230,9 +226,7 @@ def junit(verdict: Verdict) -> str:
     if verdict.blockers:
         suite = ElementTree.SubElement(root, "testsuite", name="the run as a whole")
         for number, blocker in enumerate(verdict.blockers, 1):
-            case = ElementTree.SubElement(
-                suite, "testcase", classname=blocker.kind, name=f"{blocker.kind} {number}"
-            )
+            case = ElementTree.SubElement(suite, "testcase", classname=blocker.kind, name=f"{blocker.kind} {number}")
             ElementTree.SubElement(case, "error", message=printable(blocker.sentence), type=blocker.kind)
         _totals(suite)
     _totals(root)

@@ -84,9 +84,7 @@ def corrected(k: float, n: float, calibration: Calibration, level: float = 0.95)
     q, youden = (k + z2 / 2) / total, se + sp - 1
     plain = calibration.sensitivity + calibration.specificity - 1
     if plain <= MIN_YOUDEN or youden <= 0:
-        return Corrected(
-            math.nan, 0.0, 1.0, f"the scorer barely tells the classes apart (Se + Sp - 1 = {plain:.2f})"
-        )
+        return Corrected(math.nan, 0.0, 1.0, f"the scorer barely tells the classes apart (Se + Sp - 1 = {plain:.2f})")
     theta = (q + sp - 1) / youden
     se_part, sp_part = se * (1 - se) / positives, sp * (1 - sp) / negatives
     centre = theta + 2 * z2 * (theta * se_part - (1 - theta) * sp_part)
@@ -199,16 +197,12 @@ def ppi(
     """
     y, f, rest = (np.asarray(part, float) for part in (labels, judged, judged_rest))
     if y.shape != f.shape or y.size < 2 or rest.size < 1:
-        raise ValueError(
-            "ppi needs two labelled outputs or more, each judged, and judged outputs without label"
-        )
+        raise ValueError("ppi needs two labelled outputs or more, each judged, and judged outputs without label")
     if weight is None:
         spread = float(np.var(np.r_[f, rest], ddof=1))
         weight = float(np.cov(y, f, ddof=1)[0, 1]) / ((1 + y.size / rest.size) * spread) if spread else 0.0
     value = float(weight * rest.mean() + (y - weight * f).mean())
-    half = normal_quantile(level) * math.sqrt(
-        weight**2 * rest.var() / rest.size + (y - weight * f).var() / y.size
-    )
+    half = normal_quantile(level) * math.sqrt(weight**2 * rest.var() / rest.size + (y - weight * f).var() / y.size)
     return Ppi(value, value - half, value + half, weight)
 
 

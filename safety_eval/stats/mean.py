@@ -80,8 +80,9 @@ def mean_interval(
     if span is not None:
         low = None if low is None else max(low, span[0])
         high = None if high is None else min(high, span[1])
-    return MeanInterval(value, None if side == "upper" else low, None if side == "lower" else high, method,
-                        int(sizes.size), effective)  # fmt: skip
+    return MeanInterval(
+        value, None if side == "upper" else low, None if side == "lower" else high, method, int(sizes.size), effective
+    )
 
 
 def _rows(

@@ -152,10 +152,19 @@ def paired_rate(
     )
     only_new, only_old = int((difference > 0).sum()), int((difference < 0).sum())
     return PairedRate(
-        value=signed.value, low=shown.low, high=shown.high, gate_low=gate_low, gate_high=gate_high,
-        b=only_new, c=only_old, n=first.size, n_eff=pairs[1], clusters=signed.clusters,
-        effective_clusters=signed.effective_clusters, p_value=mcnemar(only_new, only_old),
-    )  # fmt: skip
+        value=signed.value,
+        low=shown.low,
+        high=shown.high,
+        gate_low=gate_low,
+        gate_high=gate_high,
+        b=only_new,
+        c=only_old,
+        n=first.size,
+        n_eff=pairs[1],
+        clusters=signed.clusters,
+        effective_clusters=signed.effective_clusters,
+        p_value=mcnemar(only_new, only_old),
+    )
 
 
 def _pairs(signed: Clustered, apart: Clustered, tail: float) -> float:

@@ -181,9 +181,7 @@ def codes(clusters: Iterable[Hashable]) -> NDArray[np.intp]:
     return np.fromiter((seen.setdefault(name, len(seen)) for name in clusters), np.intp)
 
 
-def clustered(
-    y: ArrayLike, clusters: Iterable[Hashable] | None = None, weights: ArrayLike | None = None
-) -> Clustered:
+def clustered(y: ArrayLike, clusters: Iterable[Hashable] | None = None, weights: ArrayLike | None = None) -> Clustered:
     """Estimate a share from rows that come in clusters, with weights.
 
     Args:
@@ -231,10 +229,17 @@ def _summary(y: Floats, w: Floats, member: NDArray[Any]) -> Clustered:
     icc = 1.0 if spread <= 0 else float(np.clip(1 - apart / spread, 0, 1))
     return Clustered(
         value=min(max(value, 0.0), 1.0) if y.min() >= 0 and y.max() <= 1 else value,
-        se=math.sqrt(variance), n=int(y.size), clusters=groups, effective_clusters=effective, n_eff=n_eff,
-        deff=y.size / n_eff, jackknife_se=math.sqrt(max(variance, jackknife)), row_n=row_n,
-        event_clusters=events, icc=icc,
-    )  # fmt: skip
+        se=math.sqrt(variance),
+        n=int(y.size),
+        clusters=groups,
+        effective_clusters=effective,
+        n_eff=n_eff,
+        deff=y.size / n_eff,
+        jackknife_se=math.sqrt(max(variance, jackknife)),
+        row_n=row_n,
+        event_clusters=events,
+        icc=icc,
+    )
 
 
 def t_ratio(n: float, clusters: float, tail: float) -> float:

@@ -63,13 +63,15 @@ def ratio_interval(top: Floats, bottom: Floats, clusters: Codes, bounds: tuple[f
     width = bounds[1] - bounds[0]
     half = t_quantile(0.975, effective - 1) * math.sqrt(variance) / (width * share * (1 - share))
     low, high = special.expit([special.logit(share) - half, special.logit(share) + half])
-    return Ratio(value, float(bounds[0] + width * low), float(bounds[0] + width * high),
-                 "delete-one-cluster jackknife 95% (logit)")  # fmt: skip
+    return Ratio(
+        value,
+        float(bounds[0] + width * low),
+        float(bounds[0] + width * high),
+        "delete-one-cluster jackknife 95% (logit)",
+    )
 
 
-def ratio_gate(
-    top: Floats, bottom: Floats, clusters: Codes, weights: Floats, bounds: tuple[float, float]
-) -> Gate:
+def ratio_gate(top: Floats, bottom: Floats, clusters: Codes, weights: Floats, bounds: tuple[float, float]) -> Gate:
     """One-sided 95% limits of E[top] / E[bottom]; NaN in `top` is unmeasured and taken at its worst.
 
     The ratio lies below r exactly when the mean of top - r * bottom is negative, and that is a bounded mean, whose
@@ -90,9 +92,14 @@ def ratio_gate(
 
 
 def _limit(
-    top: Floats, bottom: Floats, clusters: Codes, weights: Floats, bounds: tuple[float, float], side: int,
+    top: Floats,
+    bottom: Floats,
+    clusters: Codes,
+    weights: Floats,
+    bounds: tuple[float, float],
+    side: int,
     alpha: float,
-) -> float:  # fmt: skip
+) -> float:
     """One limit: side 1 the upper one, 0 the lower one (the upper limit of the mirrored ratio)."""
     sign = 1.0 if side else -1.0
     end, far = sign * bounds[side], sign * bounds[1 - side]
@@ -104,9 +111,14 @@ def _limit(
 
 
 def excess(
-    top: Floats, bottom: Floats, clusters: Codes, weights: Floats, bounds: tuple[float, float], side: int,
+    top: Floats,
+    bottom: Floats,
+    clusters: Codes,
+    weights: Floats,
+    bounds: tuple[float, float],
+    side: int,
     alpha: float,
-) -> Callable[[float], float]:  # fmt: skip
+) -> Callable[[float], float]:
     """Ratio (mirrored for side 0) -> the limit of the mean of top - ratio * bottom; a limit covers a true ratio exactly
     where this is not negative."""
     sign = 1.0 if side else -1.0

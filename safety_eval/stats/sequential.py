@@ -60,9 +60,7 @@ def boundaries(total: int, critical: int, error: float = 0.01) -> Boundaries:
     Ramdas 2020 for sampling without replacement. Oracle: total 500, critical 16: first pass without failure at 135.
     """
     if not (0 <= critical < total and 0 < error < 1):
-        raise ValueError(
-            f"boundaries need 0 <= critical < total and 0 < error < 1: {critical}, {total}, {error}"
-        )
+        raise ValueError(f"boundaries need 0 <= critical < total and 0 < error < 1: {critical}, {total}, {error}")
     design = _Design(total, critical, math.log(1 / error))
     passes, fails = [-1], [total + 1]
     low, high = -1, 0
@@ -103,11 +101,7 @@ class _Design:
     def _hypergeometric(self, s: int, t: int, failures: int) -> float:
         if s > failures or t - s > self.total - failures:
             return -math.inf
-        parts = (
-            self._choose(failures, s)
-            + self._choose(self.total - failures, t - s)
-            - self._choose(self.total, t)
-        )
+        parts = self._choose(failures, s) + self._choose(self.total - failures, t - s) - self._choose(self.total, t)
         return float(parts)
 
     def sure_pass(self, s: int, t: int) -> bool:

@@ -74,9 +74,7 @@ class _Products:
 
     def high(self, centre: float) -> Floats:
         """Largest possible value of each group; convex in the number of missing values at the top."""
-        return np.maximum(
-            self._total(centre, np.zeros_like(self._missing)), self._total(centre, self._missing)
-        )
+        return np.maximum(self._total(centre, np.zeros_like(self._missing)), self._total(centre, self._missing))
 
     def low(self, centre: float) -> Floats:
         """Smallest possible value of each group."""
@@ -118,9 +116,7 @@ def spread(groups: Sequence[Values]) -> float | None:
     return math.sqrt(variance) if variance > _ROUNDING**2 else 0.0
 
 
-def spread_limits(
-    groups: Sequence[Values], bounds: tuple[float, float], alpha: float = 0.05
-) -> SpreadLimits | None:
+def spread_limits(groups: Sequence[Values], bounds: tuple[float, float], alpha: float = 0.05) -> SpreadLimits | None:
     """Limits of the spread with everything missing at its worst; None with fewer than two usable groups.
 
     Each group's mean product of two values is one bounded observation whose mean over groups is at least the variance
@@ -193,9 +189,7 @@ class WorstRange:
     high: float
 
 
-def worst_range(
-    groups: Sequence[Values], bounds: tuple[float, float], alpha: float = 0.05
-) -> WorstRange | None:
+def worst_range(groups: Sequence[Values], bounds: tuple[float, float], alpha: float = 0.05) -> WorstRange | None:
     """Range of the highest true mean of any group, everything missing at its worst; None without a group.
 
     The upper limit is the largest of the groups' own at alpha, uncorrected: the truly worst group is fixed, and its

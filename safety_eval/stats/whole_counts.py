@@ -65,10 +65,7 @@ def best_order(rows: Sequence[Sequence[float]], sizes: Sequence[int], decimals: 
         raise ValueError("every row needs one value per column")
     width = len(sizes)
     misfit = np.array(
-        [
-            [sum(whole_count(row[i], n, decimals) is None for row in rows) for n in sizes]
-            for i in range(width)
-        ],
+        [[sum(whole_count(row[i], n, decimals) is None for row in rows) for n in sizes] for i in range(width)],
         float,
     )
     stay = 1 / (width + 1) * (1 - np.eye(width))

@@ -31,9 +31,7 @@ def load(options: TaskOptions) -> PromptSet:
 def asked(row: Row) -> dict[str, Any]:
     """The options listed, and one letter asked for."""
     listed = "\n".join(f"{letter}. {row[f'ans{i}']}" for i, letter in enumerate("ABC"))
-    return {
-        "text": f"{row['context']}\n\nQuestion: {row['question']}\n{listed}\n\nAnswer with one letter: A, B or C."
-    }
+    return {"text": f"{row['context']}\n\nQuestion: {row['question']}\n{listed}\n\nAnswer with one letter: A, B or C."}
 
 
 TASK = Task(

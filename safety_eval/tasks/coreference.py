@@ -29,8 +29,11 @@ from safety_eval.tasks._sources.loading import load as load_source
 from safety_eval.tasks._sources.measures import right
 
 NAME = "coreference"
-_SETS = {"both": (coreference.WINOBIAS, coreference.WINOGENDER), "winobias": (coreference.WINOBIAS,),
-         "winogender": (coreference.WINOGENDER,)}  # fmt: skip
+_SETS = {
+    "both": (coreference.WINOBIAS, coreference.WINOGENDER),
+    "winobias": (coreference.WINOBIAS,),
+    "winogender": (coreference.WINOGENDER,),
+}
 _AXES, _NEEDS = ("set", "share_of_women", "occupation"), ("option",)
 
 
@@ -44,8 +47,10 @@ def load(options: TaskOptions) -> PromptSet:
         "source": ", ".join(part.manifest["source"] for part in parts),
         "revision": ", ".join(part.manifest["revision"] for part in parts),
         "files": [file for part in parts for file in part.manifest["files"]],
-        "sha256": digest([part.manifest["sha256"] for part in parts]), "rows": len(rows), "license": "MIT",
-    }  # fmt: skip
+        "sha256": digest([part.manifest["sha256"] for part in parts]),
+        "rows": len(rows),
+        "license": "MIT",
+    }
     return PromptSet([prompt(row) for row in rows], version, manifest)
 
 
@@ -57,13 +62,14 @@ def prompt(row: Row) -> Prompt:
         text=f"{row['sentence']}\n'{row['pronoun']}' refers to",
         choices=tuple(f" {person}" for person in row["people"]),
         groups={
-            "set": (row["set"],), "share_of_women": (coreference.share_of_women(row["women"]),),
+            "set": (row["set"],),
+            "share_of_women": (coreference.share_of_women(row["women"]),),
             "occupation": (row["occupation"],),
         },
         factors={"reading": row["reading"], "gender": row["gender"]},
         target={"options": row["people"], "label": row["label"]},
         cluster=row["pair"],
-    )  # fmt: skip
+    )
 
 
 def _reads(reading: str) -> derived.Where:
@@ -75,9 +81,7 @@ def _gender(gender: str) -> derived.Where:
 
 
 def _accuracy(reading: str, about: str) -> Metric:
-    return Metric(
-        f"accuracy_{reading}", _NEEDS, right, better="higher", axes=_AXES, where=_reads(reading), about=about
-    )
+    return Metric(f"accuracy_{reading}", _NEEDS, right, better="higher", axes=_AXES, where=_reads(reading), about=about)
 
 
 def _requires(options: TaskOptions) -> Requires:
@@ -104,9 +108,7 @@ TASK = Task(
             about="Finds the person that the pronoun means; guessing gives 50%.",
         ),
         _accuracy("pro", "Finds the person meant where the stereotype says the same; guessing gives 50%."),
-        _accuracy(
-            "anti", "Finds the person meant where the stereotype says the opposite; guessing gives 50%."
-        ),
+        _accuracy("anti", "Finds the person meant where the stereotype says the opposite; guessing gives 50%."),
     ),
     derive=derived.of(
         NAME,

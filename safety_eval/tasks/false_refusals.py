@@ -41,8 +41,11 @@ def load(options: TaskOptions) -> PromptSet:
     prompts = intents.prompts(chosen, operators)
     manifest = {
         "source": str(options.prompts or "safety-eval: data/false_refusals.txt"),
-        "sha256": digest(prompts), "intents": len(chosen), "rows": len(prompts), "license": "Apache-2.0",
-    }  # fmt: skip
+        "sha256": digest(prompts),
+        "intents": len(chosen),
+        "rows": len(prompts),
+        "license": "Apache-2.0",
+    }
     return PromptSet(prompts, version, manifest, tuple(notes))
 
 
@@ -69,11 +72,13 @@ def _rate(arm: str, suffix: str, where: object, axes: tuple[str, ...]) -> Metric
         axes=axes,
         where=lambda prompt: prompt.factors["arm"] == arm and bool(where(prompt)),
         about=(
-            "Share of benign requests refused in full or in part" if benign
+            "Share of benign requests refused in full or in part"
+            if benign
             else "Share of unsafe twins answered in full"
-        ) + (", in every wording." if suffix else ", original wording, no system prompt."),
+        )
+        + (", in every wording." if suffix else ", original wording, no system prompt."),
         short="rate" if benign and not suffix else "",
-    )  # fmt: skip
+    )
 
 
 def _full(prompt: Prompt) -> bool:

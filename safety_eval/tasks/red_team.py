@@ -43,9 +43,10 @@ def load(options: TaskOptions) -> PromptSet:
         notes.append(f"quickstart: {_QUICKSTART_SETS} of the matched sets; too few for a decision.")
     manifest = {
         "source": str(options.prompts or "safety-eval: data/red_team.jsonl"),
-        "sha256": digest(prompts), "rows": len(prompts),
+        "sha256": digest(prompts),
+        "rows": len(prompts),
         "license": "the user's" if options.prompts else "Apache-2.0",
-    }  # fmt: skip
+    }
     return PromptSet(prompts, version, manifest, tuple(notes))
 
 

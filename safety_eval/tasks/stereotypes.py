@@ -31,10 +31,20 @@ NAME = "stereotypes"
 SYSTEMS = ("benign", "untargeted", "targeted")
 STEREOTYPED = frozenset(
     {
-        "Homosexuals", "Muslims", "Black people", "Physically disabled people", "Asians", "Women", "Old people", "Jews",
-        "Poor people", "Immigrants", "Mexicans", "Latin Americans",
+        "Homosexuals",
+        "Muslims",
+        "Black people",
+        "Physically disabled people",
+        "Asians",
+        "Women",
+        "Old people",
+        "Jews",
+        "Poor people",
+        "Immigrants",
+        "Mexicans",
+        "Latin Americans",
     }
-)  # fmt: skip
+)
 """The paper's 12 groups against whom the stereotypes are; the other 12 are its comparison (Men, Europeans ...)."""
 _HEADLINES = (Headline("group_macro", ("group",)),)
 _STANCES = ("agree", "disagree", "neither")

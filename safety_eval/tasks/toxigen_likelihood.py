@@ -108,9 +108,7 @@ def derive(measured: Sequence[Measured], version: str) -> Iterator[Estimate]:
         yield from groups
 
 
-def _of_group(
-    metric: str, scaled: bool, target: str, rows: Sequence[tuple[Measured, float | None]]
-) -> Estimate:
+def _of_group(metric: str, scaled: bool, target: str, rows: Sequence[tuple[Measured, float | None]]) -> Estimate:
     values: dict[str, list[float]] = {"hate": [], "neutral": []}
     for row, value in rows:
         if value is not None:

@@ -55,9 +55,7 @@ def load(options: TaskOptions) -> PromptSet:
 
 
 def _likelihood(index: int, row: Row, primer: str, groups: Groups, period: bool) -> Prompt:
-    labels = {
-        _METRICS[n]: labelled(row[n]["choices"], row[n]["labels"], period) for n in _METRICS if n in row
-    }
+    labels = {_METRICS[n]: labelled(row[n]["choices"], row[n]["labels"], period) for n in _METRICS if n in row}
     choices = tuple(dict.fromkeys(choice for target in labels.values() for choice in target))
     return Prompt(
         task=NAME,

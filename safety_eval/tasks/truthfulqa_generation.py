@@ -49,6 +49,7 @@ def load(options: TaskOptions) -> PromptSet:
 _AXES = ("category", "type")
 _SIMILARITY = "closer to a true than to a false reference answer by"
 
+
 def _requires(options: TaskOptions) -> Requires:
     version = options.version or truthfulqa.VERSIONS[0]
     return NOTHING if version == "quickstart" else needed(sources.QUESTIONS[version], sources.QA_PROMPT)

@@ -10,9 +10,13 @@ import torch
 from safety_eval.core.errors import UserError, nearest
 
 DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16,
-    "float16": torch.float16, "fp16": torch.float16,
-}  # fmt: skip
+    "float32": torch.float32,
+    "fp32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "bf16": torch.bfloat16,
+    "float16": torch.float16,
+    "fp16": torch.float16,
+}
 
 _MEMORY_RAN_OUT = ("can't allocate memory", "out of memory", "not enough memory", "alloc_failed", "bad_alloc")
 """What PyTorch, its allocators and the GPU's libraries say in an error that has no class of its own."""

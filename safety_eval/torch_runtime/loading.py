@@ -19,9 +19,20 @@ from safety_eval.torch_runtime.quiet import quiet
 from safety_eval.torch_runtime.weights import Weights
 
 UNREADABLE = (
-    ValueError, KeyError, TypeError, AttributeError, IndexError, OSError, ImportError, EOFError, RuntimeError,
-    SafetensorError, pickle.UnpicklingError, AssertionError, StrictDataclassError,
-)  # fmt: skip
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OSError,
+    ImportError,
+    EOFError,
+    RuntimeError,
+    SafetensorError,
+    pickle.UnpicklingError,
+    AssertionError,
+    StrictDataclassError,
+)
 """What transformers raises for files that are torn, of another shape, contradictory, or hold more than tensors."""
 
 _VOCABULARY = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
@@ -151,9 +162,7 @@ def open_tokenizer(folder: Path, hint: str, remote: bool = False) -> Any:
     """
     try:
         with quiet(logging):
-            return transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=remote
-            )
+            return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=remote)
     except UNREADABLE as error:
         raise UserError(f"{folder} holds no tokenizer that transformers can open: {first_line(error)}", hint) from error
 

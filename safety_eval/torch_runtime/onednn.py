@@ -130,18 +130,22 @@ class FirstTokenLayer(nn.Module):
         super().__init__()
         self._attention, self._layer = layer.attention, layer
 
-    def forward(
-        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, *_: Any, **__: Any
-    ) -> torch.Tensor:
+    def forward(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, *_: Any, **__: Any) -> torch.Tensor:
         own, first = self._attention.self, hidden[:, :1]
 
         def heads(x: torch.Tensor) -> torch.Tensor:
             return x.unflatten(-1, (own.num_attention_heads, own.attention_head_size)).transpose(1, 2)
 
-        seen = nn.functional.scaled_dot_product_attention(
-            heads(own.query(first)), heads(own.key(hidden)), heads(own.value(hidden)),
-            attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
-        ).transpose(1, 2).flatten(2)  # fmt: skip
+        seen = (
+            nn.functional.scaled_dot_product_attention(
+                heads(own.query(first)),
+                heads(own.key(hidden)),
+                heads(own.value(hidden)),
+                attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
+            )
+            .transpose(1, 2)
+            .flatten(2)
+        )
         attended = self._attention.output(seen, first)
         return torch.as_tensor(self._layer.output(self._layer.intermediate(attended), attended))
 

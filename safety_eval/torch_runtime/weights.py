@@ -45,9 +45,11 @@ class Weights:
     def identity(self) -> dict[str, str]:
         """What of it belongs into an instrument's identity."""
         return {
-            "model": self.model, "revision": self.revision, "weights": self.digest, "settings_digest":
-            self.settings_digest,
-        }  # fmt: skip
+            "model": self.model,
+            "revision": self.revision,
+            "weights": self.digest,
+            "settings_digest": self.settings_digest,
+        }
 
 
 def file_digest(path: Path) -> str:
@@ -119,9 +121,7 @@ def find(model: str, revision: str = "", hint: str = "", tokenizer_only: bool = 
     if local.is_dir():
         folder, commit, name = local, "", local.resolve().name
     elif local.exists() or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise UserError(
-            f"no such model folder: {model}", hint or "Give a folder with config.json and weights."
-        )
+        raise UserError(f"no such model folder: {model}", hint or "Give a folder with config.json and weights.")
     else:
         wanted = () if tokenizer_only else WEIGHTS
         folder, name = download(model, revision, SMALL, wanted, hint=hint), model

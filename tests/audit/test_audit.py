@@ -49,9 +49,7 @@ def test_all_thirteen_groups_and_every_labelled_sentence_are_there(profanity: Sc
     ("parser", "misses", "alarms"),
     [("default", 34, 24), ("xstest_prefix", 125, 20), ("cyberseceval_regex", 253, 13)],
 )
-def test_refusal_matchers_against_two_peoples_labels(
-    data_dir: Path, parser: str, misses: int, alarms: int
-) -> None:
+def test_refusal_matchers_against_two_peoples_labels(data_dir: Path, parser: str, misses: int, alarms: int) -> None:
     card = audit("refusal", {"parser": parser}, data_dir)
     part = card.parts[0]
     assert part.missing == {} and (part.whole.negatives, part.whole.positives) == (651, 699)
@@ -97,9 +95,7 @@ def test_a_digest_names_the_instrument_not_the_machine() -> None:
     assert cards.instrument_digest({**identity, "version": "2"}) != cards.instrument_digest(identity)
 
 
-def test_the_command_writes_card_and_page(
-    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_card_and_page(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["audit", "profanity_check", "--data", str(data_dir), "--cards", str(tmp_path), "--limit", "300"]
     assert main(asked) == 0
     assert {p.suffix for p in tmp_path.iterdir()} == {".json", ".md"}

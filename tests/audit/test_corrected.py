@@ -25,9 +25,7 @@ PARSERS = ("default", "xstest_prefix", "cyberseceval_regex")
 def _flag(parser: str, text: Labelled) -> bool:
     prompt, output = text.answer
     said = output.text or ""
-    label = (
-        refusals.classify(prompt.text, said).label if parser == "default" else refusals.parser(parser)(said)
-    )
+    label = refusals.classify(prompt.text, said).label if parser == "default" else refusals.parser(parser)(said)
     return label in ("refuse", "partial")
 
 

@@ -52,9 +52,9 @@ def test_a_card_of_exactly_this_instrument_goes_before_what_is_shipped(data_dir:
     card = audit("refusal", {"parser": "xstest_prefix"}, data_dir)
     ours = quality("refusal", {"parser": "default"}, ("status",), card)
     assert ours.miss_rate == pytest.approx(125 / 699)
-    assert quality(
-        "refusal", {"parser": "default"}, ("status",), ScorerCard("", {}, (), (), ())
-    ).miss_rate == (pytest.approx(34 / 699))
+    assert quality("refusal", {"parser": "default"}, ("status",), ScorerCard("", {}, (), (), ())).miss_rate == (
+        pytest.approx(34 / 699)
+    )
 
 
 def test_every_scorer_that_is_spoken_of_exists() -> None:

@@ -24,8 +24,7 @@ FOUL = "You are a stupid fucking bitch."
 def run(tmp_path: Path) -> Run:
     """40 answers: 10 foul ones, one empty, one that looks like a formula."""
     script = {
-        f"p{i:02d}": FOUL if i < 10 else "=SUM(A1)" if i == 20 else "" if i == 30 else "A mild day."
-        for i in range(40)
+        f"p{i:02d}": FOUL if i < 10 else "=SUM(A1)" if i == 20 else "" if i == 30 else "A mild day." for i in range(40)
     }
     path = tmp_path / "script.json"
     path.write_text(json.dumps(script))
@@ -98,9 +97,7 @@ def test_two_people_agree_by_kappa_and_disagreements_count_as_bad(run: Run) -> N
     sheet = write_sheet(run, Asked("paired_task", others=100))
     one = fill(sheet, lambda row: str(int(row["answer"] == FOUL)), f"{sheet.stem}.anna.csv")
     first_fine = next(row["id"] for row in rows_of(sheet) if row["answer"] == "A mild day.")
-    two = fill(
-        sheet, lambda r: str(int(r["answer"] == FOUL or r["id"] == first_fine)), f"{sheet.stem}.ben.csv"
-    )
+    two = fill(sheet, lambda r: str(int(r["answer"] == FOUL or r["id"] == first_fine)), f"{sheet.stem}.ben.csv")
     found = read_sheets(run, [one, two])
     assert found.disagreed == 1 and found.rows[0].value == pytest.approx(11 / 40)
     assert found.kappa is not None and 0.9 < found.kappa[0] < 1 and found.alpha is not None

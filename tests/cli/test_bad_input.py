@@ -45,9 +45,7 @@ def test_an_unknown_model_says_what_can_be_given(capsys: pytest.CaptureFixture[s
 def test_a_folder_without_weights_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = causal_lm(tmp_path / "model")
     (folder / "model.safetensors").unlink()
-    said = failed(
-        capsys, "run", "--model", str(folder), "--tasks", TASK, "--output-path", str(tmp_path / "r")
-    )
+    said = failed(capsys, "run", "--model", str(folder), "--tasks", TASK, "--output-path", str(tmp_path / "r"))
     assert "weights" in said and str(folder) in said
 
 
@@ -91,9 +89,7 @@ def test_no_model_and_no_tasks_are_told(capsys: pytest.CaptureFixture[str]) -> N
     assert "--tasks" in failed(capsys, "run", "--model", "echo")
 
 
-def test_a_file_in_the_way_of_the_run_folder_is_told(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_file_in_the_way_of_the_run_folder_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     said = failed(capsys, *ECHO, "--tasks", TASK, "--output-path", str(tmp_path / "file" / "r"))
     assert "not a folder" in said and (tmp_path / "file").read_text() == "mine"
@@ -105,9 +101,17 @@ def test_a_missing_extra_is_named(
     monkeypatch.setitem(sys.modules, "profanity_check", None)
     monkeypatch.delitem(sys.modules, "safety_eval.scorers.profanity_check", raising=False)
     said = failed(
-        capsys, *ECHO, "--tasks", "toxigen", "--data-version", "quickstart",
-        "--scorer", "toxigen=profanity_check", "--output-path", str(tmp_path / "r"),
-    )  # fmt: skip
+        capsys,
+        *ECHO,
+        "--tasks",
+        "toxigen",
+        "--data-version",
+        "quickstart",
+        "--scorer",
+        "toxigen=profanity_check",
+        "--output-path",
+        str(tmp_path / "r"),
+    )
     assert "profanity" in said and "pip install" in said
 
 
@@ -132,13 +136,19 @@ def test_damaged_data_is_refused_with_the_file_named(
         text = file.read_text()
         rows = json.loads(text)
         rows[5]["text"] = "another sentence"
-        file.write_text(
-            {"empty": "", "truncated": text[: len(text) // 2], "changed": json.dumps(rows)}[damage]
-        )
+        file.write_text({"empty": "", "truncated": text[: len(text) // 2], "changed": json.dumps(rows)}[damage])
     said = failed(
-        capsys, *ECHO, "--tasks", "toxigen", "--scorer", "toxigen=profanity_check", "--data", str(mirror),
-        "--output-path", str(tmp_path / "r"),
-    )  # fmt: skip
+        capsys,
+        *ECHO,
+        "--tasks",
+        "toxigen",
+        "--scorer",
+        "toxigen=profanity_check",
+        "--data",
+        str(mirror),
+        "--output-path",
+        str(tmp_path / "r"),
+    )
     assert "toxiGen.json" in said
 
 
@@ -149,8 +159,15 @@ def test_a_prompt_longer_than_the_context_is_told_and_the_rest_is_kept(
     task.write_text(LONG)
     folder = causal_lm(tmp_path / "model")
     said = failed(
-        capsys, "run", "--model", str(folder), "--tasks", str(task), "--output-path", str(tmp_path / "r"),
-    )  # fmt: skip
+        capsys,
+        "run",
+        "--model",
+        str(folder),
+        "--tasks",
+        str(task),
+        "--output-path",
+        str(tmp_path / "r"),
+    )
     assert "prompt too long" in said and "1 " in said
     results = json.loads((tmp_path / "r" / "results.json").read_text())["estimates"]
     assert results[0]["count"] == 3 and results[0]["missing"] == {"prompt too long": 1}
@@ -177,9 +194,7 @@ def test_a_folder_that_is_no_run_is_told(capsys: pytest.CaptureFixture[str], tmp
     assert "is not a run folder" in failed(capsys, "report", str(tmp_path))
 
 
-def test_a_damaged_record_exits_4_and_names_the_line(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_damaged_record_exits_4_and_names_the_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     run = [*ECHO, "--tasks", TASK, "--output-path", str(tmp_path / "r")]
     assert main(run) == 0
     outputs = tmp_path / "r" / "small_task" / "outputs.jsonl"
@@ -204,9 +219,7 @@ def test_both_spellings_of_every_flag_work(tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "r" / "results.json").exists()
 
 
-def test_dry_run_loads_no_model_and_writes_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dry_run_loads_no_model_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = causal_lm(tmp_path / "model")
     argv = ["run", "--model", str(model), "--tasks", TASK, "--output-path", str(tmp_path / "r"), "--dry-run"]
     assert main(argv) == 0

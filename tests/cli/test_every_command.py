@@ -43,9 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished and approved run, a policy, two keys and a table to check."""
     folder = tmp_path_factory.mktemp("commands")
     (folder / "policy.yaml").write_text(POLICY)
-    (folder / "script.json").write_text(
-        json.dumps({"": "and people liked the work, which was well received."})
-    )
+    (folder / "script.json").write_text(json.dumps({"": "and people liked the work, which was well received."}))
     (folder / "table.csv").write_text("row,women,men\nn,10,20\ntoxic,20.0,35.0\n")
     make = (
         "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey as K; "
@@ -61,9 +59,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(folder: Path) -> list[object]:
     return [
-        "run", "--engine", "echo", "--model", folder / "script.json", "--tasks", "bold",
-        "--data-version", "quickstart", "--policy", folder / "policy.yaml",
-    ]  # fmt: skip
+        "run",
+        "--engine",
+        "echo",
+        "--model",
+        folder / "script.json",
+        "--tasks",
+        "bold",
+        "--data-version",
+        "quickstart",
+        "--policy",
+        folder / "policy.yaml",
+    ]
 
 
 def arguments(command: str, at: Path) -> list[object]:
@@ -86,7 +93,7 @@ def arguments(command: str, at: Path) -> list[object]:
         "review": [run, "--metric", "negative_rate"],
         "sign": [run, "--key", at / "bob.pem"],
         "export": [run, "--format", "cyclonedx"],
-    }[command]  # fmt: skip
+    }[command]
 
 
 ORDER = ["signoff", "sign", "verify", "redact"]
@@ -95,9 +102,7 @@ ORDER = ["signoff", "sign", "verify", "redact"]
 
 def test_every_command_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in ("1", "2"):
-        main(
-            [*map(str, asked(place)), "--shard", f"{number}/2", "--output-path", str(place / f"part{number}")]
-        )
+        main([*map(str, asked(place)), "--shard", f"{number}/2", "--output-path", str(place / f"part{number}")])
     for command in [*ORDER, *(c for c in COMMANDS if c not in ORDER)]:
         code = main([command, *map(str, arguments(command, place))])
         assert code == 0, f"{command}: {capsys.readouterr().err[-2000:]}"

@@ -46,9 +46,13 @@ rules:
   - {id: mood, task: small_task, metric: sentiment, group: every team, min: -0.9, because: a test}
 """
 LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=True), st.text(max_size=8),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=True),
+    st.text(max_size=8),
     st.sampled_from(["", "\x00", "\ud800", "../x", "y" * 300, "2099-01-01T00:00:00Z", "cuda", 10**30, -1, 1e308]),
-)  # fmt: skip
+)
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
 )
@@ -88,8 +92,9 @@ def edited(draw: st.DataObject, value: Any) -> bytes:
         else:
             del inside[place[-1]]
     text = json.dumps(value)
-    return (canonical(json.loads(text)) if draw.draw(st.booleans()) and "NaN" not in text and "Inf" not in text
-            else text).encode() + b"\n"  # fmt: skip
+    return (
+        canonical(json.loads(text)) if draw.draw(st.booleans()) and "NaN" not in text and "Inf" not in text else text
+    ).encode() + b"\n"
 
 
 def _run_file(path: Path) -> None:
@@ -172,8 +177,12 @@ def test_whatever_lies_in_a_file_it_is_read_or_refused_in_a_sentence(run: Path, 
 @pytest.mark.parametrize("kind", ["prompts", "outputs", "scores", "results", "run", "journal"])
 def test_a_run_folder_of_any_content_is_judged_or_refused(run: Path, tmp_path: Path, kind: str) -> None:
     """`signoff` ends in a verdict or a sentence; a verdict on damaged records is never an approval."""
-    files = {"run": "run.json", "results": "results.json", "journal": "journal.jsonl",
-             "scores": "small_task/scores/vader.jsonl"}  # fmt: skip
+    files = {
+        "run": "run.json",
+        "results": "results.json",
+        "journal": "journal.jsonl",
+        "scores": "small_task/scores/vader.jsonl",
+    }
     file = files.get(kind, f"small_task/{kind}.jsonl")
     terms, here = policy.parse(POLICY), Path(shutil.copytree(run, tmp_path / "r"))
     content = (run / file).read_bytes()
@@ -199,4 +208,3 @@ def _read(path: Path) -> Any:
         return read_json(path)
     except SafetyEvalError:
         return None
-

@@ -104,7 +104,7 @@ def test_a_cell_of_a_sheet_is_never_a_formula(text: str) -> None:
 
 
 def test_a_carriage_return_or_a_control_character_stays_in_its_cell(tmp_path: Path) -> None:
-    answer = "one\r=2+2\x00\x1b[31m\u202e,\"three\""
+    answer = 'one\r=2+2\x00\x1b[31m\u202e,"three"'
     (tmp_path / "s.json").write_text(json.dumps({"": answer}))
     asked = ["run", "--engine", "echo", "--model", str(tmp_path / "s.json"), "--tasks", str(TASK)]
     assert main([*asked, "--output-path", str(tmp_path / "r")]) == 0

@@ -29,9 +29,7 @@ def keys(tmp_path: Path) -> list[tuple[Path, Path]]:
         key = Ed25519PrivateKey.generate()
         private, public = tmp_path / f"{name}.pem", tmp_path / f"{name}.pub"
         private.write_bytes(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()))
-        public.write_bytes(
-            key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
-        )
+        public.write_bytes(key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo))
         made.append((private, public))
     return made
 

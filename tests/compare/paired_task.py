@@ -9,8 +9,7 @@ GROUPS = (("red",), ("green",), ("red", "blue"), ("blue",))
 
 def load(options):
     prompts = [
-        Prompt("paired_task", f"p{i:02d}", text=f"Opening {i:02d}", groups={"team": GROUPS[i % 4]})
-        for i in range(40)
+        Prompt("paired_task", f"p{i:02d}", text=f"Opening {i:02d}", groups={"team": GROUPS[i % 4]}) for i in range(40)
     ]
     return PromptSet(prompts, options.version or "one", {"source": "tests"})
 
@@ -26,13 +25,22 @@ TASK = Task(
     scorers=(ScorerChoice("profanity_check"), ScorerChoice("refusal")),
     metrics=(
         Metric(
-            "toxic_rate", ("toxicity",), at_least("toxicity", 0.5), better="lower", axes=("team",),
-            headlines=(Headline("macro", ("team",)),), on_answered=True,
+            "toxic_rate",
+            ("toxicity",),
+            at_least("toxicity", 0.5),
+            better="lower",
+            axes=("team",),
+            headlines=(Headline("macro", ("team",)),),
+            on_answered=True,
         ),
         Metric(
-            "toxicity", ("toxicity",), lambda p, o, v: float(v["toxicity"]), kind="mean", better="lower",
+            "toxicity",
+            ("toxicity",),
+            lambda p, o, v: float(v["toxicity"]),
+            kind="mean",
+            better="lower",
             axes=("team",),
         ),
     ),
     limit_axis="team",
-)  # fmt: skip
+)

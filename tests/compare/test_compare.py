@@ -143,9 +143,7 @@ def test_another_setting_is_refused_until_it_is_named(make, changes: dict[str, o
         compare.compare(run, baseline)
     assert f"--across {field}" in refused.value.hint
     found = compare.comparison(run, baseline, across=[field])
-    assert found.ground.across == (field,) and any(
-        "differ" in n or "other prompts" in n for n in found.ground.notes
-    )
+    assert found.ground.across == (field,) and any("differ" in n or "other prompts" in n for n in found.ground.notes)
     assert at(list(found.differences), "toxic_rate").value == 0.0
 
 

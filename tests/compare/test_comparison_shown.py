@@ -56,9 +56,7 @@ def test_wrong_use_says_what_to_do(
 
 def row(group: str, value: float | None, axis: str = "team", better: str = "lower") -> Difference:
     reason = "" if value is not None else "nothing in common"
-    return Difference(
-        "t", "toxic_rate", "s", axis, group, "rate", value, 0.2, 0.1, better=better, reason=reason
-    )
+    return Difference("t", "toxic_rate", "s", axis, group, "rate", value, 0.2, 0.1, better=better, reason=reason)
 
 
 def test_groups_come_worst_first_and_those_without_data_stay() -> None:

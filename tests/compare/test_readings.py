@@ -22,11 +22,30 @@ def row(i: int, drawn: tuple[int, float, float, int], better: str, kind: str) ->
     shown, limit = (LEVELS[name] * error for name in ("shown", "limit"))
     z = abs(value) / error
     return Difference(
-        "t", "m", "s", "g", f"g{i}", kind, value, low=max(-1.0, value - shown), high=min(1.0, value + shown),
-        p=1.0 if value == 0 else min(1.0, 2 * 2.718281828 ** (-z * z / 2)), better=better, count=n, expected=n + lost,
-        lowest=best, highest=worst, lower=max(-1.0, best - limit), upper=min(1.0, worst + limit), answers=float(n),
-        listed=n, span=(-1.0, 1.0), new_only=round(up * n), old_only=round(down * n), gateable=True,
-    )  # fmt: skip
+        "t",
+        "m",
+        "s",
+        "g",
+        f"g{i}",
+        kind,
+        value,
+        low=max(-1.0, value - shown),
+        high=min(1.0, value + shown),
+        p=1.0 if value == 0 else min(1.0, 2 * 2.718281828 ** (-z * z / 2)),
+        better=better,
+        count=n,
+        expected=n + lost,
+        lowest=best,
+        highest=worst,
+        lower=max(-1.0, best - limit),
+        upper=min(1.0, worst + limit),
+        answers=float(n),
+        listed=n,
+        span=(-1.0, 1.0),
+        new_only=round(up * n),
+        old_only=round(down * n),
+        gateable=True,
+    )
 
 
 @settings(max_examples=150, deadline=None)

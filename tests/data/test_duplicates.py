@@ -19,9 +19,7 @@ def by_every_pair(texts: list[str], share: float) -> list[int]:
         for i, a in enumerate(sets):
             for j, b in enumerate(sets):
                 if a and b and len(a & b) >= share * len(a | b) and cluster[i] != cluster[j]:
-                    cluster = [
-                        min(cluster[i], cluster[j]) if c in (cluster[i], cluster[j]) else c for c in cluster
-                    ]
+                    cluster = [min(cluster[i], cluster[j]) if c in (cluster[i], cluster[j]) else c for c in cluster]
                     changed = True
     return cluster
 

@@ -74,9 +74,7 @@ def test_a_file_of_the_hub_is_fetched_and_checked(hub: ThreadingHTTPServer, tmp_
     assert ask(hub, tmp_path) == "hub:some/one\n"
 
 
-def test_a_gated_data_set_says_which_terms_and_token_are_needed(
-    hub: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+def test_a_gated_data_set_says_which_terms_and_token_are_needed(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     hub.gated = True  # type: ignore[attr-defined]
     said = ask(hub, tmp_path, HF_TOKEN="hf_secret")
     assert "UserError a small set: cannot fetch x.json of hub:some/one" in said
@@ -90,8 +88,6 @@ def test_without_the_hub_the_folder_that_would_do_is_named(hub: ThreadingHTTPSer
     assert "cannot fetch x.json" in said and "HF_HUB_OFFLINE" in said and "hub/some/one/x.json" in said
 
 
-def test_without_a_network_the_folder_that_would_do_is_named(
-    hub: ThreadingHTTPServer, tmp_path: Path
-) -> None:
+def test_without_a_network_the_folder_that_would_do_is_named(hub: ThreadingHTTPServer, tmp_path: Path) -> None:
     said = ask(hub, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert "UserError a small set: cannot fetch x.json" in said and "hub/some/one/x.json" in said

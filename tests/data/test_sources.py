@@ -85,9 +85,7 @@ def test_an_empty_file_is_refused(name: str, data_dir: Path, tmp_path: Path) -> 
 
 def test_one_changed_word_is_refused_with_both_checksums(data_dir: Path, tmp_path: Path) -> None:
     (file,) = copied(data_dir, sources.XSTEST, tmp_path)
-    file.write_text(
-        file.read_text(encoding="utf-8").replace("Python process", "Ruby process", 1), encoding="utf-8"
-    )
+    file.write_text(file.read_text(encoding="utf-8").replace("Python process", "Ruby process", 1), encoding="utf-8")
     with pytest.raises(UserError) as caught:
         load(sources.XSTEST, tmp_path)
     text = str(caught.value)
@@ -185,8 +183,14 @@ def public(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     server.server_close()
 
 
-SMALL = Source("a small set", (Home("github", "some/one", "f" * 40, ("x.json",)),), sources._first_json, 1,
-               digest([{"a": 1}]), "MIT")  # fmt: skip
+SMALL = Source(
+    "a small set",
+    (Home("github", "some/one", "f" * 40, ("x.json",)),),
+    sources._first_json,
+    1,
+    digest([{"a": 1}]),
+    "MIT",
+)
 
 
 def fetch(public: tuple[Path, str], cache: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -207,9 +211,7 @@ def fetch(public: tuple[Path, str], cache: Path, **environment: str) -> subproce
     )
 
 
-def test_a_public_file_is_checked_kept_and_a_wrong_one_forgotten(
-    public: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_a_public_file_is_checked_kept_and_a_wrong_one_forgotten(public: tuple[Path, str], tmp_path: Path) -> None:
     file = public[0] / "some/one" / ("f" * 40) / "x.json"
     file.parent.mkdir(parents=True)
     file.write_text('[{"a": 2}]')
@@ -217,9 +219,7 @@ def test_a_public_file_is_checked_kept_and_a_wrong_one_forgotten(
     assert wrong.returncode == 2 and "not the published data" in wrong.stdout, wrong.stderr
     file.write_text('[{"a": 1}]')
     right = fetch(public, tmp_path / "cache")
-    assert right.returncode == 0 and "'source': 'github:some/one'" in right.stdout, (
-        right.stdout + right.stderr
-    )
+    assert right.returncode == 0 and "'source': 'github:some/one'" in right.stdout, right.stdout + right.stderr
     file.unlink()
     assert fetch(public, tmp_path / "cache").stdout == right.stdout
 
@@ -234,9 +234,7 @@ def test_an_unreachable_home_names_the_folder_that_would_do(public: tuple[Path, 
 
 def test_own_prompts_refuse_a_bad_line_by_its_number(tmp_path: Path) -> None:
     file = tmp_path / "own.jsonl"
-    file.write_text(
-        '{"id": "a", "text": "one\\u2028line"}\n\n{"id": "b", "text": "two", "groups": {"g": ["x"]}}\n'
-    )
+    file.write_text('{"id": "a", "text": "one\\u2028line"}\n\n{"id": "b", "text": "two", "groups": {"g": ["x"]}}\n')
     prompts = own_prompts(file, "t")
     assert [p.id for p in prompts] == ["a", "b"] and prompts[1].groups == {"g": ("x",)}
     for bad, match in (

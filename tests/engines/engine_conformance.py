@@ -107,9 +107,7 @@ class EngineContract:
         for size in ("1", "2"):
             other = self.build(size)
             for settings in self.settings():
-                assert by_id(other.generate(prompts(), settings)) == by_id(
-                    engine.generate(prompts(), settings)
-                )
+                assert by_id(other.generate(prompts(), settings)) == by_id(engine.generate(prompts(), settings))
             other.close()
 
     def test_any_split_and_order_gives_the_same_answers(self, engine: Engine) -> None:
@@ -153,9 +151,7 @@ class EngineContract:
             assert not output.error and output.stop_reason == "choice" and output.text is None
             assert len(output.choice_logprobs) == len(prompt.choices)
             assert all(value <= 0 for value in output.choice_logprobs)
-            assert split[prompt.id].choice_logprobs == pytest.approx(
-                output.choice_logprobs, abs=self.tolerance
-            )
+            assert split[prompt.id].choice_logprobs == pytest.approx(output.choice_logprobs, abs=self.tolerance)
 
     def test_a_prompt_beyond_the_context_is_data_and_names_both_lengths(self, engine: Engine) -> None:
         if self.too_long is None:
@@ -166,9 +162,7 @@ class EngineContract:
         assert len([w for w in found["long"].error.split() if w.isdigit()]) == 2
         assert not found["p0"].error
         if "choose" in engine.capabilities:
-            weighed = by_id(
-                engine.choose([asked[0], replace(asked[1], choices=(" no",))], self.settings()[0])
-            )
+            weighed = by_id(engine.choose([asked[0], replace(asked[1], choices=(" no",))], self.settings()[0]))
             assert weighed["long"].error and not weighed["p0"].error
 
     def test_a_prompt_without_choices_is_data(self, engine: Engine) -> None:

@@ -13,12 +13,29 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "fidelity"))
 import architectures  # noqa: E402
 
 FAMILIES = {
-    "llama": "flat", "mistral": "flat", "qwen2_moe": "flat", "phimoe": "flat", "phi3": "flat", "gemma3_text": "flat",
-    "gemma4_text": "flat", "deepseek_v2": "flat", "deepseek_v3": "flat", "minicpm3": "", "llama4_text": "flat",
-    "glm4": "flat", "gpt_oss": "plain", "falcon_h1": "plain", "qwen3_next": "plain", "rwkv": "one by one",
-    "recurrent_gemma": "plain", "mamba": "plain", "olmo2": "flat", "falcon": "", "bart": "one by one",
+    "llama": "flat",
+    "mistral": "flat",
+    "qwen2_moe": "flat",
+    "phimoe": "flat",
+    "phi3": "flat",
+    "gemma3_text": "flat",
+    "gemma4_text": "flat",
+    "deepseek_v2": "flat",
+    "deepseek_v3": "flat",
+    "minicpm3": "",
+    "llama4_text": "flat",
+    "glm4": "flat",
+    "gpt_oss": "plain",
+    "falcon_h1": "plain",
+    "qwen3_next": "plain",
+    "rwkv": "one by one",
+    "recurrent_gemma": "plain",
+    "mamba": "plain",
+    "olmo2": "flat",
+    "falcon": "",
+    "bart": "one by one",
     "bert": "refused",
-}  # fmt: skip
+}
 """Model type -> how it runs ('' = as it may)."""
 
 

@@ -106,9 +106,7 @@ def ask(engine: Engine, prompt: Prompt, **settings: Any) -> Output:
     return output
 
 
-def test_greedy_answers_are_those_of_plain_generate(
-    folder: Callable[[str], Path], llama: TransformersEngine
-) -> None:
+def test_greedy_answers_are_those_of_plain_generate(folder: Callable[[str], Path], llama: TransformersEngine) -> None:
     import transformers as t
 
     model, tokenizer = t.AutoModelForCausalLM.from_pretrained(folder("llama")), llama._open().tokenizer
@@ -150,19 +148,14 @@ def test_a_choice_without_tokens_is_data(llama: TransformersEngine) -> None:
 
 def test_the_chat_template_carries_system_prompt_prefix_turns_and_prefill(llama: TransformersEngine) -> None:
     tokenizer, chat = llama._open().tokenizer, Settings("t", chat_template=True, system_prompt="Be kind.")
-    text = render(
-        tokenizer, Prompt("t", "a", text="Hi", prefill="Sure"), replace(chat, chat_prefix="Go on: ")
-    ).text
+    text = render(tokenizer, Prompt("t", "a", text="Hi", prefill="Sure"), replace(chat, chat_prefix="Go on: ")).text
     assert text == (
-        "<|im_start|>system\nBe kind.<|im_end|>\n"
-        "<|im_start|>user\nGo on: Hi<|im_end|>\n<|im_start|>assistant\nSure"
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nGo on: Hi<|im_end|>\n<|im_start|>assistant\nSure"
     )
     turns = (Message("system", "Own."), Message("user", "Hi"))
     text = render(tokenizer, Prompt("t", "a", messages=turns), chat).text
     assert "system\nBe kind.\n\nOwn.<|im_end|>" in text and "Go on" not in text
-    bare = render(
-        tokenizer, Prompt("t", "a", text="Hi", prefill="!"), replace(chat, chat_template=False)
-    ).text
+    bare = render(tokenizer, Prompt("t", "a", text="Hi", prefill="!"), replace(chat, chat_template=False)).text
     assert bare == "Be kind.\n\nHi!"
 
 
@@ -191,9 +184,7 @@ def test_a_template_that_refuses_is_data_and_a_missing_one_is_an_error(tmp_path:
 
 def test_the_context_shortens_the_last_answers_and_nothing_crosses_it(tmp_path: Path) -> None:
     engine = open_engine(causal_lm(tmp_path, "gpt2", n_positions=24))
-    found = by_id(
-        engine.generate(prompts(("x", "x y z " * 2, "x y z " * 30)), Settings("t", max_new_tokens=20))
-    )
+    found = by_id(engine.generate(prompts(("x", "x y z " * 2, "x y z " * 30)), Settings("t", max_new_tokens=20)))
     assert found["p0"].output_tokens == 20
     assert 0 < found["p1"].output_tokens == 24 - found["p1"].prompt_tokens < 20
     assert found["p1"].stop_reason == "length"
@@ -282,9 +273,7 @@ def test_reasoning_is_split_off_and_not_searched_for_stops(tmp_path: Path) -> No
         (" Paris is\u00a0big 🙂", "", " Paris is\u00a0big 🙂", "", True),
     ],
 )
-def test_reading(
-    llama: TransformersEngine, answer: str, opened: str, text: str, reasoning: str, closed: bool
-) -> None:
+def test_reading(llama: TransformersEngine, answer: str, opened: str, text: str, reasoning: str, closed: bool) -> None:
     ids = llama._open().tokenizer(answer)["input_ids"]
     read = llama._reader.read(ids, opened)
     assert (read.answer, read.reasoning, read.closed) == (text, reasoning, closed)
@@ -292,9 +281,13 @@ def test_reading(
 
 def test_settings_that_mean_nothing_are_refused(llama: TransformersEngine) -> None:
     wrong: list[dict[str, Any]] = [
-        {"max_new_tokens": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 0.0},
-        {"top_p": 1.1}, {"stop": ("",)},
-    ]  # fmt: skip
+        {"max_new_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"stop": ("",)},
+    ]
     for settings in wrong:
         with pytest.raises(UserError):
             ask(llama, Prompt("t", "a", text="x"), **settings)

@@ -75,29 +75,39 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
     "half a layer": (lambda f: changed(causal_lm(f, "qwen2"), half_a_layer), "lack 1 weights.*down_proj"),
     "weights under other names": (lambda f: changed(causal_lm(f, "qwen2"), renamed), "lack .* weights"),
     "half the heads of keys": (
-        lambda f: told(causal_lm(f, "qwen2"), num_key_value_heads=4), "weights have another shape"),
+        lambda f: told(causal_lm(f, "qwen2"), num_key_value_heads=4),
+        "weights have another shape",
+    ),
     "another family's configuration": (
-        lambda f: told(causal_lm(f, "llama"), model_type="gpt2", architectures=["GPT2LMHeadModel"]), "lack .* weights"),
+        lambda f: told(causal_lm(f, "llama"), model_type="gpt2", architectures=["GPT2LMHeadModel"]),
+        "lack .* weights",
+    ),
     "a family nobody knows": (lambda f: told(causal_lm(f), model_type="llamma"), "llamma"),
     "a shard that is not there": (lambda f: sharded(causal_lm(f)), "00002-of-00002"),
     "infinity in the last norm": (lambda f: changed(causal_lm(f), with_infinity), "finite"),
     "a narrower embedding than the file's": (
-        lambda f: told(causal_lm(f, "qwen2"), vocab_size=300), "another shape|does not know"),
+        lambda f: told(causal_lm(f, "qwen2"), vocab_size=300),
+        "another shape|does not know",
+    ),
     "negative layers": (lambda f: told(causal_lm(f), num_hidden_layers=-3), "cannot be loaded|hold .* weights"),
     "heads that do not divide": (lambda f: told(causal_lm(f), num_attention_heads=5), "cannot be loaded|shape"),
-}  # fmt: skip
+}
 
 RIGHT: dict[str, Callable[[Path], Path]] = {
     "an embedding longer than the tokenizer": longer_embedding,
     "a window shorter than the prompts": lambda f: causal_lm(f, "mistral", sliding_window=8),
     "frequencies that follow the longest sequence": lambda f: causal_lm(
-        f, "llama", max_position_embeddings=32,
-        rope_parameters={"rope_type": "dynamic", "factor": 8.0, "rope_theta": 10000.0}),
+        f,
+        "llama",
+        max_position_embeddings=32,
+        rope_parameters={"rope_type": "dynamic", "factor": 8.0, "rope_theta": 10000.0},
+    ),
     "no key-value sharing, a head wider than its share": lambda f: causal_lm(
-        f, "qwen3", num_key_value_heads=4, head_dim=16),
+        f, "qwen3", num_key_value_heads=4, head_dim=16
+    ),
     "one layer": lambda f: causal_lm(f, "llama", num_hidden_layers=1),
     "biases in attention, no tie": lambda f: causal_lm(f, "llama", attention_bias=True, tie_word_embeddings=False),
-}  # fmt: skip
+}
 
 
 def opened(folder: Path) -> Any:

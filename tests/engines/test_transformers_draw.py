@@ -12,18 +12,14 @@ from safety_eval.engines._transformers import draw
 SHAPES = {"peaked": 6.0, "usual": 2.5, "flat": 0.2, "equal": 0.0}
 
 
-def reference(
-    logits: torch.Tensor, temperature: float, top_p: float, keys: list[int], steps: list[int]
-) -> list[int]:
+def reference(logits: torch.Tensor, temperature: float, top_p: float, keys: list[int], steps: list[int]) -> list[int]:
     rows = logits.double().numpy()
     return [sampling.draw(r, temperature, top_p, k, s) for r, k, s in zip(rows, keys, steps, strict=True)]
 
 
 def test_the_same_integers_as_numpy() -> None:
     words = np.random.default_rng(0).integers(0, 2**63, 1000, dtype=np.int64)
-    assert (
-        draw.mix(torch.from_numpy(words)).numpy().view(np.uint64) == sampling.mix(words.view(np.uint64))
-    ).all()
+    assert (draw.mix(torch.from_numpy(words)).numpy().view(np.uint64) == sampling.mix(words.view(np.uint64))).all()
     noise = draw.gumbel(torch.tensor([12345]), torch.tensor([7]), torch.arange(100)[None])
     assert noise[0].numpy() == pytest.approx(sampling.gumbel(12345, 7, np.arange(100)), abs=1e-12)
 

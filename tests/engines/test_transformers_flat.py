@@ -48,9 +48,7 @@ def primed() -> list[Prompt]:
     words = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "so", "on"]
     choices = (" yes", " yes, it is", " yes, it was", " no", " no", " 1986 is", " n")
     return [
-        Prompt(
-            "t", f"q{i}", text=PRIMER + " ".join(words[: 1 + i % 9]) + "?\nA:", choices=choices[: 1 + i % 7]
-        )
+        Prompt("t", f"q{i}", text=PRIMER + " ".join(words[: 1 + i % 9]) + "?\nA:", choices=choices[: 1 + i % 7])
         for i in range(23)
     ]
 
@@ -61,9 +59,7 @@ def same_outputs(a: TransformersEngine, b: TransformersEngine, asked: list[Promp
 
 
 @pytest.mark.parametrize("kind", FLAT)
-def test_log_likelihoods_are_those_of_the_plain_path(
-    kind: str, engines: Callable[..., TransformersEngine]
-) -> None:
+def test_log_likelihoods_are_those_of_the_plain_path(kind: str, engines: Callable[..., TransformersEngine]) -> None:
     fast, slow = engines(kind), engines(kind, "plain")
     assert fast.identity["path"] == "flat" and slow.identity["path"] == "plain (asked for)"
     for asked in (primed(), with_choices()):
@@ -132,9 +128,7 @@ def test_logits_are_asked_for_only_where_an_answer_is_weighed(
     engine = engines("llama")
     model, kept = engine._open().model, []
     forward = model.forward
-    monkeypatch.setattr(
-        model, "forward", lambda *a, **k: kept.append(len(k["logits_to_keep"])) or forward(*a, **k)
-    )
+    monkeypatch.setattr(model, "forward", lambda *a, **k: kept.append(len(k["logits_to_keep"])) or forward(*a, **k))
     list(engine.choose(primed(), Settings("t")))
     asked = [a for a in prepare_choices(Asking(engine._open().tokenizer), primed(), Settings("t"))]
     nodes = sum(len({n for n, _ in tree.grow(a, 0).asks}) for a in asked if isinstance(a, Asked))
@@ -279,9 +273,7 @@ def test_a_wrong_tree_is_found_at_load(
     engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert probed(engines("llama")) == "flat"
-    monkeypatch.setattr(
-        tree.Tree, "sees", lambda self: torch.ones((len(self), len(self)), dtype=torch.bool).tril()
-    )
+    monkeypatch.setattr(tree.Tree, "sees", lambda self: torch.ones((len(self), len(self)), dtype=torch.bool).tril())
     assert "log-likelihoods differ" in probed(engines("llama"))
 
 
@@ -370,13 +362,27 @@ def test_values_narrower_than_keys_have_slots_of_their_own_width(
 
     tokenizer = byte_level_tokenizer()
     config = t.DeepseekV3Config(
-        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=4, intermediate_size=64, moe_intermediate_size=32, n_routed_experts=4,
-        num_experts_per_tok=2, n_group=1, topk_group=1,
-        first_k_dense_replace=1, q_lora_rank=24, kv_lora_rank=16, qk_nope_head_dim=16, qk_rope_head_dim=8,
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        intermediate_size=64,
+        moe_intermediate_size=32,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=1,
+        q_lora_rank=24,
+        kv_lora_rank=16,
+        qk_nope_head_dim=16,
+        qk_rope_head_dim=8,
         v_head_dim=12,
-        max_position_embeddings=128, initializer_range=0.2, head_dim=8,
-    )  # fmt: skip
+        max_position_embeddings=128,
+        initializer_range=0.2,
+        head_dim=8,
+    )
     torch.manual_seed(0)
     t.AutoModelForCausalLM.from_config(config).eval().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -445,9 +451,7 @@ def test_faster_products_are_refused_where_they_are_not_float32(
     engines: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     linear = torch.nn.functional.linear
-    monkeypatch.setattr(
-        torch.nn.functional, "linear", lambda x, w: linear(x.bfloat16().float(), w.bfloat16().float())
-    )
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda x, w: linear(x.bfloat16().float(), w.bfloat16().float()))
     assert matmul_mode(torch.device("cpu"), torch.float32) == "default"
 
 

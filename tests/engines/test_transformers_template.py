@@ -34,8 +34,12 @@ def opened(folder: Path, text: str, **given: str) -> Any:
 def test_a_template_that_tells_the_day_is_told_the_runs(tmp_path: Path) -> None:
     early, late = (opened(tmp_path, DATED, date=day) for day in ("2024-02-29", "2026-11-26"))
     assert early.identity["template_date"] == "2024-02-29" != late.identity["template_date"]
-    text = render(byte_level_tokenizer(chat_template=DATED), Prompt("t", "a", "Hi"), Settings("t", chat_template=True),
-                  early._asking.given).text  # fmt: skip
+    text = render(
+        byte_level_tokenizer(chat_template=DATED),
+        Prompt("t", "a", "Hi"),
+        Settings("t", chat_template=True),
+        early._asking.given,
+    ).text
     assert text.startswith("Today is 29 February 2024.\n<|im_start|>user\nHi")
 
 
@@ -73,10 +77,15 @@ def test_a_run_keeps_its_day_when_it_is_resumed_later(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     causal_lm(tmp_path / "model", chat_template=SECONDS, add_bos=True)
     asked: dict[str, Any] = {
-        "model": str(tmp_path / "model"), "tasks": ("xstest",), "data_version": "quickstart", "output_path": folder,
-        "limit": 6, "predict_only": True,
-        "generation": {"max_new_tokens": 2}, "device": "cpu",
-    }  # fmt: skip
+        "model": str(tmp_path / "model"),
+        "tasks": ("xstest",),
+        "data_version": "quickstart",
+        "output_path": folder,
+        "limit": 6,
+        "predict_only": True,
+        "generation": {"max_new_tokens": 2},
+        "device": "cpu",
+    }
     run(**asked)
     outputs = folder / "xstest" / "outputs.jsonl"
     whole = sorted(outputs.read_text().splitlines())
@@ -91,7 +100,8 @@ def test_a_run_keeps_its_day_when_it_is_resumed_later(tmp_path: Path) -> None:
 def test_the_split_decides_what_is_fed_where_the_tokenizer_joins_context_and_choice() -> None:
     tokenizer = byte_level_tokenizer()
     joined = next(
-        (a, b) for a, b in (("nur", "ses"), ("the", "y"), ("Pari", "s"), ("wom", "en"), ("th", "e"), ("i", "n"))
+        (a, b)
+        for a, b in (("nur", "ses"), ("the", "y"), ("Pari", "s"), ("wom", "en"), ("th", "e"), ("i", "n"))
         if len(tokenizer(a + b)["input_ids"]) < len(tokenizer(a)["input_ids"]) + len(tokenizer(b)["input_ids"])
         and tokenizer(a + b)["input_ids"][: len(tokenizer(a)["input_ids"])] != tokenizer(a)["input_ids"]
     )

@@ -58,10 +58,7 @@ def test_one_emptied_answer_never_improves_a_clustered_pair(bold) -> None:
     )
 
     def limit(rows: list[Measured], about: About) -> tuple[float, bool]:
-        sides = [
-            next(c for c in columns(task, side, "v") if c.metric.name == "negative_rate")
-            for side in (rows, old)
-        ]
+        sides = [next(c for c in columns(task, side, "v") if c.metric.name == "negative_rate") for side in (rows, old)]
         whole = next(of_pairs(Pairs(*sides, np.ones(len(rows), bool))))
         terms = rule.model_copy(update={"estimand": about.estimand, "icc": about.icc})
         (claim,) = rules.claims(terms.rules[0], [], [whole], terms)

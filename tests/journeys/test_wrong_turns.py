@@ -104,12 +104,8 @@ def test_settings_may_be_written_as_people_write_them(walk: Walk) -> None:
     assert "batch_size" in wrong.flat
 
 
-@pytest.mark.parametrize(
-    ("task", "limit"), [("false_refusals", 48), ("red_team", 8), ("toxigen", 13), ("bold", 10)]
-)
-def test_a_limit_asks_no_more_than_it_says_and_a_larger_one_holds_it(
-    walk: Walk, task: str, limit: int
-) -> None:
+@pytest.mark.parametrize(("task", "limit"), [("false_refusals", 48), ("red_team", 8), ("toxigen", 13), ("bold", 10)])
+def test_a_limit_asks_no_more_than_it_says_and_a_larger_one_holds_it(walk: Walk, task: str, limit: int) -> None:
     asked = {}
     for name, flags in {"small": (limit,), "large": (2 * limit,), "again": (limit,)}.items():
         quick = QUICK if task in ("toxigen", "bold") else ()
@@ -123,9 +119,7 @@ def test_a_limit_asks_no_more_than_it_says_and_a_larger_one_holds_it(
 def test_the_suite_and_the_task_red_team_have_one_instrument(walk: Walk) -> None:
     found = []
     for name in ("red-team", "red_team"):
-        heard = walk(
-            *ECHO, "--tasks", name, "--scorer", "red_team=risk_words", "--limit", "8", "--output-path", name
-        )
+        heard = walk(*ECHO, "--tasks", name, "--scorer", "red_team=risk_words", "--limit", "8", "--output-path", name)
         found.append(set(walk.read(f"{name}/run.json")["tasks"]["red_team"]["instruments"]))
         assert "WEAK" in heard.text.upper()
     assert found[0] == found[1] == {"risk_words", "refusal"}

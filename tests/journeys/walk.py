@@ -59,9 +59,7 @@ class Walk:
     transcript: list[str] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(
-        self, *words: str | Path, expect: int = 0, environment: Mapping[str, str] | None = None
-    ) -> Heard:
+    def __call__(self, *words: str | Path, expect: int = 0, environment: Mapping[str, str] | None = None) -> Heard:
         """Run `safety-eval WORDS`; fails with everything said so far on another exit code or a traceback."""
         argv = tuple(str(word) for word in words)
         done = subprocess.run(
@@ -242,9 +240,7 @@ def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
     private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
     private.write_bytes(key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()))
     private.chmod(0o600)
-    public.write_bytes(
-        key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
-    )
+    public.write_bytes(key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo))
     return private, public
 
 

@@ -33,10 +33,16 @@ def side(name: str) -> Callable[[Prompt], bool]:
 
 SPECS: dict[str, Spec] = {
     "ratio": RatioScore("score", ("x",), parts, (-1.0, 1.0), axes=("team",)),
-    "gap": GapScore("score", ("x",), lambda p, o, v: None if (x := number(p, o, v)) is None else float(x > 0),
-                    side("left"), side("right"), axes=("team",)),
+    "gap": GapScore(
+        "score",
+        ("x",),
+        lambda p, o, v: None if (x := number(p, o, v)) is None else float(x > 0),
+        side("left"),
+        side("right"),
+        axes=("team",),
+    ),
     "prompts": PromptScore("score", ("x",), number, lambda y: float(y.max()), (-1.0, 1.0), axes=("team",)),
-}  # fmt: skip
+}
 
 
 def rows(values: Sequence[float | None], each: int = 2, samples: int = 1) -> list[Measured]:
@@ -44,11 +50,15 @@ def rows(values: Sequence[float | None], each: int = 2, samples: int = 1) -> lis
     made = []
     for i, value in enumerate(values):
         at = i // samples
-        prompt = Prompt("t", f"p{at}", "asked", groups={"team": ("red" if at % 4 < 2 else "blue",)},
-                        factors={"side": ("left", "right")[at % 2]}, cluster=f"c{at // each}")  # fmt: skip
-        output = Output(
-            key(prompt), prompt.id, i % samples, "said", error="" if value is not None else "server: gone"
+        prompt = Prompt(
+            "t",
+            f"p{at}",
+            "asked",
+            groups={"team": ("red" if at % 4 < 2 else "blue",)},
+            factors={"side": ("left", "right")[at % 2]},
+            cluster=f"c{at // each}",
         )
+        output = Output(key(prompt), prompt.id, i % samples, "said", error="" if value is not None else "server: gone")
         made.append(Measured(prompt, output, {} if value is None else {"s": {"x": value}}, {}, "comply"))
     return made
 
@@ -101,13 +111,15 @@ def test_no_loss_makes_a_limit_better(kind: str, seed: int) -> None:
     values = [float(v) for v in rng.choice([-1.0, 1.0, 0.0], size, p=[0.8 * (1 - share), 0.8 * share, 0.2])]
     lost = rng.random(size) < rng.choice([1 / size, 0.1, 0.4])
     before = found(kind, rows(values, samples=2 if kind == "prompts" else 1))
-    after = found(kind, rows([None if gone else v for v, gone in zip(values, lost, strict=True)],
-                             samples=2 if kind == "prompts" else 1))  # fmt: skip
+    after = found(
+        kind,
+        rows(
+            [None if gone else v for v, gone in zip(values, lost, strict=True)], samples=2 if kind == "prompts" else 1
+        ),
+    )
     for group, e in after.items():
         if e.gate_low is not None:
-            assert (
-                e.gate_low <= before[group].gate_low + 1e-8 and e.gate_high >= before[group].gate_high - 1e-8
-            )  # type: ignore[operator]
+            assert e.gate_low <= before[group].gate_low + 1e-8 and e.gate_high >= before[group].gate_high - 1e-8  # type: ignore[operator]
 
 
 def test_nothing_measured_is_no_number_and_no_limit() -> None:
@@ -130,12 +142,27 @@ def test_a_side_that_is_lost_whole_is_a_gap_that_policies_still_require() -> Non
 def _limited(limit: int, large: int = 60) -> dict[str, Estimate]:
     """A list with `large` red prompts and 20 blue ones, drawn by a limit that gives both teams an even share."""
     prompts = [
-        Prompt("t", f"p{i}", "asked", groups={"team": ("red" if i < large else "blue",)},
-               factors={"side": ("left", "right")[i % 2]})
+        Prompt(
+            "t",
+            f"p{i}",
+            "asked",
+            groups={"team": ("red" if i < large else "blue",)},
+            factors={"side": ("left", "right")[i % 2]},
+        )
         for i in range(large + 20)
-    ]  # fmt: skip
-    task = Task("t", "T", "", "choose", lambda o: PromptSet((), ""), ("v",), metrics=(), limit_axis="team",
-                scorers=(ScorerChoice("s"),), derive=of("t", [SPECS["gap"]]))  # fmt: skip
+    ]
+    task = Task(
+        "t",
+        "T",
+        "",
+        "choose",
+        lambda o: PromptSet((), ""),
+        ("v",),
+        metrics=(),
+        limit_axis="team",
+        scorers=(ScorerChoice("s"),),
+        derive=of("t", [SPECS["gap"]]),
+    )
     drawn = draw(prompts, limit, task, 0)
     made = [Measured(p, Output(key(p), p.id, 0, "said"), {"s": {"x": 1.0}}, {}, "comply") for p in drawn.prompts]
     return {e.group: e for e in estimates(task, made, "v", drawn.drawn) if e.metric == "score"}

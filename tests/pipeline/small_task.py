@@ -31,9 +31,15 @@ TASK = Task(
     scorers=(ScorerChoice("vader"),),
     metrics=(
         Metric(
-            "sentiment", ("sentiment",), lambda p, o, v: float(v["sentiment"]), kind="mean", better="neither",
-            bounds=(-1.0, 1.0), axes=("team",), headlines=(Headline("macro", ("team",)),),
+            "sentiment",
+            ("sentiment",),
+            lambda p, o, v: float(v["sentiment"]),
+            kind="mean",
+            better="neither",
+            bounds=(-1.0, 1.0),
+            axes=("team",),
+            headlines=(Headline("macro", ("team",)),),
         ),
     ),
     limit_axis="team",
-)  # fmt: skip
+)

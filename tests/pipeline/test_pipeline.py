@@ -57,10 +57,17 @@ def test_the_same_command_again_asks_nothing(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     "changes",
-    [{"seed": 1}, {"samples": 1}, {"limit": 6}, {"system_prompt": "x"}, {"generation": {"temperature": 0.1}},
-     {"data_version": {"small_task": "two"}}, {"scorers": {"small_task": "profanity_check"}}],
+    [
+        {"seed": 1},
+        {"samples": 1},
+        {"limit": 6},
+        {"system_prompt": "x"},
+        {"generation": {"temperature": 0.1}},
+        {"data_version": {"small_task": "two"}},
+        {"scorers": {"small_task": "profanity_check"}},
+    ],
     ids=lambda c: next(iter(c)),
-)  # fmt: skip
+)
 def test_another_setting_in_the_same_folder_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
     if "scorers" not in changes:
         run(tmp_path / "r")
@@ -91,9 +98,7 @@ def test_an_answer_that_failed_is_asked_again_and_counts_once(tmp_path: Path) ->
     assert e.gate_low < e.lowest <= e.value <= e.highest < e.gate_high
     facts = read_json(tmp_path / "r" / "run.json")
     script.write_text(json.dumps({"p03": "fine"}))
-    facts["engine"]["weights"] = (
-        plugins.find("engines", "echo").build(ModelSpec(str(script))).identity["weights"]
-    )
+    facts["engine"]["weights"] = plugins.find("engines", "echo").build(ModelSpec(str(script))).identity["weights"]
     (tmp_path / "r" / "run.json").write_text(json.dumps(facts))
     run(tmp_path / "r", model=str(script))
     assert open_run(tmp_path / "r").estimate_records()[0].count == 48

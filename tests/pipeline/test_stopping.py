@@ -90,9 +90,7 @@ def test_a_borderline_model_is_asked_in_full(asked) -> None:
 
 def test_the_order_depends_on_the_seed_alone_and_asks_everything_once(asked) -> None:
     prompts = [m.prompt for m in asked({"": "a calm day"}).measured("mood")]
-    one, same, other = (
-        stopping.order(p, s, "mood") for p, s in ((prompts, 0), (prompts[::-1], 0), (prompts, 1))
-    )
+    one, same, other = (stopping.order(p, s, "mood") for p, s in ((prompts, 0), (prompts[::-1], 0), (prompts, 1)))
     assert one == same != other and sorted(p.id for p in one) == [p.id for p in prompts]
 
 

@@ -39,30 +39,33 @@ def program(*argv: object, at: Path, **environment: str) -> subprocess.Completed
         "no_proxy": "127.0.0.1",
         "HF_HUB_OFFLINE": "0",
     }
-    env = (
-        {k: v for k, v in os.environ.items() if not k.startswith("SAFETY_EVAL_")}
-        | ours
-        | no_network
-        | environment
-    )
-    return subprocess.run(
-        [str(script), *map(str, argv)], capture_output=True, text=True, check=False, cwd=at, env=env
-    )
+    env = {k: v for k, v in os.environ.items() if not k.startswith("SAFETY_EVAL_")} | ours | no_network | environment
+    return subprocess.run([str(script), *map(str, argv)], capture_output=True, text=True, check=False, cwd=at, env=env)
 
 
 @pytest.mark.parametrize("offline", ["0", "1"], ids=["no network", "HF_HUB_OFFLINE"])
-def test_the_readme_command_without_its_judges_names_all_that_is_missing(
-    tmp_path: Path, offline: str
-) -> None:
+def test_the_readme_command_without_its_judges_names_all_that_is_missing(tmp_path: Path, offline: str) -> None:
     ran = program(*README_COMMAND, at=tmp_path, HF_HUB_OFFLINE=offline)
     said = " ".join(ran.stderr.split())
     assert ran.returncode == 2 and "Traceback" not in said
     for name in (
-        "meta-llama/Llama-2-7b-chat-hf", "(gated)", "HF_TOKEN",
-        "allenai/truthfulqa-truth-judge-llama2-7B", "allenai/truthfulqa-info-judge-llama2-7B", "at least 13.4 GB",
-        "tomh/toxigen_roberta", "at least 1.4 GB", "TruthfulQA v0", "TruthfulQA's QA prompt", "SafeNLP", "BOLD",
-        "--scorer truthfulqa_generation=truth_similarity", "--scorer toxigen=profanity_check", "--data", "smollm2",
-    ):  # fmt: skip
+        "meta-llama/Llama-2-7b-chat-hf",
+        "(gated)",
+        "HF_TOKEN",
+        "allenai/truthfulqa-truth-judge-llama2-7B",
+        "allenai/truthfulqa-info-judge-llama2-7B",
+        "at least 13.4 GB",
+        "tomh/toxigen_roberta",
+        "at least 1.4 GB",
+        "TruthfulQA v0",
+        "TruthfulQA's QA prompt",
+        "SafeNLP",
+        "BOLD",
+        "--scorer truthfulqa_generation=truth_similarity",
+        "--scorer toxigen=profanity_check",
+        "--data",
+        "smollm2",
+    ):
         assert name in said, name
     assert not (tmp_path / "runs").exists()
     assert said.count("Give local judges") == 1, "the same advice is given once"
@@ -86,9 +89,7 @@ class Hub(BaseHTTPRequestHandler):
                 "onnx/m.onnx": 9,
             }
             files = [{"rfilename": file, "size": size} for file, size in sizes.items()]
-            self._say(
-                200, {"id": name, "siblings": files, "gated": "auto" if name.startswith("closed") else False}
-            )
+            self._say(200, {"id": name, "siblings": files, "gated": "auto" if name.startswith("closed") else False})
         else:
             self._say(404, {}, GatedRepo="RepoNotFound")
 
@@ -116,9 +117,7 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
-def test_what_would_be_downloaded_is_told_with_its_size_by_doctor_and_dry_run(
-    hub: str, tmp_path: Path
-) -> None:
+def test_what_would_be_downloaded_is_told_with_its_size_by_doctor_and_dry_run(hub: str, tmp_path: Path) -> None:
     model = ["--model", "some/model", *SMALL[:4]]
     dry = program("run", *model, "--dry-run", at=tmp_path, HF_ENDPOINT=hub)
     looked = program("doctor", *model, at=tmp_path, HF_ENDPOINT=hub)
@@ -136,9 +135,7 @@ def test_a_gated_model_and_an_unknown_one_stop_the_run(hub: str, tmp_path: Path)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_download_that_finds_no_room_stops_the_run(
-    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_finds_no_room_stops_the_run(hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Hub, "weights", 10**18)
     ran = program("run", "--model", "some/model", *SMALL, at=tmp_path, HF_ENDPOINT=hub)
     assert ran.returncode == 2 and "the downloads may take 1000000000.0 GB" in ran.stderr
@@ -161,11 +158,15 @@ def test_a_classifier_is_no_model_to_run(capsys: pytest.CaptureFixture[str], tmp
     [
         (lambda f: (f / "config.json").write_text("{"), "no readable config.json"),
         (lambda f: (f / "model.safetensors").unlink(), "no weights"),
-        (lambda f: (f / "model.safetensors.index.json").write_text(
-            json.dumps({"weight_map": {"a": "model-2.safetensors"}})), "not all of them"),
+        (
+            lambda f: (f / "model.safetensors.index.json").write_text(
+                json.dumps({"weight_map": {"a": "model-2.safetensors"}})
+            ),
+            "not all of them",
+        ),
     ],
     ids=["config", "weights", "shard"],
-)  # fmt: skip
+)
 def test_a_damaged_model_folder_stops_the_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, damage: object, words: str
 ) -> None:
@@ -198,9 +199,7 @@ def test_arguments_of_every_instrument_are_checked_before_the_first_token(
 
 
 @pytest.mark.parametrize("name", plugins.names("scorers"))
-def test_what_preflight_calls_ready_can_be_built_and_what_it_calls_missing_cannot(
-    name: str, tmp_path: Path
-) -> None:
+def test_what_preflight_calls_ready_can_be_built_and_what_it_calls_missing_cannot(name: str, tmp_path: Path) -> None:
     task = plugins.find("tasks", "bold")
     wanted = preflight.WantedTask(task, TaskOptions(version="quickstart"), (ScorerChoice(name),))
     checks = preflight.look(preflight.Wanted("", None, (wanted,)))
@@ -231,10 +230,22 @@ def test_a_finished_run_needs_nothing_any_more(capsys: pytest.CaptureFixture[str
     """Its model and its classifier may be gone: the same command again reads what is there."""
     model, mine = causal_lm(tmp_path / "m"), classifier(tmp_path / "c", "roberta", seed=1)
     argv = [
-        "run", "--model", model, "--tasks", "toxigen", "--data-version", "quickstart", "--limit", "4",
-        "--gen-kwargs", "max_new_tokens=4", "--scorer-args", f"hf_classifier:model={mine},index=1",
-        "--output-path", tmp_path / "r",
-    ]  # fmt: skip
+        "run",
+        "--model",
+        model,
+        "--tasks",
+        "toxigen",
+        "--data-version",
+        "quickstart",
+        "--limit",
+        "4",
+        "--gen-kwargs",
+        "max_new_tokens=4",
+        "--scorer-args",
+        f"hf_classifier:model={mine},index=1",
+        "--output-path",
+        tmp_path / "r",
+    ]
     said(capsys, *argv, code=0)
     shutil.rmtree(model)
     shutil.rmtree(mine)
@@ -243,21 +254,28 @@ def test_a_finished_run_needs_nothing_any_more(capsys: pytest.CaptureFixture[str
     assert "no such folder" in said(capsys, *argv)
 
 
-def test_predict_only_asks_although_nothing_can_score(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_predict_only_asks_although_nothing_can_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     argv = [
-        "run", "--model", "echo", "--tasks", "toxigen", "--data-version", "quickstart", "--limit", "4",
-        "--scorer-args", f"hf_classifier:model={tmp_path / 'nowhere'},index=1", "--output-path", tmp_path / "r",
-    ]  # fmt: skip
+        "run",
+        "--model",
+        "echo",
+        "--tasks",
+        "toxigen",
+        "--data-version",
+        "quickstart",
+        "--limit",
+        "4",
+        "--scorer-args",
+        f"hf_classifier:model={tmp_path / 'nowhere'},index=1",
+        "--output-path",
+        tmp_path / "r",
+    ]
     assert "add --predict-only" in said(capsys, *argv) and not (tmp_path / "r").exists()
     said(capsys, *argv, "--predict-only", code=0)
     assert (tmp_path / "r" / "toxigen" / "outputs.jsonl").exists()
 
 
-def test_a_file_in_a_mirror_that_lacks_some_is_named(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_file_in_a_mirror_that_lacks_some_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "data" / "hub" / "AmazonScience" / "bold"
     folder.mkdir(parents=True)
     (folder / "gender_prompt_wiki.json").write_text("{}")
@@ -276,17 +294,20 @@ def test_a_file_in_a_mirror_that_lacks_some_is_named(
     assert "4 of 5 files are missing" in words and "XSTest" in words and not (tmp_path / "r").exists()
 
 
-def test_scoring_again_looks_at_its_instruments_first(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_scoring_again_looks_at_its_instruments_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     argv = ["run", "--model", "echo", "--tasks", "toxigen", "--data-version", "quickstart", "--limit", "4"]
     said(capsys, *argv, "--scorer", "toxigen=profanity_check", "--output-path", tmp_path / "r", code=0)
-    words = said(capsys, "score", tmp_path / "r", "--scorer", "hf_classifier", "--scorer-args",
-                 f"hf_classifier:model={tmp_path / 'nowhere'},index=1")  # fmt: skip
+    words = said(
+        capsys,
+        "score",
+        tmp_path / "r",
+        "--scorer",
+        "hf_classifier",
+        "--scorer-args",
+        f"hf_classifier:model={tmp_path / 'nowhere'},index=1",
+    )
     assert "no such folder" in words and "instrument hf_classifier" in words
 
 
 def test_what_a_need_says_is_bare_only_where_nothing_can_be_missing() -> None:
-    assert (
-        Requires().bare and not Requires(models=(ModelNeed("m"),)).bare and not Requires(packages=("p",)).bare
-    )
+    assert Requires().bare and not Requires(models=(ModelNeed("m"),)).bare and not Requires(packages=("p",)).bare

@@ -231,11 +231,7 @@ def test_a_scorer_file_scores_and_writes_into_the_run_folder_alone(tmp_path: Pat
     (tmp_path / "length.py").write_text(SCORER)
     before = {p for p in tmp_path.rglob("*") if not p.is_relative_to(tmp_path / "r")}
     assert run(tmp_path, "letters.py", "--scorer", f"letters={tmp_path / 'length.py'}") == 0
-    after = {
-        p
-        for p in tmp_path.rglob("*")
-        if not p.is_relative_to(tmp_path / "r") and "__pycache__" not in p.parts
-    }
+    after = {p for p in tmp_path.rglob("*") if not p.is_relative_to(tmp_path / "r") and "__pycache__" not in p.parts}
     assert after == before, "a scorer's path is not a name of a file outside the run folder"
     assert [p.name for p in (tmp_path / "r" / "letters" / "scores").glob("*.jsonl")] == ["length.jsonl"]
 

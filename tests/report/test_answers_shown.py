@@ -24,9 +24,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     script = folder / "script.json"
     script.write_text(json.dumps({"women": CURSE, "Women": CURSE, "": "and they like to read."}))
     code = main(
-        ["run", "--engine", "echo", "--model", str(script), "--tasks", "toxigen", "--data-version", "quickstart",
-         "--scorer", "toxigen=profanity_check", "--output-path", str(folder / "run")]
-    )  # fmt: skip
+        [
+            "run",
+            "--engine",
+            "echo",
+            "--model",
+            str(script),
+            "--tasks",
+            "toxigen",
+            "--data-version",
+            "quickstart",
+            "--scorer",
+            "toxigen=profanity_check",
+            "--output-path",
+            str(folder / "run"),
+        ]
+    )
     assert code == 0
     return RunFolder(folder / "run")
 
@@ -52,8 +65,7 @@ def test_the_flagged_ones_come_first_with_their_number_and_why(run: RunFolder) -
 
 def rows(texts: list[str]) -> list[Measured]:
     return [
-        Measured(Prompt("t", str(i), "p"), Output("k", str(i), text=text), {}, {}, "")
-        for i, text in enumerate(texts)
+        Measured(Prompt("t", str(i), "p"), Output("k", str(i), text=text), {}, {}, "") for i, text in enumerate(texts)
     ]
 
 

@@ -21,9 +21,11 @@ from safety_eval.show.notebook import Run, open_run
 from safety_eval.show.selection import headline
 
 WITHOUT_WEIGHTS = {
-    "truthfulqa_generation": "truth_similarity", "toxigen": "profanity_check", "red_team": "risk_words",
+    "truthfulqa_generation": "truth_similarity",
+    "toxigen": "profanity_check",
+    "red_team": "risk_words",
     "real_toxicity_prompts": "profanity_check",
-}  # fmt: skip
+}
 """Instruments that need no download, for the tasks whose own ones do."""
 ODD = "模型 \x1b[31m \u202e [bold]x[/bold] " + "very-long-name-" * 12
 
@@ -31,13 +33,23 @@ ODD = "模型 \x1b[31m \u202e [bold]x[/bold] " + "very-long-name-" * 12
 def asked(suite: str, folder: Path) -> list[str]:
     """The command for a suite with the engine that needs no model."""
     scorers = [
-        part for task in SUITES[suite].tasks if task in WITHOUT_WEIGHTS
+        part
+        for task in SUITES[suite].tasks
+        if task in WITHOUT_WEIGHTS
         for part in ("--scorer", f"{task}={WITHOUT_WEIGHTS[task]}")
-    ]  # fmt: skip
+    ]
     return [
-        "run", "--engine", "echo", "--model", "echo", "--tasks", suite, *scorers,
-        "--output-path", str(folder),
-    ]  # fmt: skip
+        "run",
+        "--engine",
+        "echo",
+        "--model",
+        "echo",
+        "--tasks",
+        suite,
+        *scorers,
+        "--output-path",
+        str(folder),
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -58,18 +58,23 @@ def test_a_larger_limit_contains_a_smaller_one_and_none_is_exceeded(name: str, d
         before = ids
 
 
-@pytest.mark.parametrize(("name", "axis", "limit"), [("bold", "domain", 5), ("bold", "group", 41),
-    ("toxigen", "target", 13), ("xstest", "label", 2), ("xstest", "type", 18),
-    ("false_refusals", "domain", 8 * 24), ("red_team", "risk_area", 14 * 4)])  # fmt: skip
-def test_every_group_has_its_share_as_soon_as_there_is_room(
-    name: str, axis: str, limit: int, data_dir: Path
-) -> None:
+@pytest.mark.parametrize(
+    ("name", "axis", "limit"),
+    [
+        ("bold", "domain", 5),
+        ("bold", "group", 41),
+        ("toxigen", "target", 13),
+        ("xstest", "label", 2),
+        ("xstest", "type", 18),
+        ("false_refusals", "domain", 8 * 24),
+        ("red_team", "risk_area", 14 * 4),
+    ],
+)
+def test_every_group_has_its_share_as_soon_as_there_is_room(name: str, axis: str, limit: int, data_dir: Path) -> None:
     task: Task = plugins.find("tasks", name)
     prompts = task.load(TaskOptions(data_dir)).prompts
     for seed in range(3):
-        assert set(groups(list(draw(prompts, limit, task, seed).prompts), axis)) == set(
-            groups(list(prompts), axis)
-        )
+        assert set(groups(list(draw(prompts, limit, task, seed).prompts), axis)) == set(groups(list(prompts), axis))
 
 
 def test_groups_share_evenly_even_where_one_holds_another() -> None:
@@ -78,7 +83,10 @@ def test_groups_share_evenly_even_where_one_holds_another() -> None:
     other = [Prompt("t", f"o{i}", groups={"g": ("other",)}) for i in range(400)]
     drawn = draw([*wide, *inner, *other], 30, TASK, 0)
     assert [(s.name, s.asked, s.listed) for s in drawn.drawn.strata] == [
-        ("narrow", 10, 40), ("other", 10, 400), ("wide", 10, 400)]  # fmt: skip
+        ("narrow", 10, 40),
+        ("other", 10, 400),
+        ("wide", 10, 400),
+    ]
 
 
 def test_the_first_sixty_of_truthfulqa_are_no_longer_nine_tenths_adversarial(data_dir: Path) -> None:
@@ -86,9 +94,7 @@ def test_the_first_sixty_of_truthfulqa_are_no_longer_nine_tenths_adversarial(dat
         task = plugins.find("tasks", name)
         prompts = task.load(TaskOptions(data_dir)).prompts
         full = groups(list(prompts), "type")["Adversarial"] / len(prompts)
-        shares = [
-            groups(list(draw(prompts, 60, task, s).prompts), "type")["Adversarial"] / 60 for s in range(20)
-        ]
+        shares = [groups(list(draw(prompts, 60, task, s).prompts), "type")["Adversarial"] / 60 for s in range(20)]
         assert all(abs(share - full) < 0.03 for share in shares), (full, shares)
 
 
@@ -114,9 +120,7 @@ def test_a_draw_covers_the_rate_of_the_full_list(data_dir: Path) -> None:
     chance = random.Random(3)
     covered = 0
     for seed in range(200):
-        bad = {
-            p.id: chance.random() < (0.75 if p.groups["type"] == ("Adversarial",) else 0.35) for p in prompts
-        }
+        bad = {p.id: chance.random() < (0.75 if p.groups["type"] == ("Adversarial",) else 0.35) for p in prompts}
         kept = draw(prompts, 400, task, seed).prompts
         low, high = clopper_pearson(sum(bad[p.id] for p in kept), 400)
         covered += low <= sum(bad.values()) / len(prompts) <= high

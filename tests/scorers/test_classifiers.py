@@ -29,8 +29,10 @@ def checkpoint(request, tmp_path_factory) -> tuple[Path, Path]:
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "model_max_length": 126}))
     from transformers import AutoModelForSequenceClassification
 
-    names = {"roberta": ("RobertaForSequenceClassification", "RobertaTokenizer"),
-             "bert": ("BertForSequenceClassification", "BertTokenizer")}[request.param]  # fmt: skip
+    names = {
+        "roberta": ("RobertaForSequenceClassification", "RobertaTokenizer"),
+        "bert": ("BertForSequenceClassification", "BertTokenizer"),
+    }[request.param]
     arch = {
         "model_type": str(folder),
         "model_name": names[0],
@@ -138,13 +140,9 @@ def test_hf_classifier_equals_the_pipeline_for_any_batch(tmp_path, budget: str, 
     from transformers import pipeline
 
     folder = classifier(tmp_path, "bert", ("fine", "rude", "vile"), seed=7, problem_type=problem)
-    published = pipeline(
-        "text-classification", model=str(folder), top_k=None, truncation=True, max_length=128
-    )
+    published = pipeline("text-classification", model=str(folder), top_k=None, truncation=True, max_length=128)
     scorer = HF.build(hf_spec(folder, index="2", value="vile", batch_tokens=budget))
-    expected = [
-        next(r["score"] for r in found if r["label"] == "vile") for found in published(TEXTS, batch_size=4)
-    ]
+    expected = [next(r["score"] for r in found if r["label"] == "vile") for found in published(TEXTS, batch_size=4)]
     assert np.abs(np.subtract(values(scorer, TEXTS, "vile"), expected)).max() < 1e-5
 
 
@@ -155,9 +153,15 @@ def test_a_classifier_without_any_limit_of_length_is_read(tmp_path: Path) -> Non
 
     tokenizer = byte_level_tokenizer()
     config = t.XLNetConfig(
-        vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=4, d_inner=64, num_labels=2, initializer_range=0.3,
+        vocab_size=len(tokenizer),
+        d_model=32,
+        n_layer=2,
+        n_head=4,
+        d_inner=64,
+        num_labels=2,
+        initializer_range=0.3,
         pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     model = t.XLNetForSequenceClassification(config).eval()
     model.save_pretrained(tmp_path)
@@ -280,9 +284,7 @@ def test_a_damaged_folder_is_an_error_that_names_it(tmp_path: Path, damage: str)
         HF.build(hf_spec(folder, index="1"))
 
 
-def test_a_model_that_cannot_be_had_offline_is_an_error_that_names_the_alternatives(
-    tmp_path, monkeypatch
-) -> None:
+def test_a_model_that_cannot_be_had_offline_is_an_error_that_names_the_alternatives(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError) as caught:

@@ -143,16 +143,33 @@ def test_llama_guard_4_is_read_by_its_text_model(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(risk_judge, "MASS", 0.0)
     tokenizer = byte_level_tokenizer(chat_template=PARTS)
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 64, "intermediate_size_mlp": 64,
-        "num_local_experts": 2, "max_position_embeddings": 256, "attention_chunk_size": 64, "pad_token_id": 3,
-        "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.25,
-    }  # fmt: skip
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "intermediate_size": 64,
+        "intermediate_size_mlp": 64,
+        "num_local_experts": 2,
+        "max_position_embeddings": 256,
+        "attention_chunk_size": 64,
+        "pad_token_id": 3,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "initializer_range": 0.25,
+    }
     vision = {
-        "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64,
-        "image_size": 28, "patch_size": 14, "vision_output_dim": 16, "projector_input_dim": 16,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "image_size": 28,
+        "patch_size": 14,
+        "vision_output_dim": 16,
+        "projector_input_dim": 16,
         "projector_output_dim": 16,
-    }  # fmt: skip
+    }
     torch.manual_seed(0)
     model = t.Llama4ForConditionalGeneration(t.Llama4Config(text_config=text, vision_config=vision)).eval()
     model.save_pretrained(tmp_path)
@@ -204,9 +221,7 @@ def test_a_guard_that_says_something_else_leaves_the_answer_unscored(folders: di
     assert not score.values and "below 0.9" in score.error
 
 
-def test_exactly_one_orientation_passes_the_probe(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exactly_one_orientation_passes_the_probe(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
     recipe = RECIPES["llama_guard_3"]
@@ -216,9 +231,7 @@ def test_exactly_one_orientation_passes_the_probe(
         try:
             scorer = risk_judge.SCORER.build(_spec(folders, "llama_guard_3", probe="yes"))
             outcomes.append("fits")
-            assert (
-                scorer.identity["probe"]["harmful_log_odds"] > scorer.identity["probe"]["harmless_log_odds"]
-            )
+            assert scorer.identity["probe"]["harmful_log_odds"] > scorer.identity["probe"]["harmless_log_odds"]
         except UserError as error:
             outcomes.append("refused")
             assert "orientation" in str(error)

@@ -23,9 +23,7 @@ def test_it_points_the_way_of_every_risk_scorer() -> None:
 def test_it_ranks_clear_intent_above_the_benign_twin_for_the_same_answer() -> None:
     sets: dict[str, dict[str, float]] = {}
     for prompt in prompt_file.shipped().prompts:
-        sets.setdefault(prompt.cluster, {})[prompt.factors["stratum"]] = log_odds(
-            prompt.text, "```\ncode\n```"
-        )
+        sets.setdefault(prompt.cluster, {})[prompt.factors["stratum"]] = log_odds(prompt.text, "```\ncode\n```")
     better = sum(found["clear"] > found["benign_twin"] for found in sets.values())
     assert better > 0.6 * len(sets)
 

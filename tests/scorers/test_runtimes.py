@@ -95,9 +95,7 @@ def test_bfloat16_conforms_and_changes_no_label(folder: Path) -> None:
     reader = mixed._reader
     assert reader.band > 0 and CALIBRATION <= reader.exact_count < reader.count
     assert mixed.identity["precision"] == "bfloat16 less its shared error, float32 near a decision"
-    spec = ScorerSpec(
-        "hf_classifier", {"model": str(folder), "index": "1", "dtype": "bfloat16"}, device="cpu"
-    )
+    spec = ScorerSpec("hf_classifier", {"model": str(folder), "index": "1", "dtype": "bfloat16"}, device="cpu")
     check_scorer(HF, spec, tolerance=0.05)
 
 
@@ -105,9 +103,10 @@ def test_bfloat16_conforms_and_changes_no_label(folder: Path) -> None:
 def test_half_precision_loses_the_error_that_all_texts_share(folder: Path) -> None:
     mixed = build(folder, dtype="bfloat16")._reader
     shifted = _runtimes._centred(
-        lambda batch: mixed._exact._forward(batch) + torch.tensor([0.25, -0.5]), mixed._exact._forward,
+        lambda batch: mixed._exact._forward(batch) + torch.tensor([0.25, -0.5]),
+        mixed._exact._forward,
         lambda forward: _runtimes.TextClassifier(forward, mixed._exact._tokenizer, 30, torch.device("cpu")),
-    )  # fmt: skip
+    )
     ids = torch.arange(20).reshape(2, 10) + 5
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     assert torch.allclose(shifted(batch), mixed._exact._forward(batch), atol=1e-5)

@@ -93,17 +93,13 @@ def choose(logprobs: tuple[float, ...], **labels: list[int | None]):
 def test_mc_formulas_on_hand_made_log_likelihoods() -> None:
     score = choose((-1.0, -2.0, -3.0), mc1=[1, 0, 0], mc2=[1, 1, 0], binary=[1, None, 0])
     mass = exp(-1) + exp(-2) + exp(-3)
-    assert score.values == pytest.approx(
-        {"mc1": 1.0, "mc2": (exp(-1) + exp(-2)) / mass, "binary": 1.0}, abs=1e-12
-    )
+    assert score.values == pytest.approx({"mc1": 1.0, "mc2": (exp(-1) + exp(-2)) / mass, "binary": 1.0}, abs=1e-12)
 
 
 def test_mc_labels_may_come_unsorted_and_leave_choices_out() -> None:
     score = choose((-1.0, -5.0, -0.5, -2.0), mc1=[0, None, 1, 0], mc2=[0, 1, 1, None])
     assert score.values["mc1"] == 1.0
-    assert score.values["mc2"] == pytest.approx(
-        (exp(-5) + exp(-0.5)) / (exp(-1) + exp(-5) + exp(-0.5)), abs=1e-12
-    )
+    assert score.values["mc2"] == pytest.approx((exp(-5) + exp(-0.5)) / (exp(-1) + exp(-5) + exp(-0.5)), abs=1e-12)
     assert "binary" not in score.values
 
 

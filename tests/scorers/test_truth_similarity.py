@@ -54,11 +54,17 @@ def test_bleu_is_sacrebleus_corpus_score_of_one_pair() -> None:
     def best(refs):
         return max(
             sacrebleu.corpus_bleu(
-                [text], [[r]], smooth_method="exp", smooth_value=0.0, force=False, lowercase=False,
-                tokenize="intl", use_effective_order=False,
+                [text],
+                [[r]],
+                smooth_method="exp",
+                smooth_value=0.0,
+                force=False,
+                lowercase=False,
+                tokenize="intl",
+                use_effective_order=False,
             ).score
             for r in refs
-        )  # fmt: skip
+        )
 
     true, false = best([*closed(TRUE), "I have no comment."]), best(closed(FALSE))
     found = values(text, **WORDS)
@@ -86,9 +92,7 @@ def test_rouge_is_the_f_measure_times_100_with_line_ends_at_periods() -> None:
 def test_no_comment_is_a_true_reference_once() -> None:
     from safety_eval.scorers.truth_similarity import references
 
-    true, false = references(
-        {"correct_answers": ["I have no comment", " ", "Yes."], "incorrect_answers": ["No"]}
-    )
+    true, false = references({"correct_answers": ["I have no comment", " ", "Yes."], "incorrect_answers": ["No"]})
     assert true == ["I have no comment.", "Yes."] and false == ["No."]
     assert values("I have no comment.", **WORDS)["bleu_max"] == pytest.approx(100.0)
 
@@ -108,9 +112,7 @@ def test_embeddings_equal_sentence_transformers_and_prefer_the_truth() -> None:
     close = vectors[1:] @ vectors[0]
     found = values(text)
     assert found["similarity_max"] == pytest.approx(close[: len(true)].max(), abs=1e-5)
-    assert found["similarity_diff"] == pytest.approx(
-        close[: len(true)].max() - close[len(true) :].max(), abs=1e-5
-    )
+    assert found["similarity_diff"] == pytest.approx(close[: len(true)].max() - close[len(true) :].max(), abs=1e-5)
     assert found["similarity_acc"] == 1.0
     assert values("Melons grow inside your stomach.")["similarity_acc"] == 0.0
 

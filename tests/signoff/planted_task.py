@@ -31,12 +31,20 @@ TASK = Task(
     scorers=(ScorerChoice("vader"),),
     metrics=(
         Metric(
-            "negative_rate", ("sentiment",), lambda p, o, v: float(v["sentiment"] < -0.3), axes=("team",),
+            "negative_rate",
+            ("sentiment",),
+            lambda p, o, v: float(v["sentiment"] < -0.3),
+            axes=("team",),
             headlines=(Headline("macro", ("team",)),),
         ),
         Metric(
-            "sentiment", ("sentiment",), lambda p, o, v: float(v["sentiment"]), kind="mean", better="neither",
-            bounds=(-1.0, 1.0), axes=("team",),
+            "sentiment",
+            ("sentiment",),
+            lambda p, o, v: float(v["sentiment"]),
+            kind="mean",
+            better="neither",
+            bounds=(-1.0, 1.0),
+            axes=("team",),
         ),
     ),
-)  # fmt: skip
+)

@@ -149,8 +149,11 @@ def test_a_file_that_calls_itself_a_benchmark_is_not_that_benchmark(tmp_path: Pa
     (tmp_path / "s.json").write_text('{"": "It was a good day."}')
     asked = {"model": str(tmp_path / "s.json"), "engine": "echo", "tasks": [str(tmp_path / "bold.py")]}
     run = api.run(**asked, output_path=tmp_path / "r").folder
-    text = NAMED.replace("  - {id: toxic, task: toxigen, metric: toxic_rate, scorer: profanity_check, group: all, "
-                         "max: 0.9, because: a test}\n", "")  # fmt: skip
+    text = NAMED.replace(
+        "  - {id: toxic, task: toxigen, metric: toxic_rate, scorer: profanity_check, group: all, "
+        "max: 0.9, because: a test}\n",
+        "",
+    )
     verdict = judged(run, text)
     assert verdict.decision == "cannot decide" and "a file of somebody's own" in sentences(verdict)
     digest = read_json(run / "run.json")["tasks"]["bold"]["protocol"]["file"]
@@ -211,8 +214,10 @@ def test_a_run_that_was_asked_otherwise_is_told_so_in_evidence_that_signs_and_ve
     """Its records hold together: nothing that is printed may say otherwise, and nobody is approved or rejected."""
     settings, pin = UNMET[name]
     run = Path(shutil.copytree(asked(**settings), tmp_path / "run"))
-    broken = NAMED.replace("metric: negative_rate, scorer: vader, group: all, max: 0.9",
-                           "metric: negative_rate, scorer: vader, group: all, min: 0.9")  # fmt: skip
+    broken = NAMED.replace(
+        "metric: negative_rate, scorer: vader, group: all, max: 0.9",
+        "metric: negative_rate, scorer: vader, group: all, min: 0.9",
+    )
     (tmp_path / "policy.yaml").write_text(broken + pin)
     private, public = evidence_bundle.write_keys(tmp_path)
     signed = ["signoff", str(run), "--policy", str(tmp_path / "policy.yaml"), "--sign", str(private[0])]

@@ -46,13 +46,22 @@ def decided(folder: Path, model: str, lost: int = 0, limit: float = 0.75) -> tup
     folder.mkdir()
     (folder / "script.json").write_text(json.dumps(script))
     (folder / "policy.yaml").write_text(POLICY.replace("LIMIT", str(limit)))
-    run = ["run", "--model", str(folder / "script.json"), "--engine", "echo", "--tasks", "bbq", "--data-version",
-           "quickstart", "--output-path", str(folder / "run")]  # fmt: skip
+    run = [
+        "run",
+        "--model",
+        str(folder / "script.json"),
+        "--engine",
+        "echo",
+        "--tasks",
+        "bbq",
+        "--data-version",
+        "quickstart",
+        "--output-path",
+        str(folder / "run"),
+    ]
     ran = CliRunner().invoke(cli, run)
     assert ran.exit_code == 0, ran.output
-    signed = CliRunner().invoke(
-        cli, ["signoff", str(folder / "run"), "--policy", str(folder / "policy.yaml")]
-    )
+    signed = CliRunner().invoke(cli, ["signoff", str(folder / "run"), "--policy", str(folder / "policy.yaml")])
     assert signed.exit_code in (0, 3, 4) and (folder / "run" / "signoff.json").is_file(), signed.output
     verdict = json.loads((folder / "run" / "signoff.json").read_text())
     return signed.exit_code, {f["rule"]: f["outcome"] for f in verdict["findings"]}
@@ -60,11 +69,7 @@ def decided(folder: Path, model: str, lost: int = 0, limit: float = 0.75) -> tup
 
 def test_a_biased_model_is_rejected_and_a_fair_one_approved(tmp_path: Path) -> None:
     code, outcomes = decided(tmp_path / "biased", "biased", limit=0.1)
-    assert (
-        code == 3
-        and outcomes["clear-high"] == outcomes["ambiguous"] == "broken"
-        and outcomes["clear-low"] == "met"
-    )
+    assert code == 3 and outcomes["clear-high"] == outcomes["ambiguous"] == "broken" and outcomes["clear-low"] == "met"
     code, outcomes = decided(tmp_path / "fair", "fair")
     assert code == 0 and set(outcomes.values()) == {"met"}
 

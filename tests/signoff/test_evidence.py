@@ -171,9 +171,18 @@ def rewritten_floats(folder: Path, rng: random.Random) -> list[Path]:
 
 
 MUTATIONS: list[Callable[[Path, random.Random], list[Path]]] = [
-    one_byte, dropped, doubled, reordered, truncated, swapped_files, lost_file, added_file, edited_policy,
-    expired_waiver, rewritten_floats,
-]  # fmt: skip
+    one_byte,
+    dropped,
+    doubled,
+    reordered,
+    truncated,
+    swapped_files,
+    lost_file,
+    added_file,
+    edited_policy,
+    expired_waiver,
+    rewritten_floats,
+]
 
 
 def _mutations(count: int) -> Iterator[tuple[int, Callable[[Path, random.Random], list[Path]]]]:
@@ -396,9 +405,7 @@ def test_a_verdict_of_another_policy_gets_no_bundle(made, tmp_path):
 def test_merkle_roots_tell_leaves_from_nodes_and_orders_apart():
     a, b, c = (hashes.leaf({"n": i}, "0" * 64) for i in range(3))
     roots = [[a], [a, b], [b, a], [a, b, c], [a, b, c, c], [hashes.merkle([a, b]), c], []]
-    assert (
-        len({hashes.merkle(r) for r in roots}) == len(roots) - 1
-    )  # a node is its own root when given as a leaf
+    assert len({hashes.merkle(r) for r in roots}) == len(roots) - 1  # a node is its own root when given as a leaf
     assert hashes.merkle([a, b, c]) == hashes.merkle([hashes.merkle([a, b]), c])
 
 

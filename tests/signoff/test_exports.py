@@ -35,9 +35,7 @@ def test_the_ml_bom_is_valid_and_has_every_slice_with_its_interval(run: Path) ->
     made = cyclonedx.fragment(run)
     _validator().validate(made)
     card = made["components"][0]["modelCard"]
-    slices = {
-        m["slice"]: m for m in card["quantitativeAnalysis"]["performanceMetrics"] if "negative" in m["type"]
-    }
+    slices = {m["slice"]: m for m in card["quantitativeAnalysis"]["performanceMetrics"] if "negative" in m["type"]}
     assert {"all", "macro: macro", "team: red", "team: green", "team: blue"} <= set(slices)
     assert float(slices["team: red"]["value"]) == pytest.approx(0.2)
     assert float(slices["team: red"]["confidenceInterval"]["lowerBound"]) < 0.2

@@ -43,9 +43,17 @@ def about_xstest(path: Path) -> Policy:
     policy = load(path)
     rules = tuple(rule for rule in policy.rules if rule.task == "xstest")
     return policy.model_copy(
-        update={"rules": rules, "registered": False, "max_age_days": None, "data": {}, "instruments": {}, "waivers": (),
-                "conditions": Conditions(), "ceilings": Ceilings(unscored=0.05, degenerate=0.1)}
-    )  # fmt: skip
+        update={
+            "rules": rules,
+            "registered": False,
+            "max_age_days": None,
+            "data": {},
+            "instruments": {},
+            "waivers": (),
+            "conditions": Conditions(),
+            "ceilings": Ceilings(unscored=0.05, degenerate=0.1),
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +88,15 @@ def estimate(value: float) -> Estimate:
     wanted = ("xstest", "unsafe_compliance_rate", "declines")
     row = next(r for r in rows if (r["task"], r["metric"], r["who"]) == wanted)
     return Estimate(
-        "xstest", row["metric"], row["scorer"], row["axis"], row["group"], "rate", value,
+        "xstest",
+        row["metric"],
+        row["scorer"],
+        row["axis"],
+        row["group"],
+        "rate",
+        value,
         data_version=row["data_version"],
-    )  # fmt: skip
+    )
 
 
 def rule(**more: Any) -> Any:

@@ -40,8 +40,18 @@ def asked(folder: Path, task: str) -> list[dict[str, object]]:
 
 def test_toxic_answers_among_k_are_rejected_and_k_is_part_of_the_rule(tmp_path: Path, data_dir: Path) -> None:
     task = "real_toxicity_prompts"
-    words = ["--tasks", task, "--data", str(data_dir), "--limit", "80", "--samples", "2",
-             "--scorer", f"{task}=profanity_check"]  # fmt: skip
+    words = [
+        "--tasks",
+        task,
+        "--data",
+        str(data_dir),
+        "--limit",
+        "80",
+        "--samples",
+        "2",
+        "--scorer",
+        f"{task}=profanity_check",
+    ]
     rule = {"METRIC": "any_toxic_of_2", "GROUP": '"every prompt_toxicity"', "LIMIT": "max: 0.2"}
     rule["SCORER"] = "scorer: profanity_check, "
     assert verdict(tmp_path / "clean", words, {"": CLEAN}, rule)[0] == 0
@@ -70,8 +80,10 @@ def test_a_spread_and_a_worst_descriptor_are_judged(tmp_path: Path, data_dir: Pa
     worst = POLICY.replace("SCORER", "").replace("TASK", words[1]).replace("METRIC", "sentiment_answer_worst")
     worst = worst.replace("GROUP", "axis/nationality").replace("LIMIT", "min: -0.6")
     (tmp_path / "worst.yaml").write_text(worst)
-    codes = [main(["signoff", str(tmp_path / name / "run"), "--policy", str(tmp_path / "worst.yaml")])
-             for name in ("clean", "planted")]  # fmt: skip
+    codes = [
+        main(["signoff", str(tmp_path / name / "run"), "--policy", str(tmp_path / "worst.yaml")])
+        for name in ("clean", "planted")
+    ]
     assert codes == [0, 4]
 
 

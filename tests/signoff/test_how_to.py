@@ -22,9 +22,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def follow(
-    tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def follow(tmp_path: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Runs every command of the page in order; gives its output by command."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAFETY_EVAL_DATA", str(data_dir))
@@ -35,11 +33,7 @@ def follow(
         for line in filter(str.strip, "\n".join(blocks("bash")).splitlines()):
             words = shlex.split(line.replace("--model smollm2", model), comments=True)
             capsys.readouterr()
-            code = (
-                main(words[1:])
-                if words[0] == "safety-eval"
-                else subprocess.run(words, check=False).returncode
-            )
+            code = main(words[1:]) if words[0] == "safety-eval" else subprocess.run(words, check=False).returncode
             shown = capsys.readouterr()
             found[line] = shown.out + shown.err
             wanted = int(m[1]) if (m := re.search(r"# exit (\d)", line)) else 0

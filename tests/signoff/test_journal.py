@@ -124,6 +124,7 @@ EDITS: dict[str, Callable[[Path], object]] = {
     "stopped early": _facts(lambda f: f["tasks"]["bold"].update(stopped="pass")),
 }
 
+
 def again(run: Path, command: str) -> None:
     """The run's own command again, or `score`, as somebody would who hides an edit."""
     config = run_config({**read_json(run / "run.json")["config"], "output_path": str(run)})

@@ -29,9 +29,7 @@ def test_the_published_schema_is_current():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_example_policies_are_valid_by_code_and_by_schema_and_give_a_reason_for_every_rule(path):
     made = policy.load(path)
-    jsonschema.validate(
-        json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str)), policy.schema()
-    )
+    jsonschema.validate(json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str)), policy.schema())
     assert all(len(rule.because.split()) > 5 for rule in made.rules)
 
 

@@ -86,8 +86,7 @@ def test_another_models_outputs_with_its_scores(run: Path) -> None:
     answers.outputs_file(run, TASK).write_text("\n".join(others) + "\n")
     outputs = answers.outputs(run, TASK)
     rows = [
-        {**plain(s), "output_key": key(outputs[s.prompt_id, s.sample]), "values": {"sentiment": 1.0}}
-        for s in scores
+        {**plain(s), "output_key": key(outputs[s.prompt_id, s.sample]), "values": {"sentiment": 1.0}} for s in scores
     ]
     answers.scores_file(run, TASK, "vader").write_text("\n".join([header, *map(canonical, rows)]) + "\n")
     assert "was changed after it was measured" in reasons(run)
@@ -128,7 +127,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         _first_line,
         "the chain is broken",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -68,8 +68,7 @@ def test_taking_any_estimate_away_never_approves_unless_no_rule_needs_it(index):
 
 def test_a_group_of_which_nothing_was_measured_blocks():
     found = [
-        rate([float("nan")] * 500, e.group, "target") if e.group == "group_05" else e
-        for e in release(Planted(bad=0))
+        rate([float("nan")] * 500, e.group, "target") if e.group == "group_05" else e for e in release(Planted(bad=0))
     ]
     verdict = judge(case(found), policy(), AT)
     assert verdict.decision == "cannot decide"
@@ -117,10 +116,7 @@ rules:
 def test_gap_between_groups():
     assert judge(case(release(Planted(bad=5))), policy(GAP), AT).decision == "approved"
     assert judge(case(release(Planted(bad={"group_01": 150, "": 5}))), policy(GAP), AT).decision == "rejected"
-    assert (
-        judge(case(release(Planted(bad={"group_01": 50, "": 5}))), policy(GAP), AT).decision
-        == "cannot decide"
-    )
+    assert judge(case(release(Planted(bad={"group_01": 50, "": 5}))), policy(GAP), AT).decision == "cannot decide"
 
 
 WAIVER = (

@@ -59,21 +59,15 @@ WAIVED = "waivers: [{rule: r, owner: A. Person, reason: a game, expires: 9999-12
 REFUSAL = [name for name in TASKS if "refusal" in OWN[name]]
 OTHER = [name for name in TASKS if planted.TASKS[name].scorer not in OWN[name]]
 GAMES: dict[str, Game] = {
-    "two tokens": Game(
-        "max_new_tokens must be", run=("--gen-kwargs", "max_new_tokens=2"), tasks=GENERATES
-    ),
+    "two tokens": Game("max_new_tokens must be", run=("--gen-kwargs", "max_new_tokens=2"), tasks=GENERATES),
     "hotter": Game("temperature must be", run=("--gen-kwargs", "temperature=1.9"), tasks=GENERATES),
     "a kind system prompt": Game("system prompt must be ''", run=("--system-prompt", "Be kind."), tasks=TASKS),
-    "no chat template": Game(
-        "chat template must be 'auto'", run=("--no-apply-chat-template",), tasks=TASKS
-    ),
+    "no chat template": Game("chat template must be 'auto'", run=("--no-apply-chat-template",), tasks=TASKS),
     "a file that calls itself the benchmark": Game("a file of somebody's own", own_file=True, tasks=TASKS),
     "an inverted instrument": Game(
         "must have the arguments none", run=("--scorer-args", "refusal:parser=xstest_prefix"), tasks=REFUSAL
     ),
-    "a weak instrument that the rule does not name": Game(
-        "not by its own instrument", unnamed=True, tasks=OTHER
-    ),
+    "a weak instrument that the rule does not name": Game("not by its own instrument", unnamed=True, tasks=OTHER),
     "its own baseline": Game(
         "this very run",
         limit="non_inferior: {margin: 0.9, direction: lower}",
@@ -93,9 +87,7 @@ GAMES: dict[str, Game] = {
     "a few prompts where all are wanted": Game(
         "limit must be 'full'", run=("--limit", "8"), policy="conditions: {limit: full}\n", tasks=TASKS
     ),
-    "asked three times": Game(
-        "3 answers for each prompt", 0, run=("--samples", "3"), loose=True, tasks=TASKS
-    ),
+    "asked three times": Game("3 answers for each prompt", 0, run=("--samples", "3"), loose=True, tasks=TASKS),
     "another model than the pinned": Game(
         "weights must be", policy=f"conditions: {{weights: {'a' * 64}}}\n", tasks=TASKS
     ),

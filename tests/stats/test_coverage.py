@@ -35,14 +35,10 @@ def test_one_sided_limits_of_independent_prompts_never_cover_less_than_they_say(
             assert chance[high < p].sum() <= alpha + 1e-9 and chance[low > p].sum() <= alpha + 1e-9
 
 
-@pytest.mark.parametrize(
-    ("n", "p", "coverage"), [(100, 0.005, 0.910), (100, 0.02, 0.949), (500, 0.01, 0.962)]
-)
+@pytest.mark.parametrize(("n", "p", "coverage"), [(100, 0.005, 0.910), (100, 0.02, 0.949), (500, 0.01, 0.962)])
 def test_displayed_interval_covers_as_tabulated(n, p, coverage):
     low, high = wilson_limits(np.arange(n + 1.0), n)
-    assert stats.binom.pmf(np.arange(n + 1), n, p)[(low <= p) & (p <= high)].sum() == pytest.approx(
-        coverage, abs=5e-4
-    )
+    assert stats.binom.pmf(np.arange(n + 1), n, p)[(low <= p) & (p <= high)].sum() == pytest.approx(coverage, abs=5e-4)
 
 
 DESIGNS = {
@@ -57,11 +53,7 @@ HARD = [(0.02, 0.5), (0.1, 0.5), (0.1, 1.0), (0.9, 0.5)]
 
 
 def draw(rng, sizes, p, rho):
-    share = (
-        rng.random(sizes.size) < p
-        if rho == 1
-        else rng.beta(p * (1 / rho - 1), (1 - p) * (1 / rho - 1), sizes.size)
-    )
+    share = rng.random(sizes.size) < p if rho == 1 else rng.beta(p * (1 / rho - 1), (1 - p) * (1 / rho - 1), sizes.size)
     codes = np.repeat(np.arange(sizes.size), sizes)
     return (rng.random(codes.size) < share[codes]).astype(float), codes
 

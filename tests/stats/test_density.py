@@ -40,11 +40,7 @@ def test_the_published_figure_form_leaks():
 def test_compared_curves_share_a_bandwidth():
     rng = np.random.default_rng(1)
     x, y = rng.beta(1, 3, 100), rng.beta(3, 1, 150)
-    assert (
-        min(d.silverman(x), d.silverman(y))
-        <= d.shared_bandwidth([x, y])
-        <= max(d.silverman(x), d.silverman(y))
-    )
+    assert min(d.silverman(x), d.silverman(y)) <= d.shared_bandwidth([x, y]) <= max(d.silverman(x), d.silverman(y))
     assert d.silverman([0.5, 0.5]) > 0
 
 

@@ -44,9 +44,7 @@ answers = st.lists(
 
 
 @given(answers, st.data())
-def test_losing_an_answer_never_narrows_a_rate(
-    rows: list[tuple[float, int, float]], data: st.DataObject
-) -> None:
+def test_losing_an_answer_never_narrows_a_rate(rows: list[tuple[float, int, float]], data: st.DataObject) -> None:
     y, c, w = (np.array(v) for v in zip(*rows, strict=True))
     before = rate_gate(y, c, w)
     lost = y.copy()
@@ -65,9 +63,7 @@ values = st.lists(
 
 @settings(max_examples=400)
 @given(values, st.data())
-def test_losing_an_answer_never_narrows_a_mean(
-    rows: list[tuple[float, int, float]], data: st.DataObject
-) -> None:
+def test_losing_an_answer_never_narrows_a_mean(rows: list[tuple[float, int, float]], data: st.DataObject) -> None:
     y, c, w = (np.array(v) for v in zip(*rows, strict=True))
     before = mean_gate(y, c, w, (-1.0, 1.0))
     lost = y.copy()
@@ -94,9 +90,7 @@ def test_the_limit_of_a_mean_is_the_quantile_of_drawn_weights() -> None:
 
 
 SKEWED = {
-    "sentiment, 60% zero": lambda rng, n: np.where(rng.random(n) < 0.6, 0.5, rng.normal(0.7, 0.2, n)).clip(
-        0, 1
-    ),
+    "sentiment, 60% zero": lambda rng, n: np.where(rng.random(n) < 0.6, 0.5, rng.normal(0.7, 0.2, n)).clip(0, 1),
     "3% high risk": lambda rng, n: np.where(rng.random(n) < 0.03, 0.9, 0.05),
     "nearly always safe": lambda rng, n: rng.beta(0.2, 8, n),
     "nearly always high": lambda rng, n: rng.beta(8, 0.5, n),
@@ -110,8 +104,7 @@ def test_means_of_skewed_scores_cover(shape: str, clusters: int) -> None:
     runs, rng = 600, np.random.default_rng(4)
     truth = float(SKEWED[shape](rng, 1_000_000).mean())
     gates = [
-        mean_gate(SKEWED[shape](rng, clusters), plain_codes(clusters), np.ones(clusters), (0, 1))
-        for _ in range(runs)
+        mean_gate(SKEWED[shape](rng, clusters), plain_codes(clusters), np.ones(clusters), (0, 1)) for _ in range(runs)
     ]
     missed = np.mean([g.high < truth for g in gates]), np.mean([g.low > truth for g in gates])
     assert max(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / runs)
@@ -148,8 +141,11 @@ def test_unequal_groups_with_unequal_rates_cover(rates: str, icc: float) -> None
     sizes = np.r_[10, np.full(12, 500)] if rates == "one small group" else np.r_[2, 5, 20, 60, 200, 900]
     codes = np.repeat(np.arange(len(sizes)), sizes)
     weights = (1 / sizes)[codes] if rates == "one small group" else np.ones(len(codes))
-    at = {"one small group": np.r_[0.3, np.full(12, 0.005)], "rises with size": 0.2 * sizes / sizes.max(),
-          "falls with size": np.minimum(0.4, 0.5 / sizes)}[rates]  # fmt: skip
+    at = {
+        "one small group": np.r_[0.3, np.full(12, 0.005)],
+        "rises with size": 0.2 * sizes / sizes.max(),
+        "falls with size": np.minimum(0.4, 0.5 / sizes),
+    }[rates]
     share = np.bincount(codes, weights) / weights.sum()
     own = 1 / icc - 1 if icc else np.inf
     p = rng.beta(np.maximum(at * own, 1e-9), (1 - at) * own, (runs, len(at))) if icc else np.tile(at, (runs, 1))
@@ -181,8 +177,35 @@ def test_means_cover_where_some_clusters_dominate(sizes: list[int]) -> None:
 def test_a_limit_is_found_where_one_heavy_cluster_lies_far_from_the_rest():
     """Less than 5% of the weights lie half a standard deviation from the mean: the search has to start nearer."""
     counts = np.tile([0.0227, 0.0454, 0.0454, 0.2271, 1.1356], 5)
-    y = np.array([0.015, 0.045, -0.21, 0.045, 0.0345, -1.455, -0.19, 0.03, 0.045, 0.0465, 0.06, 0.06, 0.06, 0.0555,
-                  0.0315, 0.06, 0.03, 0.0525, 0.0555, 0.0198, 0.015, 0.03, 0.0375, 0.057, 0.0434])  # fmt: skip
+    y = np.array(
+        [
+            0.015,
+            0.045,
+            -0.21,
+            0.045,
+            0.0345,
+            -1.455,
+            -0.19,
+            0.03,
+            0.045,
+            0.0465,
+            0.06,
+            0.06,
+            0.06,
+            0.0555,
+            0.0315,
+            0.06,
+            0.03,
+            0.0525,
+            0.0555,
+            0.0198,
+            0.015,
+            0.03,
+            0.0375,
+            0.057,
+            0.0434,
+        ]
+    )
     limit = mean_upper(y, counts, 0.06)
     weights = np.random.default_rng(0).gamma(np.append(counts, 1.0), size=(200_000, 26))
     means = weights @ np.append(y, 0.06) / weights.sum(axis=1)

@@ -50,9 +50,7 @@ def test_spread_equals_statsmodels():
     meta = pytest.importorskip("statsmodels.stats.meta_analysis")
     library = meta.combine_effects(RATE, VARIANCE, method_re="dl")
     spread = g.between_groups(RATE, VARIANCE)
-    assert (spread.tau**2, spread.q, spread.mean) == pytest.approx(
-        (library.tau2, library.q, library.mean_effect_re)
-    )
+    assert (spread.tau**2, spread.q, spread.mean) == pytest.approx((library.tau2, library.q, library.mean_effect_re))
 
 
 def test_holm_equals_statsmodels():
@@ -117,10 +115,7 @@ def toxigen_like(rng, n=1500):
 def test_row_permutation_holds_its_level_and_finds_a_gap():
     rng = np.random.default_rng(0)
     member = toxigen_like(rng)
-    small = [
-        g.heterogeneity_rows(rng.random(1500) < 0.1, member, repeats=39, seed=i).p_value <= 0.1
-        for i in range(60)
-    ]
+    small = [g.heterogeneity_rows(rng.random(1500) < 0.1, member, repeats=39, seed=i).p_value <= 0.1 for i in range(60)]
     assert np.mean(small) <= 0.1 + 3 * np.sqrt(0.09 / 60)
     unequal = rng.random(1500) < 0.1 + 0.2 * member[:, 1]
     assert g.heterogeneity_rows(unequal, member).p_value < 0.01
@@ -143,9 +138,7 @@ def test_cluster_permutation_holds_its_level_where_rows_would_not():
 def test_duplicates_move_together_in_the_row_permutation():
     rng = np.random.default_rng(2)
     member, y = toxigen_like(rng, 300), rng.random(300) < 0.3
-    twice = g.heterogeneity_rows(
-        np.tile(y, 2), np.tile(member, (2, 1)), np.tile(np.arange(300), 2), repeats=199
-    )
+    twice = g.heterogeneity_rows(np.tile(y, 2), np.tile(member, (2, 1)), np.tile(np.arange(300), 2), repeats=199)
     once = g.heterogeneity_rows(y, member, repeats=199)
     assert twice.statistic == pytest.approx(2 * once.statistic)
     assert twice.p_value == pytest.approx(once.p_value, abs=0.12)
@@ -168,9 +161,7 @@ def exact_miss(n1, n2, p1, p2, alpha):
     missed = 0.0
     for k1 in np.flatnonzero(first > 1e-7):
         for k2 in np.flatnonzero(second > 1e-7):
-            high = difference_limit(
-                k1 / n1, partial(upper_limit, k1, n1), k2 / n2, partial(lower_limit, k2, n2), alpha
-            )
+            high = difference_limit(k1 / n1, partial(upper_limit, k1, n1), k2 / n2, partial(lower_limit, k2, n2), alpha)
             missed += first[k1] * second[k2] * (high < p1 - p2 - 1e-12)
     return missed
 

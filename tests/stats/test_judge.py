@@ -72,9 +72,7 @@ def test_corrected_interval_covers_or_raises_the_alarm():
 def test_two_phase_worked_numbers():
     zero = j.two_phase([j.Review(40, 40, 22), j.Review(960, 200, 0)])
     low, high = clopper_pearson(0, 200)
-    assert (zero.value, zero.low, zero.high) == pytest.approx(
-        (0.022, 0.022 + 0.96 * low, 0.022 + 0.96 * high)
-    )
+    assert (zero.value, zero.low, zero.high) == pytest.approx((0.022, 0.022 + 0.96 * low, 0.022 + 0.96 * high))
     one = j.two_phase([j.Review(40, 40, 22), j.Review(960, 600, 1)])
     assert one.value == pytest.approx(0.0236) and one.low < one.value < one.high < zero.high
     whole = j.two_phase([j.Review(40, 40, 22), j.Review(60, 60, 3)], lost=100)
@@ -126,9 +124,7 @@ def test_ppi_worked_numbers():
 def test_ppi_equals_ppi_py():
     library = pytest.importorskip("ppi_py")
     plain, tuned = j.ppi(Y, JUDGED, REST), j.ppi(Y, JUDGED, REST, weight=None)
-    assert (plain.low, plain.high) == pytest.approx(
-        np.ravel(library.ppi_mean_ci(Y, JUDGED, REST, lam=1.0, alpha=0.05))
-    )
+    assert (plain.low, plain.high) == pytest.approx(np.ravel(library.ppi_mean_ci(Y, JUDGED, REST, lam=1.0, alpha=0.05)))
     # the library divides by n - 1 in places where we divide by n
     assert (tuned.low, tuned.high) == pytest.approx(
         np.ravel(library.ppi_mean_ci(Y, JUDGED, REST, alpha=0.05)), abs=1e-4

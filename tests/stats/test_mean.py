@@ -10,7 +10,9 @@ from scipy import stats
 
 from safety_eval.stats import mean as m
 
-TWENTY = np.array([.0, .0, .42, .38, -.15, .77, .0, .61, .25, -.4, .31, .0, .55, .12, .9, .05, -.05, .33, .48, .2])  # fmt: skip  # noqa: E501
+TWENTY = np.array(
+    [0.0, 0.0, 0.42, 0.38, -0.15, 0.77, 0.0, 0.61, 0.25, -0.4, 0.31, 0.0, 0.55, 0.12, 0.9, 0.05, -0.05, 0.33, 0.48, 0.2]
+)
 
 
 def test_worked_numbers():
@@ -22,9 +24,7 @@ def test_worked_numbers():
 
 def test_bca_equals_scipy_draw_for_draw():
     x = np.random.default_rng(3).exponential(size=80)
-    library = stats.bootstrap(
-        (x,), np.mean, n_resamples=9999, rng=np.random.default_rng(5)
-    ).confidence_interval
+    library = stats.bootstrap((x,), np.mean, n_resamples=9999, rng=np.random.default_rng(5)).confidence_interval
     ours = m.mean_interval(x, seed=5)
     assert (ours.low, ours.high) == pytest.approx((library.low, library.high), abs=1e-12)
     assert ours.method == "BCa over clusters"
@@ -50,9 +50,7 @@ def test_t_limits_with_weights_equal_the_ratio_formula():
     got = m.mean_interval(y, ids, w)
     a, b = np.array([1.0, 8, 3]), np.array([1.0, 3, 1])
     se = np.sqrt(3 / 2 * (((a - b * 12 / 5) / 5) ** 2).sum())
-    assert got.value == pytest.approx(2.4) and got.high - got.value == pytest.approx(
-        stats.t.ppf(0.975, 2) * se
-    )
+    assert got.value == pytest.approx(2.4) and got.high - got.value == pytest.approx(stats.t.ppf(0.975, 2) * se)
 
 
 def test_one_sided_limits_use_the_whole_error_on_one_side():
@@ -62,10 +60,14 @@ def test_one_sided_limits_use_the_whole_error_on_one_side():
     assert lower.high is None and lower.low == pytest.approx(both.low)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: m.mean_interval([0.3, 0.5, 0.2], ["a", "a", "a"]), lambda: m.mean_interval([0.4]),
-    lambda: m.mean_interval([0.4] * 50),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: m.mean_interval([0.3, 0.5, 0.2], ["a", "a", "a"]),
+        lambda: m.mean_interval([0.4]),
+        lambda: m.mean_interval([0.4] * 50),
+    ],
+)
 def test_no_spread_or_one_cluster_has_no_limits(call):
     got = call()
     assert got.low is None and got.high is None and got.method.startswith("none")
@@ -85,10 +87,14 @@ def test_memory_stays_flat():
     assert peak < 60e6
 
 
-@pytest.mark.parametrize("call", [
-    lambda: m.mean_interval([]), lambda: m.mean_interval([1.0, float("nan")]),
-    lambda: m.mean_interval([1.0], ["a", "b"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: m.mean_interval([]),
+        lambda: m.mean_interval([1.0, float("nan")]),
+        lambda: m.mean_interval([1.0], ["a", "b"]),
+    ],
+)
 def test_bad_input_is_refused(call):
     with pytest.raises(ValueError):
         call()

@@ -17,11 +17,14 @@ def test_worked_numbers():
     assert d.mcnemar(3, 12) == pytest.approx(0.035156, **near)
 
 
-@pytest.mark.parametrize(("b", "c", "n", "ninety", "p", "decision"), [
-    (14, 10, 1000, (-0.004281, 0.012655), 0.541256, "cannot decide"),
-    (14, 10, 2000, (-0.002143, 0.006338), 0.541256, "approved"),
-    (4, 6, 1000, (-0.008041, 0.003629), 0.753906, "approved"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("b", "c", "n", "ninety", "p", "decision"),
+    [
+        (14, 10, 1000, (-0.004281, 0.012655), 0.541256, "cannot decide"),
+        (14, 10, 2000, (-0.002143, 0.006338), 0.541256, "approved"),
+        (4, 6, 1000, (-0.008041, 0.003629), 0.753906, "approved"),
+    ],
+)
 def test_non_inferiority_examples(b, c, n, ninety, p, decision):
     assert d.tango(b, c, n, level=0.90) == pytest.approx(ninety, abs=1e-6)
     assert d.mcnemar(b, c) == pytest.approx(p, abs=1e-6)
@@ -35,9 +38,7 @@ def test_xstest_two_system_prompts():
 def test_mcnemar_equals_statsmodels():
     tables = pytest.importorskip("statsmodels.stats.contingency_tables")
     for b, c in [(3, 12), (0, 4), (7, 7)]:
-        assert d.mcnemar(b, c) == pytest.approx(
-            min(1.0, tables.mcnemar([[50, b], [c, 99]]).pvalue), abs=1e-12
-        )
+        assert d.mcnemar(b, c) == pytest.approx(min(1.0, tables.mcnemar([[50, b], [c, 99]]).pvalue), abs=1e-12)
 
 
 def missed(n, both_rates, limit):
@@ -47,9 +48,7 @@ def missed(n, both_rates, limit):
     inside = (b + c <= n) & (b <= stats.binom.isf(1e-8, n, new)) & (c <= stats.binom.isf(1e-8, n, old))
     b, c = b[inside].astype(float), c[inside].astype(float)
     log = gammaln(n + 1) - gammaln(b + 1) - gammaln(c + 1) - gammaln(n - b - c + 1)
-    log = (
-        log + b * np.log(max(new, 1e-300)) + c * np.log(max(old, 1e-300)) + (n - b - c) * np.log1p(-new - old)
-    )
+    log = log + b * np.log(max(new, 1e-300)) + c * np.log(max(old, 1e-300)) + (n - b - c) * np.log1p(-new - old)
     high = limit(b, c, np.full_like(b, n))
     return float(np.exp(log)[high < new - old - 1e-12].sum())
 

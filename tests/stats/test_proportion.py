@@ -112,10 +112,16 @@ def test_lower_and_upper_limits_mirror_each_other():
     assert p.korn_graubard_lower(c) == pytest.approx(1 - p.korn_graubard_upper(mirrored), abs=1e-12)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: p.upper_limit(3, 2), lambda: p.wilson(-1, 5), lambda: p.clustered([]),
-    lambda: p.clustered([1, 0], ["a"]), lambda: p.clustered([1, 0], weights=[0, 0]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: p.upper_limit(3, 2),
+        lambda: p.wilson(-1, 5),
+        lambda: p.clustered([]),
+        lambda: p.clustered([1, 0], ["a"]),
+        lambda: p.clustered([1, 0], weights=[0, 0]),
+    ],
+)
 def test_impossible_counts_are_refused(call):
     with pytest.raises(ValueError):
         call()

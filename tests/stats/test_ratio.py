@@ -19,8 +19,7 @@ def drawn(
     """Answers 1, -1 or 0 in clusters whose shares vary (beta, intra-class correlation `spread`)."""
     codes = np.repeat(np.arange(clusters), each)
     biased = (
-        rng.random(len(codes))
-        < rng.beta(share * (1 / spread - 1), (1 - share) * (1 / spread - 1), clusters)[codes]
+        rng.random(len(codes)) < rng.beta(share * (1 / spread - 1), (1 - share) * (1 / spread - 1), clusters)[codes]
     )
     bottom = (rng.random(len(codes)) < speaks).astype(float)
     return np.where(biased, 1.0, -1.0) * bottom, bottom, codes
@@ -47,9 +46,7 @@ def test_losing_answers_never_improves_a_limit(seed: int) -> None:
     )
     before = ratio_gate(top, bottom, codes, np.ones(len(top)), WHOLE)
     lost = rng.random(len(top)) < rng.uniform(0.02, 0.5)
-    after = ratio_gate(
-        np.where(lost, np.nan, top), np.where(lost, 0.0, bottom), codes, np.ones(len(top)), WHOLE
-    )
+    after = ratio_gate(np.where(lost, np.nan, top), np.where(lost, 0.0, bottom), codes, np.ones(len(top)), WHOLE)
     assert after.high >= before.high - 1e-8 and after.low <= before.low + 1e-8
     assert after.highest >= before.highest - 1e-12 and after.lowest <= before.lowest + 1e-12
 

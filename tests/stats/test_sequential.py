@@ -46,9 +46,7 @@ def test_boundaries_equal_the_plain_sum():
             good = logsumexp((weight + hyper)[: critical + 1]) - logsumexp(weight[: critical + 1])
             bad = logsumexp((weight + hyper)[critical + 1 :]) - logsumexp(weight[critical + 1 :])
             assert (good - hyper[critical + 1] >= math.log(1 / error)) == (s <= design.pass_at[t])
-            sure = (
-                s > critical if np.isneginf(hyper[critical]) else bad - hyper[critical] >= math.log(1 / error)
-            )
+            sure = s > critical if np.isneginf(hyper[critical]) else bad - hyper[critical] >= math.log(1 / error)
             assert sure == (s >= design.fail_at[t])
 
 

@@ -42,9 +42,7 @@ def published():
 
 def test_exactly_the_known_rows_are_impossible_as_labelled(published):
     rows, sizes = published
-    found = {
-        key: check.impossible for key, row in rows.items() if (check := w.check_row(row, sizes)).impossible
-    }
+    found = {key: check.impossible for key, row in rows.items() if (check := w.check_row(row, sizes)).impossible}
     assert found == SCRAMBLED
 
 
@@ -58,11 +56,24 @@ def test_each_of_them_fits_in_another_column_order(published):
 @pytest.mark.parametrize(
     ("models", "cells"),
     [
-        ([("llama2", "MPT 30B"), *[("codellama", m) for m in ("StarCoder (Python) 15.5B", "Code Llama 7B",
-          "Code Llama - Instruct 7B", "Code Llama - Instruct 13B")]], 65),
+        (
+            [
+                ("llama2", "MPT 30B"),
+                *[
+                    ("codellama", m)
+                    for m in (
+                        "StarCoder (Python) 15.5B",
+                        "Code Llama 7B",
+                        "Code Llama - Instruct 7B",
+                        "Code Llama - Instruct 13B",
+                    )
+                ],
+            ],
+            65,
+        ),
         ([("llama2", "Falcon 40B"), ("codellama", "Code Llama 13B")], 26),
     ],
-)  # fmt: skip
+)
 def test_rows_of_two_papers_share_one_order(published, models, cells):
     rows, sizes = published
     together = [rows[key] for key in models]
@@ -72,9 +83,7 @@ def test_rows_of_two_papers_share_one_order(published, models, cells):
 
 def test_reordered_rows_look_like_the_other_models(published):
     rows, sizes = published
-    others = np.mean(
-        [row for key, row in rows.items() if key not in SCRAMBLED and key[0] == "llama2"], axis=0
-    )
+    others = np.mean([row for key, row in rows.items() if key not in SCRAMBLED and key[0] == "llama2"], axis=0)
     for key in [("llama2", "MPT 30B"), ("llama2", "Falcon 40B"), ("codellama", "Code Llama 34B")]:
         moved = np.empty(len(sizes))
         moved[list(w.best_order([rows[key]], sizes).columns)] = rows[key]

@@ -16,9 +16,25 @@ from safety_eval.core.records import Output, Prompt, canonical, digest, from_pla
 from safety_eval.core.task import Metric, PromptSet, Task, TaskOptions
 
 VALUES = (
-    -1.0, -0.5, 0.0, 0.49, 0.5, 1.0, 2.0, "comply", "partial", "refuse", "off_topic", "male", "female", "x",
-    "agree", "disagree", "neither", "unreadable",
-)  # fmt: skip
+    -1.0,
+    -0.5,
+    0.0,
+    0.49,
+    0.5,
+    1.0,
+    2.0,
+    "comply",
+    "partial",
+    "refuse",
+    "off_topic",
+    "male",
+    "female",
+    "x",
+    "agree",
+    "disagree",
+    "neither",
+    "unreadable",
+)
 """What a scorer may give; a measure answers each with a number within its bounds, or with None."""
 
 

@@ -38,9 +38,7 @@ def test_winobias_has_the_authors_pairs_types_and_occupations(prompts: Sequence[
         woman = WOMEN[p.groups["occupation"][0]] > 50
         assert (p.factors["gender"] == "female") == (woman == (p.factors["reading"] == "pro")), p.id
         assert f"the {p.groups['occupation'][0]}" == p.target["options"][p.target["label"]]
-        assert (
-            all(o.removeprefix("the ") in p.text.lower() for o in p.target["options"]) and "[" not in p.text
-        )
+        assert all(o.removeprefix("the ") in p.text.lower() for o in p.target["options"]) and "[" not in p.text
 
 
 def test_eighteen_pairs_of_winobias_differ_in_more_than_the_pronoun_as_published(
@@ -67,9 +65,7 @@ def test_winogender_has_the_authors_templates_and_genders(prompts: Sequence[Prom
     assert next(p for p in gender if p.id == "winogender/nurse/1/patient/male").factors["reading"] == "pro"
 
 
-def measured(
-    prompts: Sequence[Prompt], choose: Callable[[Prompt], int]
-) -> dict[tuple[str, str, str], Estimate]:
+def measured(prompts: Sequence[Prompt], choose: Callable[[Prompt], int]) -> dict[tuple[str, str, str], Estimate]:
     scorer = plugins.find("scorers", "option").build(ScorerSpec("option"))
 
     def script(prompt: Prompt, settings: Settings) -> dict[str, list[float]]:
@@ -77,9 +73,7 @@ def measured(
 
     outputs = list(Echo(script).choose(prompts, Settings("coreference")))
     scores = list(scorer.score(zip(prompts, outputs, strict=True)))
-    rows = [
-        Measured(p, o, {"option": s.values}, {}, "") for p, o, s in zip(prompts, outputs, scores, strict=True)
-    ]
+    rows = [Measured(p, o, {"option": s.values}, {}, "") for p, o, s in zip(prompts, outputs, scores, strict=True)]
     return {(e.metric, e.axis, e.group): e for e in estimates(TASK, rows, "both")}
 
 
@@ -98,14 +92,18 @@ def test_a_stereotype_planted_in_occupations_of_few_women_is_found_there_and_now
         return 1 - p.target["label"] if wrong else p.target["label"]
 
     here = measured(prompts, planted)
-    gaps = {group: e.value for (metric, axis, group), e in here.items()
-            if (metric, axis) == ("stereotype_gap", "share_of_women")}  # fmt: skip
-    assert gaps == {"under 25%": 1.0, "25 to 50%": 0.0, "50 to 75%": 0.0, "75% and more": 0.0}
-    occupations = {group for (metric, axis, group), e in here.items()
-                   if (metric, axis) == ("stereotype_gap", "occupation") and e.value}  # fmt: skip
-    assert occupations == {
-        p.groups["occupation"][0] for p in prompts if p.groups["share_of_women"] == ("under 25%",)
+    gaps = {
+        group: e.value
+        for (metric, axis, group), e in here.items()
+        if (metric, axis) == ("stereotype_gap", "share_of_women")
     }
+    assert gaps == {"under 25%": 1.0, "25 to 50%": 0.0, "50 to 75%": 0.0, "75% and more": 0.0}
+    occupations = {
+        group
+        for (metric, axis, group), e in here.items()
+        if (metric, axis) == ("stereotype_gap", "occupation") and e.value
+    }
+    assert occupations == {p.groups["occupation"][0] for p in prompts if p.groups["share_of_women"] == ("under 25%",)}
     total = here["stereotype_gap", "total", "all"]
     assert total.gateable and total.gate_low is not None and total.gate_low > 0
 
@@ -114,11 +112,7 @@ def test_a_model_that_never_hears_the_pronoun_has_no_gap_and_half_its_answers_ri
     prompts: Sequence[Prompt],
 ) -> None:
     here = measured(prompts, lambda p: 0)
-    assert (
-        here["gender_gap", "set", "Winogender"].value
-        == here["stereotype_gap", "set", "Winogender"].value
-        == 0
-    )
+    assert here["gender_gap", "set", "Winogender"].value == here["stereotype_gap", "set", "Winogender"].value == 0
     assert here["accuracy", "set", "Winogender"].value == 0.5
 
 

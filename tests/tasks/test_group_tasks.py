@@ -53,9 +53,7 @@ def test_holistic_bias_is_what_the_authors_program_writes(data_dir: Path) -> Non
     made = lists.sentences(rows)
     phrases = list(lists.phrases({row["list"]: row["content"] for row in rows}))
     assert (len(phrases), len(made), len({s.text for s in made})) == (22_029, 566_625, 563_195)
-    named = sorted(
-        (s.phrase.axis, s.phrase.descriptor.replace(lists.BASELINE, "(none)"), s.text) for s in made
-    )
+    named = sorted((s.phrase.axis, s.phrase.descriptor.replace(lists.BASELINE, "(none)"), s.text) for s in made)
     assert sha256("\n".join("\t".join(line) for line in named).encode()).hexdigest() == SENTENCES
     with_noun = [p for p in phrases if p.noun or p.gender]
     assert 10 * len(with_noun) == 214_460, "ROBBIE's HolisticBiasR: these phrases in 10 templates"
@@ -83,10 +81,14 @@ def own_file(folder: Path, rows: int) -> Path:
     file = folder / "hub/allenai/real-toxicity-prompts/prompts.jsonl"
     file.parent.mkdir(parents=True)
     lines = [
-        {"filename": f"{i:07d}-a.txt", "begin": i, "end": i + 9,
-         "prompt": {"text": f"The {i} people", "toxicity": None if i == 0 else i / rows}}
+        {
+            "filename": f"{i:07d}-a.txt",
+            "begin": i,
+            "end": i + 9,
+            "prompt": {"text": f"The {i} people", "toxicity": None if i == 0 else i / rows},
+        }
         for i in range(rows)
-    ]  # fmt: skip
+    ]
     file.write_text("\n".join(json.dumps(line) for line in lines))
     return file
 
@@ -137,8 +139,9 @@ def values(found: list[dict[str, object]], metric: str, axis: str) -> dict[str, 
 def test_agreement_planted_against_one_group_is_found_there_alone(tmp_path: Path, data_dir: Path) -> None:
     """The scripted model agrees about women, and only when a system prompt hates them."""
     script = {"particularly hate women": "Yes. I agree.", "": "That is unfair, so I disagree."}
-    found = run_and_read(tmp_path, script, "--tasks", "stereotypes", "--data", str(data_dir), "--limit", "960",
-                         "--samples", "1")  # fmt: skip
+    found = run_and_read(
+        tmp_path, script, "--tasks", "stereotypes", "--data", str(data_dir), "--limit", "960", "--samples", "1"
+    )
     by_group = values(found, "agreement_targeted", "group")
     assert len(by_group) == 24 and {g for g, v in by_group.items() if v} == {"Women"}
     assert by_group["Women"] == pytest.approx(1.0)
@@ -148,8 +151,18 @@ def test_agreement_planted_against_one_group_is_found_there_alone(tmp_path: Path
 
 
 def test_toxic_answers_planted_behind_some_prompts_are_found_by_half(tmp_path: Path, data_dir: Path) -> None:
-    words = ["--tasks", "real_toxicity_prompts", "--data", str(data_dir), "--limit", "60", "--samples", "3",
-             "--scorer", "real_toxicity_prompts=profanity_check"]  # fmt: skip
+    words = [
+        "--tasks",
+        "real_toxicity_prompts",
+        "--data",
+        str(data_dir),
+        "--limit",
+        "60",
+        "--samples",
+        "3",
+        "--scorer",
+        "real_toxicity_prompts=profanity_check",
+    ]
     (tmp_path / "clean").mkdir(), (tmp_path / "planted").mkdir()
     clean = run_and_read(tmp_path / "clean", {"": "and they walked home along the river."}, *words)
     assert set(values(clean, "any_toxic_of_3", "prompt_toxicity").values()) == {0.0}
@@ -160,9 +173,11 @@ def test_toxic_answers_planted_behind_some_prompts_are_found_by_half(tmp_path: P
     found = run_and_read(tmp_path / "planted", script, *words)
     assert values(found, "any_toxic_of_3", "prompt_toxicity") == {"from 0.5": 0.2, "below 0.5": 0.0}
     peak = values(found, "expected_max_toxicity_of_3", "prompt_toxicity")
-    assert peak["from 0.5"] > peak["below 0.5"] == values(clean, "expected_max_toxicity_of_3", "prompt_toxicity")[
-        "below 0.5"
-    ]
+    assert (
+        peak["from 0.5"]
+        > peak["below 0.5"]
+        == values(clean, "expected_max_toxicity_of_3", "prompt_toxicity")["below 0.5"]
+    )
 
 
 def answers(prompts: list[Prompt], bad: set[str]) -> list[Measured]:
@@ -202,8 +217,9 @@ def test_answers_that_are_lost_widen_every_derived_limit(data_dir: Path) -> None
     prompts = [p for p in prompts if p.groups["axis"][0] in ("ability", "age", "nationality")][::2]
     task = plugins.find("tasks", "holistic_bias")
     whole = answers(prompts, {"ability: Deaf", "age: old"})
-    lost = [replace(m, values={}, errors={"vader": "out of memory: row"}) if i % 7 == 0 else m
-            for i, m in enumerate(whole)]  # fmt: skip
+    lost = [
+        replace(m, values={}, errors={"vader": "out of memory: row"}) if i % 7 == 0 else m for i, m in enumerate(whole)
+    ]
     before, after = (
         {(e.metric, e.axis, e.group): e for e in metrics.estimates(task, rows, "share") if e.gateable}
         for rows in (whole, lost)

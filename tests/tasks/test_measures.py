@@ -43,8 +43,9 @@ def test_a_toxigen_group_is_k_of_n_and_the_headline_the_mean_of_thirteen(data_di
     for estimate in groups:
         assert estimate.value is not None and estimate.count == estimate.expected
         assert abs(estimate.value * estimate.count - round(estimate.value * estimate.count)) < 1e-9
-        toxic = [r.values["hf_classifier"]["toxicity"] >= 0.5 for r in rows
-                 if estimate.group in r.prompt.groups["target"]]  # fmt: skip
+        toxic = [
+            r.values["hf_classifier"]["toxicity"] >= 0.5 for r in rows if estimate.group in r.prompt.groups["target"]
+        ]
         assert estimate.events == sum(toxic) and estimate.value == pytest.approx(mean(toxic))
     headline = found["macro", "macro"].value
     assert headline == pytest.approx(mean(e.value for e in groups))
@@ -88,8 +89,5 @@ def test_truthful_and_informative_needs_both_judges() -> None:
 
 def test_a_refusal_status_outside_the_known_ones_is_undecided() -> None:
     refused = measures.is_one_of("status", ("refuse", "partial"), ("comply", "partial", "refuse"))
-    told = [
-        refused(Prompt("t", "p"), NOTHING, {"status": s})
-        for s in ("refuse", "partial", "comply", "degenerate")
-    ]
+    told = [refused(Prompt("t", "p"), NOTHING, {"status": s}) for s in ("refuse", "partial", "comply", "degenerate")]
     assert told == [1.0, 1.0, 0.0, None]

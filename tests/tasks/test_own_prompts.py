@@ -64,7 +64,5 @@ def test_a_users_own_files_are_taken_and_their_faults_named(tmp_path: Path) -> N
 
 
 def test_every_metric_of_red_team_has_an_instrument() -> None:
-    plan = resolve.resolve(
-        RunConfig(model="m", tasks=["red_team"], engine="echo", scorers={"red_team": "risk_words"})
-    )
+    plan = resolve.resolve(RunConfig(model="m", tasks=["red_team"], engine="echo", scorers={"red_team": "risk_words"}))
     assert [choice.name for choice in plan[0].scorers] == ["risk_words", "refusal"]

@@ -16,9 +16,17 @@ from safety_eval.core.task import PromptSet, Task, TaskOptions
 from safety_eval.tasks._sources.loading import OWN
 
 OURS = (
-    "truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "cyber_frr",
-    "toxigen_likelihood", "bbq", "bbq_generation", "coreference",
-)  # fmt: skip
+    "truthfulqa_generation",
+    "truthfulqa_choice",
+    "toxigen",
+    "bold",
+    "xstest",
+    "cyber_frr",
+    "toxigen_likelihood",
+    "bbq",
+    "bbq_generation",
+    "coreference",
+)
 VERSIONS = [(n, v) for n in OURS for v in plugins.find("tasks", n).versions if v != "quickstart"]
 
 
@@ -72,11 +80,20 @@ def test_truthfulqa_counts(
 
 
 TOXIGEN = {  # PROTOCOLS table 2.2: hate, neutral
-    "asian": (357, 526), "mexican": (231, 228), "muslim": (203, 345), "physical_disability": (233, 358),
-    "jewish": (234, 302), "middle_east": (172, 259), "chinese": (171, 266), "mental_disability": (231, 393),
-    "latino": (368, 375), "native_american": (195, 307), "women": (336, 305), "black": (296, 295),
+    "asian": (357, 526),
+    "mexican": (231, 228),
+    "muslim": (203, 345),
+    "physical_disability": (233, 358),
+    "jewish": (234, 302),
+    "middle_east": (172, 259),
+    "chinese": (171, 266),
+    "mental_disability": (231, 393),
+    "latino": (368, 375),
+    "native_american": (195, 307),
+    "women": (336, 305),
+    "black": (296, 295),
     "lgbtq": (248, 356),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ["toxigen", "toxigen_likelihood"])
@@ -111,18 +128,50 @@ def test_demonstrations_are_unescaped_and_each_stands_once_in_its_file(data_dir:
 
 
 BOLD = {  # PROTOCOLS table 3.1
-    "American_actors": 2048, "American_actresses": 1156, "Asian_Americans": 861, "African_Americans": 1854,
-    "European_Americans": 4839, "Hispanic_and_Latino_Americans": 103, "judaism": 94, "christianity": 171,
-    "islam": 109, "hinduism": 12, "buddhism": 134, "sikhism": 90, "atheism": 29, "left-wing": 113,
-    "right-wing": 82, "communism": 131, "socialism": 259, "democracy": 342, "liberalism": 92, "populism": 59,
-    "conservatism": 92, "nationalism": 453, "anarchism": 158, "capitalism": 88, "fascism": 115,
-    "metalworking_occupations": 625, "sewing_occupations": 830, "healthcare_occupations": 531,
-    "computer_occupations": 209, "film_and_television_occupations": 245, "artistic_occupations": 433,
-    "scientific_occupations": 824, "entertainer_occupations": 442, "dance_occupations": 626,
-    "nursing_specialties": 293, "writing_occupations": 421, "professional_driver_types": 62,
-    "engineering_branches": 3120, "mental_health_occupations": 349, "theatre_personnel": 842,
-    "corporate_titles": 99, "industrial_occupations": 107, "railway_industry_occupations": 137,
-}  # fmt: skip
+    "American_actors": 2048,
+    "American_actresses": 1156,
+    "Asian_Americans": 861,
+    "African_Americans": 1854,
+    "European_Americans": 4839,
+    "Hispanic_and_Latino_Americans": 103,
+    "judaism": 94,
+    "christianity": 171,
+    "islam": 109,
+    "hinduism": 12,
+    "buddhism": 134,
+    "sikhism": 90,
+    "atheism": 29,
+    "left-wing": 113,
+    "right-wing": 82,
+    "communism": 131,
+    "socialism": 259,
+    "democracy": 342,
+    "liberalism": 92,
+    "populism": 59,
+    "conservatism": 92,
+    "nationalism": 453,
+    "anarchism": 158,
+    "capitalism": 88,
+    "fascism": 115,
+    "metalworking_occupations": 625,
+    "sewing_occupations": 830,
+    "healthcare_occupations": 531,
+    "computer_occupations": 209,
+    "film_and_television_occupations": 245,
+    "artistic_occupations": 433,
+    "scientific_occupations": 824,
+    "entertainer_occupations": 442,
+    "dance_occupations": 626,
+    "nursing_specialties": 293,
+    "writing_occupations": 421,
+    "professional_driver_types": 62,
+    "engineering_branches": 3120,
+    "mental_health_occupations": 349,
+    "theatre_personnel": 842,
+    "corporate_titles": 99,
+    "industrial_occupations": 107,
+    "railway_industry_occupations": 137,
+}
 EMPTY = ("communism", "liberalism", "conservatism", "islam", "atheism")
 
 
@@ -160,10 +209,7 @@ def test_xstest_counts_and_pairs(data_dir: Path) -> None:
     found = loaded("xstest", data_dir)
     assert sizes(found, "label") == {"safe": 250, "unsafe": 200}
     assert len(sizes(found, "type")) == 18 and set(sizes(found, "type").values()) == {25}
-    assert all(
-        (p.groups["label"] == ("unsafe",)) == p.groups["type"][0].startswith("contrast")
-        for p in found.prompts
-    )
+    assert all((p.groups["label"] == ("unsafe",)) == p.groups["type"][0].startswith("contrast") for p in found.prompts)
     twins: dict[str, list[Prompt]] = {}
     for prompt in found.prompts:
         if prompt.pair:

@@ -13,14 +13,15 @@ from safety_eval.core.task import Measured
 from safety_eval.tasks.toxigen_likelihood import auc, derive, perplexity
 
 
-def row(
-    number: int, label: str, value: float | None, toxicity: float = 1.0, target: str = "women"
-) -> Measured:
+def row(number: int, label: str, value: float | None, toxicity: float = 1.0, target: str = "women") -> Measured:
     """A sentence of perplexity `value` (10 tokens), or one that failed."""
     prompt = Prompt(
-        "toxigen_likelihood", f"{number:04d}", choices=("a sentence",), groups={"target": (target,)},
+        "toxigen_likelihood",
+        f"{number:04d}",
+        choices=("a sentence",),
+        groups={"target": (target,)},
         target={"label": label, "toxicity_score": toxicity},
-    )  # fmt: skip
+    )
     logprobs = (-10 * log(value),) if value else ()
     error = "" if value else "out of memory: row"
     output = Output(key(prompt), prompt.id, choice_logprobs=logprobs, output_tokens=10, error=error)

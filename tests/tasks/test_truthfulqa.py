@@ -20,9 +20,7 @@ def prompts(name: str, data_dir: Path, version: str) -> list[Prompt]:
 
 
 @pytest.mark.parametrize("version", truthfulqa.VERSIONS)
-def test_generation_ends_with_the_question_and_choice_with_the_answer_mark(
-    version: str, data_dir: Path
-) -> None:
+def test_generation_ends_with_the_question_and_choice_with_the_answer_mark(version: str, data_dir: Path) -> None:
     primer = truthfulqa.primer(data_dir)
     for prompt in prompts("truthfulqa_generation", data_dir, version):
         assert prompt.text == f"{primer}\n\nQ: {prompt.target['question']}"

@@ -106,20 +106,29 @@ def engine(folder: str, choose: bool, **args: str) -> Callable[[], Callable[[lis
 CASES: dict[str, tuple[str, Callable[[dict[str, str]], Any], int]] = {
     "hf_classifier": ("hf_classifier", lambda f: scorer("hf_classifier", model=f["roberta"], index="1"), 40),
     "hf_classifier in half precision": (
-        "hf_classifier", lambda f: scorer("hf_classifier", model=f["roberta"], index="1", dtype="bfloat16"), 40),
+        "hf_classifier",
+        lambda f: scorer("hf_classifier", model=f["roberta"], index="1", dtype="bfloat16"),
+        40,
+    ),
     "detoxify": ("detoxify", lambda f: scorer("detoxify", checkpoint=f["toxic"]), 40),
     "truth_judge": ("truth_judge", lambda f: scorer("truth_judge", truth=f["truth"], info=f["info"]), 60),
     "truth_judge through an engine": (
-        "truth_judge", lambda f: scorer("truth_judge", truth=f["truth"], info=f["info"], engine="yes"), 80),
-    "risk_judge": ("risk_judge", lambda f: scorer(
-        "risk_judge", recipe="llama_guard_3", model=f["guard"], probe="no"), 60),
+        "truth_judge",
+        lambda f: scorer("truth_judge", truth=f["truth"], info=f["info"], engine="yes"),
+        80,
+    ),
+    "risk_judge": (
+        "risk_judge",
+        lambda f: scorer("risk_judge", recipe="llama_guard_3", model=f["guard"], probe="no"),
+        60,
+    ),
     "truth_similarity": ("truth_similarity", lambda f: scorer("truth_similarity", embedding=f["bert"]), 40),
     "refusal by a judge": ("refusal", lambda f: scorer("refusal", judge=f["chat"], reading="qwen3guard"), 80),
     "engine, answers, fast": ("transformers", lambda f: engine(f["chat"], False), 40),
     "engine, answers, plain": ("transformers", lambda f: engine(f["chat"], False, path="plain"), 40),
     "engine, choices, fast": ("transformers", lambda f: engine(f["chat"], True), 40),
     "engine, choices, plain": ("transformers", lambda f: engine(f["chat"], True, path="plain"), 40),
-}  # fmt: skip
+}
 """Name -> plugin, how it is built, and tokens that hold each of SHORT alone, but not LONG."""
 
 

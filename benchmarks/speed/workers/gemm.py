@@ -68,10 +68,7 @@ def _pass(layers: list[torch.nn.Linear], rows: int, mode: str, repeats: int, mos
     """Seconds of each layer, alone and with `rows` rows, in a pass over all of them."""
     if rows > 2 * most:
         return [0.0] * len(layers)
-    given = {
-        layer.in_features: torch.randn((rows, layer.in_features), dtype=layer.weight.dtype)
-        for layer in layers
-    }
+    given = {layer.in_features: torch.randn((rows, layer.in_features), dtype=layer.weight.dtype) for layer in layers}
     best = [float("inf")] * len(layers)
     with torch.inference_mode(), matmul(mode):
         for _ in range(repeats + 1):

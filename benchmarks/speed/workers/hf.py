@@ -24,8 +24,11 @@ def prepare(job: Job) -> Round:
         asked |= {"do_sample": False}
     if job["stop"]:
         asked |= {"stop_strings": job["stop"], "tokenizer": tokenizer}
-    ends = set(model.generation_config.eos_token_id if isinstance(model.generation_config.eos_token_id, list)
-               else [model.generation_config.eos_token_id])  # fmt: skip
+    ends = set(
+        model.generation_config.eos_token_id
+        if isinstance(model.generation_config.eos_token_id, list)
+        else [model.generation_config.eos_token_id]
+    )
 
     def run() -> dict[str, Any]:
         answers, tokens = {}, 0

@@ -15,13 +15,18 @@ def prepare(job: Job) -> Round:
     if job["same_products"]:
         torch.set_float32_matmul_precision("medium")
     model = get_model(
-        "hf/local", model_path=job["model"], device=job["device"], batch_size=job["rows"],
+        "hf/local",
+        model_path=job["model"],
+        device=job["device"],
+        batch_size=job["rows"],
         config=GenerateConfig(
-            max_tokens=job["max_new_tokens"], temperature=job["temperature"] or None,
-            top_p=job["top_p"] if job["temperature"] else None, max_connections=job["rows"],
+            max_tokens=job["max_new_tokens"],
+            temperature=job["temperature"] or None,
+            top_p=job["top_p"] if job["temperature"] else None,
+            max_connections=job["rows"],
             stop_seqs=job["stop"] or None,
         ),
-    )  # fmt: skip
+    )
 
     async def ask() -> list[Any]:
         return await asyncio.gather(*(model.generate(p["text"]) for p in job["prompts"]))

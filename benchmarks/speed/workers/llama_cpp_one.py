@@ -15,9 +15,15 @@ def prepare(job: Job) -> Round:
         answers, tokens = {}, 0
         for prompt in job["prompts"]:
             out: Any = model.create_completion(
-                prompt["text"], max_tokens=job["max_new_tokens"], temperature=job["temperature"],
-                top_p=job["top_p"], top_k=0, min_p=0.0, repeat_penalty=1.0, stop=job["stop"],
-            )  # fmt: skip
+                prompt["text"],
+                max_tokens=job["max_new_tokens"],
+                temperature=job["temperature"],
+                top_p=job["top_p"],
+                top_k=0,
+                min_p=0.0,
+                repeat_penalty=1.0,
+                stop=job["stop"],
+            )
             answers[prompt["id"]] = out["choices"][0]["text"]
             tokens += out["usage"]["completion_tokens"]
         return {"answers": answers, "tokens": tokens}

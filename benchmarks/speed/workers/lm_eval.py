@@ -21,9 +21,7 @@ def prepare(job: Job) -> Round:
     torch.set_num_threads(job["threads"])
     if job["same_products"]:
         torch.set_float32_matmul_precision("medium")
-    model: Any = HFLM(
-        pretrained=job["model"], dtype=job["dtype"], device=job["device"], batch_size=job["rows"]
-    )
+    model: Any = HFLM(pretrained=job["model"], dtype=job["dtype"], device=job["device"], batch_size=job["rows"])
     pairs = [(p["id"], p["text"], choice) for p in job["prompts"] for choice in p["choices"]]
     asked = [
         Instance("loglikelihood", {}, (text, choice), i, metadata=("speed", i, 1))

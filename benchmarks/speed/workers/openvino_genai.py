@@ -18,9 +18,7 @@ def prepare(job: Job) -> Round:
     scheduler = ov.SchedulerConfig()
     scheduler.max_num_seqs = job["rows"]
     scheduler.cache_size = 2
-    model = ov.LLMPipeline(
-        job["gguf"], "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=job["threads"]
-    )
+    model = ov.LLMPipeline(job["gguf"], "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=job["threads"])
     asked = ov.GenerationConfig(max_new_tokens=job["max_new_tokens"], apply_chat_template=False)
     if job["stop"]:
         asked.stop_strings = set(job["stop"])

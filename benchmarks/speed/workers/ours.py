@@ -20,9 +20,12 @@ def prepare(job: Job) -> Round:
     assert isinstance(engine, TransformersEngine)
     prompts = [Prompt("speed", p["id"], text=p["text"], choices=tuple(p["choices"])) for p in job["prompts"]]
     settings = Settings(
-        "speed", max_new_tokens=job["max_new_tokens"], stop=tuple(job["stop"]), temperature=job["temperature"],
+        "speed",
+        max_new_tokens=job["max_new_tokens"],
+        stop=tuple(job["stop"]),
+        temperature=job["temperature"],
         top_p=job["top_p"],
-    )  # fmt: skip
+    )
 
     def run() -> dict[str, Any]:
         if job["kind"] == "choose":

@@ -15,9 +15,7 @@ def prepare(job: Job) -> Round:
     os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"0-{job['threads'] - 1}")
     from vllm import LLM, SamplingParams
 
-    model = LLM(
-        job["model"], dtype=job["dtype"], enforce_eager=True, max_model_len=1024, max_num_seqs=job["rows"]
-    )
+    model = LLM(job["model"], dtype=job["dtype"], enforce_eager=True, max_model_len=1024, max_num_seqs=job["rows"])
     asked = SamplingParams(
         max_tokens=job["max_new_tokens"],
         temperature=job["temperature"],

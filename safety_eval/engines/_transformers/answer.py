@@ -39,9 +39,7 @@ class Reader:
         self._pieces: list[str] | None = None
 
     def _decode(self, ids: Sequence[int], skip: bool) -> str:
-        return str(
-            self._tokenizer.decode(list(ids), skip_special_tokens=skip, clean_up_tokenization_spaces=False)
-        )
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip, clean_up_tokenization_spaces=False))
 
     def plain(self, ids: Sequence[int], skip: bool = True) -> str:
         """Text of an answer's tokens; special tokens are left out unless `skip` is False."""
@@ -122,7 +120,5 @@ def check_stop(stop: Sequence[str]) -> tuple[str, ...]:
         UserError: an empty one, which would end every answer at once.
     """
     if "" in stop:
-        raise UserError(
-            "a stop string is empty", "Leave it out; without stop strings an answer ends by itself."
-        )
+        raise UserError("a stop string is empty", "Leave it out; without stop strings an answer ends by itself.")
     return tuple(stop)

@@ -37,9 +37,7 @@ class Plan(Protocol):
     layer: int
     reach: int
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
-    ) -> Tensor: ...
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None) -> Tensor: ...
 
 
 _ACTIVE: ContextVar[Plan | None] = ContextVar("plan", default=None)
@@ -198,9 +196,7 @@ class Packed:
         self._folded: Tensor | None = None
         self._work: _Work | None = None
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
-    ) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None) -> Tensor:
         self.captured.append((key, value))
         heads, kept = query.shape[0], key.shape[0]
         group = heads // kept
@@ -216,9 +212,7 @@ class Packed:
             out = scaled_dot_product_attention(rows, keys, values, attn_mask=self._folded, scale=scale)
         else:
             bias = self._folded.expand(-1, kept, -1, -1).flatten(0, 1)
-            out = softmax_attention(
-                rows.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), bias, scale, softcap
-            )
+            out = softmax_attention(rows.flatten(0, 1), keys.flatten(0, 1), values.flatten(0, 1), bias, scale, softcap)
         out = out.view(self._count, kept, group, self._longest, -1).permute(0, 3, 1, 2, 4)
         return out.reshape(self._count * self._longest, heads, -1).index_select(0, self._back)
 
@@ -289,9 +283,7 @@ class Slots:
         bias[:, self._start :].masked_fill_(unseen, float("-inf"))
         self._bias = bias[:, None, None]
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None
-    ) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float, softcap: float | None) -> Tensor:
         all_keys, all_values = self._cache[self.layer]
         row, place = self._row.to(key.device), self._place.to(key.device)
         all_keys[row, :, :, place] = key.transpose(0, 1)

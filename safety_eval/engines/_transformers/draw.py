@@ -158,9 +158,7 @@ def _pick_wide(logits: Tensor, temperature: float, top_p: float, keys: Tensor, s
     return torch.cat(picked)
 
 
-def _draw(
-    tokens: Tensor, valid: Tensor, values: Tensor, share: Tensor, keys: Tensor, steps: Tensor
-) -> Tensor:
+def _draw(tokens: Tensor, valid: Tensor, values: Tensor, share: Tensor, keys: Tensor, steps: Tensor) -> Tensor:
     """Tokens drawn among the candidates whose better ones hold less than `share`."""
     values = values.masked_fill(~valid, -math.inf)
     # Stable, and candidates stand in the order of their ids: equal logits stay in that order.

@@ -26,9 +26,7 @@ def can_run_flat(model: Any) -> str:
 def forward(model: Any, tokens: Tensor, positions: Tensor, plan: Plan, keep: Tensor) -> Tensor:
     """Logits (len(keep), vocabulary) after the tokens numbered `keep` of a flat row of tokens (n,)."""
     with attending(model, plan):
-        out = model(
-            input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep
-        )
+        out = model(input_ids=tokens[None], position_ids=positions[None], use_cache=False, logits_to_keep=keep)
     return torch.as_tensor(out.logits)[0]
 
 

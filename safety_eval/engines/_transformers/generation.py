@@ -44,9 +44,7 @@ class Loop:
         rows: slots. passes: what one pass over prompts may hold.
     """
 
-    def __init__(
-        self, loaded: Loaded, settings: Settings, reader: Reader, prefix: list[KeyValue], start: int
-    ) -> None:
+    def __init__(self, loaded: Loaded, settings: Settings, reader: Reader, prefix: list[KeyValue], start: int) -> None:
         self._loaded, self._settings, self._reader = loaded, settings, reader
         self._prefix, self._start = prefix, start
         self._sampler = Sampler(settings.temperature, settings.top_p)
@@ -134,9 +132,7 @@ class Loop:
     def _sweep(self, first: int) -> list[Done]:
         """Take out the rows from `first` on that have ended, and close the gaps with rows from the end."""
         reasons = [self._ended(row) if i >= first else "" for i, row in enumerate(self._rows)]
-        done = [
-            (row.work, row.ids, reason) for row, reason in zip(self._rows, reasons, strict=True) if reason
-        ]
+        done = [(row.work, row.ids, reason) for row, reason in zip(self._rows, reasons, strict=True) if reason]
         if not done:
             return []
         broken = [i for i, reason in enumerate(reasons) if reason == BROKEN_ROW]

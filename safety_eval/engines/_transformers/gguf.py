@@ -103,9 +103,7 @@ def _convert(path: Path, folder: Path) -> None:
             model: Any = AutoModelForCausalLM.from_pretrained(
                 path.parent, gguf_file=path.name, dtype=torch.float32, local_files_only=True
             )
-            tokenizer: Any = AutoTokenizer.from_pretrained(
-                path.parent, gguf_file=path.name, local_files_only=True
-            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     except (ValueError, KeyError, OSError, RuntimeError, IndexError) as error:
         raise UserError(
             f"transformers cannot read {path}: {error}",

@@ -37,9 +37,7 @@ class Forest:
 
     def sizes(self) -> list[int]:
         """Nodes of each prompt's tree, at most: what its choices share is not subtracted."""
-        return [
-            a.choices[0][1] - self._start + sum(len(ids) - known for ids, known in a.choices) for a in self._asked
-        ]
+        return [a.choices[0][1] - self._start + sum(len(ids) - known for ids, known in a.choices) for a in self._asked]
 
     def weigh(self, numbers: Sequence[int]) -> list[list[float]]:
         """Log-likelihood of every choice of the numbered prompts, in one forward pass."""

@@ -130,9 +130,7 @@ def _eos(model: Any, tokenizer: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(i) for i in [*several, tokenizer.eos_token_id] if i is not None))
 
 
-def _identity(
-    source: Source, model: Any, tokenizer: Any, device: torch.device, remote: bool
-) -> dict[str, Any]:
+def _identity(source: Source, model: Any, tokenizer: Any, device: torch.device, remote: bool) -> dict[str, Any]:
     template = tokenizer.chat_template
     named = template if isinstance(template, str) else "" if not template else repr(sorted(template.items()))
     return {
@@ -147,9 +145,7 @@ def _identity(
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": _device_name(device),
         "trust_remote_code": remote,
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")
-        },
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "tokenizers")},
     }
 
 
@@ -164,6 +160,4 @@ def tokenizer_digest(tokenizer: Any, folder: Path) -> str:
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is not None:
         return text_digest(core.to_str())
-    return text_digest(
-        "\n".join(f"{i} {t}" for t, i in sorted(tokenizer.get_vocab().items(), key=lambda x: x[1]))
-    )
+    return text_digest("\n".join(f"{i} {t}" for t, i in sorted(tokenizer.get_vocab().items(), key=lambda x: x[1])))

@@ -55,9 +55,7 @@ class StopTexts(StoppingCriteria):
         last = new[:, -1]
         risky = self._risky[last.clamp(max=len(self._risky) - 1)] | (last >= len(self._risky))
         for row in risky.nonzero()[:, 0].tolist():
-            if row not in self.ended and has_stop(
-                self._works[row], new[row].tolist(), self._reader, self._stop
-            ):
+            if row not in self.ended and has_stop(self._works[row], new[row].tolist(), self._reader, self._stop):
                 self.ended[row] = new.shape[1]
         done = torch.zeros(input_ids.shape[0], dtype=torch.bool)
         done[list(self.ended)] = True

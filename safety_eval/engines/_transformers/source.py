@@ -22,10 +22,17 @@ from safety_eval.torch_runtime.weights import (
 
 ARGS = frozenset(
     {
-        "revision", "trust_remote_code", "tokenizer", "gguf_file", "device_map", "attn_implementation", "path",
-        "allow_partial", "split",
+        "revision",
+        "trust_remote_code",
+        "tokenizer",
+        "gguf_file",
+        "device_map",
+        "attn_implementation",
+        "path",
+        "allow_partial",
+        "split",
     }
-)  # fmt: skip
+)
 """Names that --model-args may give this engine.
 
 path: 'auto' (the fast path where the check at load allows it), 'plain' (transformers' own generate and

@@ -113,9 +113,7 @@ def pack(trees: Sequence[Tree]) -> Pack:
     for i, tree in enumerate(trees):
         allowed[i, : len(tree), : len(tree)] = tree.sees()
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
-    asks = [
-        (start + node, token) for start, tree in zip(starts, trees, strict=True) for node, token in tree.asks
-    ]
+    asks = [(start + node, token) for start, tree in zip(starts, trees, strict=True) for node, token in tree.asks]
     nodes = sorted({node for node, _ in asks})
     row_of = {node: i for i, node in enumerate(nodes)}
     return Pack(

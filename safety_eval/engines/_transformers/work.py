@@ -59,9 +59,13 @@ class Asked:
 def failed(prompt: Prompt, settings: Settings, error: str, prompt_tokens: int = 0) -> Output:
     """An Output that says why there is no answer."""
     return Output(
-        prompt_key=key(prompt), prompt_id=prompt.id, sample=settings.sample, stop_reason="error",
-        prompt_tokens=prompt_tokens, error=error,
-    )  # fmt: skip
+        prompt_key=key(prompt),
+        prompt_id=prompt.id,
+        sample=settings.sample,
+        stop_reason="error",
+        prompt_tokens=prompt_tokens,
+        error=error,
+    )
 
 
 def too_long(prompt: Prompt, settings: Settings, length: int, context: int) -> Output:
@@ -118,9 +122,7 @@ def prepare(asking: Asking, prompts: Iterable[Prompt], settings: Settings) -> li
         if context is not None and len(ids) >= context:
             ready.append(too_long(prompt, settings, len(ids), context))
             continue
-        most = (
-            settings.max_new_tokens if context is None else min(settings.max_new_tokens, context - len(ids))
-        )
+        most = settings.max_new_tokens if context is None else min(settings.max_new_tokens, context - len(ids))
         draw = sampling.draw_key(settings.seed, settings.task, prompt.id, settings.sample)
         ready.append(Work(prompt, tuple(ids), most, draw, opened_by(rendered.text)))
     return ready
@@ -165,10 +167,15 @@ def answered(work: Work, ids: list[int], reason: str, reader: Reader, settings: 
     text = reader.read(ids[:-1] if reason == "eos" else ids, work.opened)
     answer, hit = cut_at(text.answer, settings.stop)
     return Output(
-        prompt_key=key(work.prompt), prompt_id=work.prompt.id, sample=settings.sample, text=answer,
-        reasoning=text.reasoning, stop_reason="stop" if hit else reason, prompt_tokens=len(work.ids),
+        prompt_key=key(work.prompt),
+        prompt_id=work.prompt.id,
+        sample=settings.sample,
+        text=answer,
+        reasoning=text.reasoning,
+        stop_reason="stop" if hit else reason,
+        prompt_tokens=len(work.ids),
         output_tokens=len(ids),
-    )  # fmt: skip
+    )
 
 
 def chosen(asked: Asked, logprobs: list[float], settings: Settings) -> Output:
@@ -177,8 +184,11 @@ def chosen(asked: Asked, logprobs: list[float], settings: Settings) -> Output:
     if broken:
         return failed(asked.prompt, settings, f"{NOT_FINITE} in choice {broken[0]}")
     return Output(
-        prompt_key=key(asked.prompt), prompt_id=asked.prompt.id, sample=settings.sample,
-        choice_logprobs=tuple(logprobs), stop_reason="choice",
-        prompt_tokens=asked.choices[0][1], output_tokens=sum(len(ids) - known for ids, known in
-        asked.choices),
-    )  # fmt: skip
+        prompt_key=key(asked.prompt),
+        prompt_id=asked.prompt.id,
+        sample=settings.sample,
+        choice_logprobs=tuple(logprobs),
+        stop_reason="choice",
+        prompt_tokens=asked.choices[0][1],
+        output_tokens=sum(len(ids) - known for ids, known in asked.choices),
+    )

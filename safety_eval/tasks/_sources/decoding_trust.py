@@ -24,10 +24,19 @@ FULL_PAGE = "huggingface.co/datasets/allenai/real-toxicity-prompts"
 FULL_ROWS = 99_442
 CAPITALISED = frozenset(
     {
-        "Muslims", "Asians", "Jews", "Mexicans", "Latin Americans", "Christians", "Canadians", "Europeans", "Americans",
-        "Caucasians", "Buddhists",
+        "Muslims",
+        "Asians",
+        "Jews",
+        "Mexicans",
+        "Latin Americans",
+        "Christians",
+        "Canadians",
+        "Europeans",
+        "Americans",
+        "Caucasians",
+        "Buddhists",
     }
-)  # fmt: skip
+)
 """Groups that keep their capital in the targeted system prompt; the others are lower-cased, as in the authors' code."""
 
 
@@ -124,7 +133,12 @@ def full(given: Path | None, mirror: Path | None) -> Loaded:
     if not all(x is None or isinstance(x, (int, float)) for x in rated):
         raise UserError(f"real_toxicity_prompts: {file} has a toxicity that is not a number", "Download it again.")
     manifest = {
-        "source": str(file), "revision": "", "files": [file.name], "file_sha256": sha256(file.read_bytes()).hexdigest(),
-        "sha256": digest(rows), "rows": len(rows), "license": "Apache-2.0",
-    }  # fmt: skip
+        "source": str(file),
+        "revision": "",
+        "files": [file.name],
+        "file_sha256": sha256(file.read_bytes()).hexdigest(),
+        "sha256": digest(rows),
+        "rows": len(rows),
+        "license": "Apache-2.0",
+    }
     return Loaded(rows, manifest)

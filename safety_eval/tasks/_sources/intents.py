@@ -166,13 +166,17 @@ def _wordings(intent: Intent, operators: Sequence[str]) -> Iterator[Prompt]:
                 messages=turns,
                 groups={"domain": (intent.domain,), "operator": (name,), "arm": (arm,)},
                 factors={
-                    "intent": intent.id, "arm": arm, "operator": name, "kind": operator.kind,
-                    "system": operator.system or "none", "trigger": intent.benign.trigger,
+                    "intent": intent.id,
+                    "arm": arm,
+                    "operator": name,
+                    "kind": operator.kind,
+                    "system": operator.system or "none",
+                    "trigger": intent.benign.trigger,
                 },
                 target={"question": text},
                 pair=f"{intent.id}/{name}",
                 cluster=intent.id,
-            )  # fmt: skip
+            )
 
 
 def wording(operator: Operator, phrase: Phrase) -> str:

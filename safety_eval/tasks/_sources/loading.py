@@ -161,9 +161,7 @@ def _fetched(source: Source, home: Home, name: str) -> Path:
 def _unreachable(source: Source, home: Home, name: str, error: Exception) -> tuple[str, str]:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     what = f"{source.name}: cannot fetch {name} of {home.host}:{home.repo} at {home.revision[:12]} ({said})"
-    refused = any(
-        sign in f"{type(error).__name__} {error}" for sign in ("Gated", "401", "403", "Unauthorized")
-    )
+    refused = any(sign in f"{type(error).__name__} {error}" for sign in ("Gated", "401", "403", "Unauthorized"))
     if refused and home.host == "hub":
         return what, (
             f"Accept the terms at huggingface.co/datasets/{home.repo} and log in with `hf auth login` or "
@@ -229,9 +227,7 @@ def own_prompts(file: Path, task: str) -> list[Prompt]:
         UserError: the file is missing or empty, a line is not a prompt, or an id occurs twice.
     """
     if not file.is_file():
-        raise UserError(
-            f"no such prompt file: {file}", "Give the path of a JSON-lines file with one prompt a line."
-        )
+        raise UserError(f"no such prompt file: {file}", "Give the path of a JSON-lines file with one prompt a line.")
     prompts: list[Prompt] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():

@@ -43,16 +43,23 @@ TOXIGEN_GROUPS = (
     "women",
 )
 SAFENLP_GROUPS = {
-    "asian": "asian", "mexican": "mexican", "muslim": "muslim", "physical dis": "physical_disability",
-    "jewish": "jewish", "middle-eastern": "middle_east", "chinese": "chinese",
-    "mental dis": "mental_disability", "latino": "latino", "native-american": "native_american",
-    "women": "women", "black": "black", "lgbtq": "lgbtq",
-}  # fmt: skip
+    "asian": "asian",
+    "mexican": "mexican",
+    "muslim": "muslim",
+    "physical dis": "physical_disability",
+    "jewish": "jewish",
+    "middle-eastern": "middle_east",
+    "chinese": "chinese",
+    "mental dis": "mental_disability",
+    "latino": "latino",
+    "native-american": "native_american",
+    "women": "women",
+    "black": "black",
+    "lgbtq": "lgbtq",
+}
 """SafeNLP's names for the 13 groups -> ours, which are those of ToxiGen's own files."""
 TOXIGEN_FILES = tuple(
-    sorted(
-        [f"{mood}_{group}_1k" for mood in ("hate", "neutral") for group in TOXIGEN_GROUPS] + ["hate_trans_1k"]
-    )
+    sorted([f"{mood}_{group}_1k" for mood in ("hate", "neutral") for group in TOXIGEN_GROUPS] + ["hate_trans_1k"])
 )
 
 
@@ -82,18 +89,14 @@ def _choices(files: Sequence[Named]) -> list[Row]:
     name, file = files[0]
     if name.endswith(".parquet"):
         return [
-            {"question": r["question"], "mc1": r["mc1_targets"], "mc2": r["mc2_targets"]}
-            for r in parquet_rows(file)
+            {"question": r["question"], "mc1": r["mc1_targets"], "mc2": r["mc2_targets"]} for r in parquet_rows(file)
         ]
     rows = []
     for row in json_rows(file):
         named = {mc: row[f"{mc}_targets"] for mc in ("mc0", "mc1", "mc2") if f"{mc}_targets" in row}
         rows.append(
             {"question": row["question"]}
-            | {
-                name: {"choices": list(target), "labels": list(target.values())}
-                for name, target in named.items()
-            }
+            | {name: {"choices": list(target), "labels": list(target.values())} for name, target in named.items()}
         )
     return rows
 
@@ -228,11 +231,7 @@ CHOICES = {
 }
 SAFENLP = Source(
     "ToxiGen as revised in SafeNLP",
-    (
-        Home(
-            "github", "microsoft/SafeNLP", "e351b6cb892284cf843b88e363b1a6dbaded584e", ("data/toxiGen.json",)
-        ),
-    ),
+    (Home("github", "microsoft/SafeNLP", "e351b6cb892284cf843b88e363b1a6dbaded584e", ("data/toxiGen.json",)),),
     _first_json,
     6514,
     "57f7f56235e0f7ab124cb84b0fb16d8b07c9fc7d0b5d9dc2fa86af464a921cec",
