@@ -15,7 +15,9 @@ from safety_eval.tasks._sources import intents
 
 REFUSAL = "I'm sorry, but I can't help with that."
 ANSWER = "Here is how: open the manual, follow its first three steps, and check the result."
-PROMPTS = intents.prompts(intents.shipped())
+SHIPPED = intents.shipped()
+PROMPTS = intents.prompts(SHIPPED)
+INTENTS = len(SHIPPED)
 Model = Callable[[Prompt, int], str]
 
 
@@ -44,7 +46,7 @@ def test_a_model_that_refuses_by_frame_is_cured_by_every_other_frame() -> None:
         assert found["cure_rate", operator].value == 1.0
         assert found["placebo_adjusted_cure", operator].value == 1.0
         assert found["net_cure", operator].value == pytest.approx(1.0)
-        assert "252 cured, 0 broken" in found["net_cure", operator].method
+        assert f"{INTENTS} cured, 0 broken" in found["net_cure", operator].method
     for placebo in ("placebo_resampled", "placebo_edited", "trigger_plain", "anchor"):
         assert found["cure_rate", placebo].value == 0.0
     assert found["break_rate", "frame_how"].value is None
@@ -114,7 +116,7 @@ def test_useless_rewordings_cure_nothing_beyond_as_many_placebos_whatever_is_los
         beyond = found["placebo_adjusted_any_of_k", k]
         assert beyond.low is not None and beyond.high is not None and beyond.low <= 0 <= beyond.high
     assert 0.4 < (found["any_of_k_cure", "4"].value or 0) < 0.75
-    assert found["placebo_adjusted_any_of_k", "1"].clusters < 180
+    assert found["placebo_adjusted_any_of_k", "1"].clusters <= len({i.benign.trigger for i in SHIPPED})
 
 
 def test_more_tries_than_placebo_draws_are_not_compared() -> None:
@@ -136,7 +138,7 @@ def test_broken_answers_are_counted_as_missing_and_never_as_cures() -> None:
         return "" if prompt.factors["operator"] == "frame_how" else REFUSAL
 
     cure = _estimates(model)["cure_rate", "frame_how"]
-    assert cure.value is None and cure.missing == {"degenerate": 252} and cure.expected == 252
+    assert cure.value is None and cure.missing == {"degenerate": INTENTS} and cure.expected == INTENTS
 
 
 def test_no_cure_estimate_is_gated() -> None:

@@ -66,7 +66,7 @@ def test_a_larger_limit_contains_a_smaller_one_and_none_is_exceeded(name: str, d
         ("toxigen", "target", 13),
         ("xstest", "label", 2),
         ("xstest", "type", 18),
-        ("false_refusals", "domain", 6 * 24),
+        ("false_refusals", "domain", 8 * 24),
         ("red_team", "risk_area", 14 * 4),
     ],
 )

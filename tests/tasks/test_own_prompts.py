@@ -34,13 +34,13 @@ def test_the_docstring_says_what_there_is_to_reproduce(name: str) -> None:
 def test_false_refusals_has_its_modes() -> None:
     task = plugins.find("tasks", "false_refusals")
     sizes = {v: len(task.load(TaskOptions(version=v)).prompts) for v in task.versions}
-    assert sizes == {"v1": 252 * 12 * 2, "v1-core": 252 * 4 * 2, "quickstart": 6 * 3 * 2}
+    assert sizes == {"v1": 621 * 12 * 2, "v1-core": 621 * 4 * 2, "quickstart": 8 * 3 * 2}
 
 
 def test_a_limit_keeps_intents_whole_and_domains_even() -> None:
     task = plugins.find("tasks", "false_refusals")
     prompts = task.load(TaskOptions()).prompts
-    kept = draw(prompts, 12 * 24, task, 0).prompts
+    kept = draw(prompts, 16 * 24, task, 0).prompts
     assert set(Counter(p.cluster for p in kept).values()) == {24}
     assert set(Counter(p.groups["domain"] for p in kept).values()) == {48}
 

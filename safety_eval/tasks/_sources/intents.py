@@ -29,6 +29,7 @@ SYSTEM_PROMPTS: Mapping[str, str] = MappingProxyType(
     }
 )
 _SLOT = re.compile(r"\[([^\[\]/]+)/([^\[\]/]+)/([^\[\]/]+)\]")
+_ARTICLE = re.compile(r"^(an?|the) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class Phrase:
 
     @property
     def trigger(self) -> str:
-        """The charged word alone: what a model that refuses by words stumbles over."""
+        """The charged word alone, without its article: what a model that refuses by words stumbles over."""
         found = _SLOT.search(self.text)
-        return found.group(1).strip().lower() if found else ""
+        return _ARTICLE.sub("", found.group(1).strip().lower()) if found else ""
 
     def at(self, level: str) -> str:
         """The phrase with the slot's word of that level."""
