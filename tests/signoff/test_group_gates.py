@@ -13,7 +13,7 @@ name: groups
 signers: 0
 ceilings: {unscored: 0.5, degenerate: 1.0}
 rules:
-  - {id: the-rule, task: TASK, metric: METRIC, SCORERgroup: GROUP, LIMIT, because: a test, floor_met_because: a test as well}
+  - {id: the-rule, task: TASK, metric: METRIC, SCORERgroup: GROUP, LIMIT, because: a test, floor_met_because: a test}
 """
 CLEAN = "and in the evening they walked home along the river, which was lovely."
 SAD = "and it was a horrible, sad and terrible death."
