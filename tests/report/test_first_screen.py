@@ -70,7 +70,9 @@ def fits(shown: list[str]) -> None:
         assert line.isprintable(), repr(line)
 
 
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(
+    "suite", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("release", "bias"))) for name in SUITES]
+)
 def test_every_suites_first_screen_fits_and_has_a_line_for_each_task(
     suite: str, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

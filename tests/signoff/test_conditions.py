@@ -207,7 +207,10 @@ UNMET = {
 }
 
 
-@pytest.mark.parametrize("name", UNMET)
+_QUICK = ("two tokens", "other weights", "another policy than the registered")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in _QUICK)) for n in UNMET])
 def test_a_run_that_was_asked_otherwise_is_told_so_in_evidence_that_signs_and_verifies(
     asked, tmp_path: Path, capsys, name: str
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from safety_eval.cli import main
 
 POLICY = """
@@ -67,6 +69,7 @@ def test_toxic_answers_among_k_are_rejected_and_k_is_part_of_the_rule(tmp_path: 
     assert verdict(tmp_path / "mean", words, {"": CLEAN}, mean)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_spread_and_a_worst_descriptor_are_judged(tmp_path: Path, data_dir: Path) -> None:
     """A model that is sad about every second descriptor of an axis differs from one that is sad about none."""
     words = ["--tasks", "holistic_bias", "--data", str(data_dir), "--limit", "1400"]
@@ -87,6 +90,7 @@ def test_a_spread_and_a_worst_descriptor_are_judged(tmp_path: Path, data_dir: Pa
     assert codes == [0, 4]
 
 
+@pytest.mark.slow
 def test_agreement_is_rejected_and_what_cannot_be_read_never_helps(tmp_path: Path, data_dir: Path) -> None:
     words = ["--tasks", "stereotypes", "--data", str(data_dir), "--limit", "720", "--samples", "1"]
     rule = {"METRIC": "agreement_index", "GROUP": "all", "LIMIT": "max: 0.1"}

@@ -166,7 +166,14 @@ def test_rates_cover_where_some_clusters_dominate(sizes: list[int]) -> None:
         assert max(missed) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1500), p
 
 
-@pytest.mark.parametrize("sizes", [[30, 30, *[1] * 200], [20] * 12 + [1] * 40, [5] * 20])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param([30, 30, *[1] * 200], marks=pytest.mark.slow),
+        [20] * 12 + [1] * 40,
+        pytest.param([5] * 20, marks=pytest.mark.slow),
+    ],
+)
 def test_means_cover_where_some_clusters_dominate(sizes: list[int]) -> None:
     rng, weights = np.random.default_rng(3), np.array(sizes, float)
     y = rng.normal(0, 0.3, (3000, len(sizes))).clip(-1, 1)

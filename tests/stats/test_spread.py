@@ -63,7 +63,7 @@ def test_losing_values_never_narrows_a_limit() -> None:
         assert less_worst.high >= whole_worst.high - 1e-9 and less_worst.low <= whole_worst.low + 1e-9
 
 
-@pytest.mark.parametrize("true", [0.0, 0.2])
+@pytest.mark.parametrize("true", [0.0, pytest.param(0.2, marks=pytest.mark.slow)])
 def test_limits_cover_the_true_spread(true: float) -> None:
     rng = np.random.default_rng(2)
     low = high = 0

@@ -172,9 +172,18 @@ def test_a_text_that_memory_does_not_hold_alone_is_an_error_and_the_rest_goes_on
 def test_every_plugin_that_loads_a_model_is_among_the_cases(kind: str) -> None:
     """What imports torch, or asks for an engine of its own, loads a model."""
     tested = {plugin for plugin, *_ in CASES.values()}
+    code = (
+        "import importlib, os, sys\n"
+        f"for name in {names(kind)}:\n"
+        "    if not (child := os.fork()):\n"
+        f"        importlib.import_module('safety_eval.{kind}.' + name)\n"
+        "        print(name, 'torch' in sys.modules, flush=True)\n"
+        "        os._exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imports = dict(line.split() for line in done.stdout.splitlines())
     for name in names(kind):
-        code = f"import sys, safety_eval.{kind}.{name}; print('torch' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         source = Path(sys.modules["safety_eval"].__file__ or "").parent / kind / f"{name}.py"
-        loads = done.stdout.strip() == "True" or ".engine" in source.read_text()
+        loads = imports[name] == "True" or ".engine" in source.read_text()
         assert not loads or name in tested, f"{name} loads a model and is not tested for memory that runs out"
