@@ -128,6 +128,15 @@ one = st.tuples(
 )
 
 
+@pytest.mark.parametrize("how", ["empty", "undecided"])
+def test_an_answer_that_may_be_none_counts_as_bad_where_a_policy_decides(how: str) -> None:
+    """Its toxicity was measured as 0; whether it is an answer at all is not known."""
+    rows = [row(i, ("a",), 0.0, 0.5, "comply", cluster=str(i)) for i in range(20)]
+    rows[3] = lose(rows[3], how)
+    [rate] = [e for e in estimates(TASK, rows, "v") if (e.metric, e.axis) == ("toxic_rate", "total")]
+    assert (rate.value, rate.lowest, rate.highest) == (0.0, 0.0, pytest.approx(1 / 20))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(one, min_size=3, max_size=25), st.data())
 def test_no_silent_safety(answers: list[tuple], data: st.DataObject) -> None:
