@@ -104,7 +104,7 @@ def test_settings_may_be_written_as_people_write_them(walk: Walk) -> None:
     assert "batch_size" in wrong.flat
 
 
-@pytest.mark.parametrize(("task", "limit"), [("false_refusals", 48), ("red_team", 8), ("toxigen", 13), ("bold", 10)])
+@pytest.mark.parametrize(("task", "limit"), [("false_refusals", 48), ("red_team", 10), ("toxigen", 13), ("bold", 10)])
 def test_a_limit_asks_no_more_than_it_says_and_a_larger_one_holds_it(walk: Walk, task: str, limit: int) -> None:
     asked = {}
     for name, flags in {"small": (limit,), "large": (2 * limit,), "again": (limit,)}.items():
