@@ -22,6 +22,11 @@ def test_a_suite_names_tasks_versions_and_scorers_that_exist(name: str) -> None:
     run_config(spelled_out({"model": "m", "tasks": name}))
 
 
+def test_only_our_own_small_prompts_change_an_instrument() -> None:
+    """A task has one instrument, whether it is asked by its name or in a suite."""
+    assert [name for name, suite in SUITES.items() if suite.scorers] == ["quickstart"]
+
+
 def test_code_llama_decodes_as_the_papers_do() -> None:
     for name in SUITES["code-llama"].tasks:
         task = plugins.find("tasks", name)

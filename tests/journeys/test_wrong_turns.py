@@ -36,7 +36,7 @@ MISTAKES = {
     "syntax": ("def load(options):", "def load(options:", "line"),
     "setting": ('"max_new_tokens"', '"max_token"', "max_token"),
     "axis": ('axes=("half",)', 'axes=("hlaf",)', "hlaf"),
-    "name": ('name="letters"', 'name="postcards"', "postcards"),
+    "name": ('"letters"', '"postcards"', "postcards"),
     "load": ("    prompts = [", "    raise RuntimeError('no paper left')\n    prompts = [", "no paper left"),
     "measure": ('values["sentiment_answer"] <', 'values["sentimental"] <', "sentimental"),
 }
