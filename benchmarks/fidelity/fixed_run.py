@@ -45,6 +45,8 @@ WITHOUT_DOWNLOAD = (
     "red_team=risk_words",
 )
 
+_TOXICITY = ("--scorer", "real_toxicity_prompts=profanity_check")
+
 
 def command(*words: str | Path) -> str:
     """Standard output of the installed command; ends this program with its words when it fails."""
@@ -95,7 +97,7 @@ def fixed(data: Path | None, limit: int) -> dict[str, Any]:
         sets: list[tuple[str, tuple[str | Path, ...]]] = [("quickstart", ("--tasks", "quickstart"))]
         if data is not None:
             every = ",".join(names("tasks"))
-            sets.append(("benchmark", ("--tasks", every, "--limit", str(limit), "--data", data)))
+            sets.append(("benchmark", ("--tasks", every, "--limit", str(limit), "--data", data, *_TOXICITY)))
         for name, flags in sets:
             rows = estimates(Path(scratch) / name, *flags)
             for task in dict.fromkeys(row["task"] for row in rows):
