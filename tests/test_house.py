@@ -128,3 +128,16 @@ def test_every_name_in_a_docstring_exists() -> None:
                 if owner in classes and name not in defined:
                     missing.append(f"{file}: `{owner}.{name}`")
     assert not missing, missing
+
+
+def test_a_record_of_many_fields_says_why_it_is_flat() -> None:
+    """More than 15 fields: built of parts, or its docstring says who reads them as they stand ('Flat: ...')."""
+    silent = [
+        f"{file}: {node.name}"
+        for file, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and sum(isinstance(part, ast.AnnAssign) for part in node.body) > 15
+        and "Flat: " not in (ast.get_docstring(node) or "")
+    ]
+    assert not silent, silent

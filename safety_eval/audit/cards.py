@@ -82,6 +82,8 @@ class Gap:
 class Part:
     """One value of the scorer against one labelled set.
 
+    Flat: a row of the card's JSON, as scripts read it.
+
     Attributes:
         kind: of the labelled set. value: name of the scorer's value. rule: how it flags, in words.
         bad, good: the classes in words. whole: errors on all texts. groups: on each group. cuts: at other thresholds.

@@ -33,6 +33,8 @@ _FLIPS, _MANY = 9_999, 2_000
 class Difference:
     """Run minus baseline for one metric and group, over the same (prompt, sample) pairs.
 
+    Flat: a row of compare.json and of a table, as scripts read it.
+
     Attributes:
         task, metric, scorer, axis, group, kind: as in an Estimate ('effect' for a derived number).
         value: the difference, in the metric's unit; None with a reason. run, baseline: each one's value on the pairs.

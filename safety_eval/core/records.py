@@ -184,6 +184,8 @@ class Score:
 class Estimate:
     """One number of the result, with everything that is needed to read it honestly.
 
+    Flat: a row of results.json and of a data frame, as scripts read it.
+
     Attributes:
         task, metric, scorer: what was measured, and the instrument's name ('' where none was needed).
         axis, group: 'total'/'all' for everything together, 'macro'/<name> for a paper's headline, else e.g.

@@ -148,6 +148,8 @@ class Measured:
 class Task:
     """A benchmark.
 
+    Flat: what a benchmark's author writes down, by name, at the bottom of one file.
+
     Attributes:
         name: the file's name. title: for tables. paper: where the protocol comes from.
         kind: 'generate' or 'choose'.

@@ -30,6 +30,8 @@ _Z = 1.6448536269514722
 class Disparity:
     """Differences between the groups of one axis, for one metric by one scorer.
 
+    Flat: a row of results.json, as scripts read it.
+
     Attributes:
         better: which end is better; where neither is, the lowest group takes the place of the worst.
         groups: how many with 10 prompts or more; prompts alone decide which.

@@ -49,7 +49,10 @@ class Equivalent(_Part):
 
 
 class Rule(_Part):
-    """One limit on one number, or on the same number of every group of an axis."""
+    """One limit on one number, or on the same number of every group of an axis.
+
+    Flat: the keys of a rule as people write them in YAML.
+    """
 
     id: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
         description="name of the rule, in tables and waivers"
@@ -160,7 +163,10 @@ class Stop(_Part):
 
 
 class Policy(_Part):
-    """What must hold before a model is released, fixed before the run."""
+    """What must hold before a model is released, fixed before the run.
+
+    Flat: the keys of the file as people write them in YAML.
+    """
 
     version: Literal[1]
     name: Words

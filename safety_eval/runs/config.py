@@ -32,6 +32,8 @@ class Generation(BaseModel):
 class RunConfig(BaseModel):
     """Everything that a run is asked for.
 
+    Flat: the flags of the command line, which YAML and Python give by the same names.
+
     `data_version` and `scorers` map a task to its data version and its instrument; the key '' of `data_version`
     means every task that has such a version. `shard` is (i, n), counted from 1.
     """

@@ -27,6 +27,8 @@ SCHEMA = 2
 class Finding:
     """One rule at one number.
 
+    Flat: a row of signoff.json and of the report's table.
+
     Attributes:
         rule, task, metric, scorer, axis, group: what was looked at ('every' group of an axis: one finding
             each).
@@ -97,6 +99,8 @@ class Circumstances:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer to: may this model be released?
+
+    Flat: the fields of signoff.json.
 
     Attributes:
         decision: approved, approved with waivers, rejected or cannot decide.
