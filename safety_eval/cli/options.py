@@ -65,7 +65,7 @@ _RUN = [
         multiple=True,
         help="TASK=FILE: your own prompts (JSON lines) for a task that takes them.",
     ),
-    click.option("--scorer", multiple=True, help="TASK=NAME[+NAME]: another instrument for a task's first one."),
+    click.option("--scorer", multiple=True, help="TASK=NAME[+NAME]: instruments in place of the task's first one."),
     click.option("--scorer-args", multiple=True, help="NAME:k=v,... for a scorer."),
     click.option(
         "--policy",
@@ -79,7 +79,7 @@ _RUN = [
         help="As --policy, and stop asking once its rules are decided (its `stop` says how surely).",
     ),
     click.option("--shard", help="i/n: ask only the i-th of n parts (see `merge`)."),
-    click.option("--predict-only", is_flag=True, default=None, help="Ask, do not score."),
+    click.option("--predict-only", is_flag=True, default=None, help="Ask, but do not score."),
     click.option(
         "--output-path",
         type=click.Path(path_type=Path),

@@ -81,7 +81,7 @@ def report(run: Path, details: bool) -> None:
 @cli.command()
 @click.argument("kind", type=click.Choice(["tasks", "suites", "engines", "scorers"]))
 def ls(kind: str) -> None:
-    """What there is, by name."""
+    """List the tasks, suites, engines or scorers."""
     from safety_eval import api
 
     rows = api.names(kind)
@@ -109,8 +109,8 @@ def merge(shards: tuple[Path, ...], output_path: Path, details: bool) -> None:
 @options("model", "tasks", "engine", "model_args", "scorer", "scorer_args", "data_version", "data")
 @click.pass_context
 def doctor(context: click.Context, **flags: Any) -> None:
-    """What this machine has of what a run may need; with --model or --tasks, all that such a run needs (exit 2 when
-    something is missing)."""
+    """Show what this machine has of what runs need; with --model or --tasks, all that such a run needs (exit 2 if
+    anything is missing)."""
     from safety_eval import api
     from safety_eval.cli import show
 
