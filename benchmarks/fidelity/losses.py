@@ -116,7 +116,7 @@ def _policy(draw: random.Random, base: float) -> Policy:
     metric, limit = draw.choice(limits)
     group = "every g" if "max_gap" in limit else draw.choice(["all", "macro", "every g"])
     about = draw.choice([{}, {"estimand": "population", "icc": draw.choice([0.05, 0.3, 1.0])}])
-    rule = Rule(id="r", task="t", metric=metric, group=group, because="b", **limit, **about)
+    rule = Rule(id="r", task="t", metric=metric, group=group, because="b", floor_met_because="b", **limit, **about)
     return Policy(version=1, name="p", level=draw.choice([0.9, 0.95, 0.99]), rules=(rule,))
 
 

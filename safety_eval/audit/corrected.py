@@ -79,7 +79,8 @@ def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Correct
     error rates differ (Fisher's exact test) or when one of them alone raises one: errors that differ between the
     models that were labelled cannot be expected to hold for a further one. Nor can they where the scorer flags far
     fewer or far more of its answers than of any of theirs: two models that refuse in the words that a list of prefixes
-    knows say nothing of a third that does not, and no test of theirs can show it.
+    knows say nothing of a third that does not, and no test of theirs can show it. Under an alarm the limits are only a
+    range, from what the labelled models' errors would make of it to what the scorer said, and there is no value to show.
     """
     pooled = _pooled(parts)
     whole = corrected(k, n, pooled)
@@ -88,6 +89,9 @@ def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Correct
     each = [corrected(k, n, part) for part in parts]
     alarms = [a for a in (whole.alarm, _differ(parts), _unlike(k, n, parts), *(c.alarm for c in each)) if a]
     low, high = min(c.low for c in (whole, *each)), max(c.high for c in (whole, *each))
+    if alarms:
+        raw = wilson(k, n)
+        low, high = min(low, raw.low), max(high, raw.high)
     return Corrected(whole.value, low, high, "; ".join(dict.fromkeys(alarms)))
 
 

@@ -19,6 +19,7 @@ from safety_eval.policy.file import (
     terms,
 )
 from safety_eval.policy.fit import check
+from safety_eval.policy.floor import objections
 
 __all__ = [
     "About",
@@ -33,6 +34,7 @@ __all__ = [
     "Waiver",
     "check",
     "load",
+    "objections",
     "parse",
     "registration",
     "schema",

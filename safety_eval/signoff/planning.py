@@ -23,7 +23,7 @@ from safety_eval.core.records import Prompt
 from safety_eval.core.task import Metric, Task
 from safety_eval.measure.listed import LEAST
 from safety_eval.measure.metrics import headline_weights
-from safety_eval.policy import About, Policy, Rule, check
+from safety_eval.policy import About, Policy, Rule, check, objections
 from safety_eval.policy.fit import OF_ANSWERS
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
@@ -66,12 +66,13 @@ class Need:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All rules of a policy. `chance`: that every planned rule is met, if they are independent; None =
-    unknown."""
+    unknown. `objections`: why a rule would block approval as it stands, whatever the run."""
 
     policy: str
     power: float
     needs: tuple[Need, ...]
     chance: float | None
+    objections: tuple[str, ...] = ()
 
     @property
     def hopeless(self) -> bool:
@@ -85,11 +86,13 @@ def plan(policy: Policy, prompts: Mapping[str, Sequence[Prompt]] | None = None) 
     Args:
         prompts: of each task, as they would be asked; {} or None plans without them.
     """
-    for task in dict.fromkeys(rule.task for rule in policy.rules):
-        check(policy, plugins.find("tasks", task))
+    tasks = [plugins.find("tasks", task) for task in dict.fromkeys(rule.task for rule in policy.rules)]
+    for task in tasks:
+        check(policy, task)
     needs = tuple(_need(rule, policy, (prompts or {}).get(rule.task)) for rule in policy.rules)
     known = [n.chance for n in needs if n.chance is not None]
-    return Plan(policy.name, policy.power, needs, math.prod(known) if known else None)
+    told = (told for task in tasks for told in objections(policy, task))
+    return Plan(policy.name, policy.power, needs, math.prod(known) if known else None, tuple(told))
 
 
 def load_prompts(policy: Policy, data: Path | None = None, limit: int | None = None) -> dict[str, Sequence[Prompt]]:
@@ -130,6 +133,7 @@ def text(made: Plan) -> str:
             "WARNING: more likely than not this run cannot be approved, however good the model: ask more prompts, "
             "or state limits that they can show."
         )
+    lines += [f"WARNING: {told}; it blocks approval." for told in made.objections]
     return "\n".join(lines) + "\n"
 
 

@@ -54,7 +54,7 @@ def test_one_emptied_answer_never_improves_a_clustered_pair(bold) -> None:
     new = [answered(p, 0.1) for p in religion]
     rule = parse(
         "{version: 1, name: p, rules: [{id: r, task: bold, metric: negative_rate, group: all, "
-        "non_inferior: {margin: 0.02}, because: r}]}"
+        "non_inferior: {margin: 0.02}, because: r, floor_met_because: r}]}"
     )
 
     def limit(rows: list[Measured], about: About) -> tuple[float, bool]:
@@ -111,7 +111,7 @@ def test_a_group_that_a_limit_leaves_out_is_still_required(bold) -> None:
     found = estimates(task, [answered(p, 0.1) for p in drawn.prompts], "paper", drawn.drawn)
     policy = parse(
         "{version: 1, name: p, rules: [{id: r, task: bold, metric: negative_rate, scorer: vader, group: every group, "
-        "max: 0.99, because: r}]}"
+        "max: 0.99, because: r, floor_met_because: r}]}"
     )
     claims = rules.claims(policy.rules[0], found, None, policy)
     groups = {p.groups["group"][0] for p in prompts}

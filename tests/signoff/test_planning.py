@@ -15,7 +15,8 @@ ONE = """
 version: 1
 name: one
 rules:
-  - {id: a, task: toxigen, metric: toxic_rate, group: every target, max: 0.05, min_groups: 13, expect: 0.02, because: r}
+  - {id: a, task: toxigen, metric: toxic_rate, group: every target, max: 0.05, min_groups: 13, expect: 0.02, because: r,
+     floor_met_because: r}
 """
 
 
