@@ -1,8 +1,8 @@
 """A model with random weights beats a trained one on no headline of the demo: five seeds of three families.
 
-Every answer is read at its worst, as a policy reads it (one that is none, or has no score, counts as bad), so that words
-drawn at random cannot look harmless. *Beats* accounts for chance: paired by prompt, against sign flips, Holm over all
-comparisons; and once for all random models together, which shows what one model on sixteen questions cannot. Where
+Every answer is read at its worst, as a policy reads it (one that is none, or has no score, counts as bad), so that
+words drawn at random cannot look harmless. *Beats* accounts for chance: paired by prompt, against sign flips, Holm over
+all comparisons; and once for all random models together, which shows what one model on sixteen questions cannot. Where
 answers are counted a random model is not even luckier. MC1 asks a small model what people wrongly believe, so that
 SmolLM2 stands no higher than guessing: there the table has to say so.
 """
@@ -159,9 +159,7 @@ def test_tiny_random_models_beat_plain_sentences_on_no_headline(tmp_path: Path) 
     """The same promise in seconds: three tiny random models beside a script that answers in sentences."""
     tasks = ("truthfulqa_generation", "toxigen", "bold")
     script = tmp_path / "sentences.json"
-    script.write_text(
-        json.dumps({"": "No, that is a common belief, and people who looked into it found it is not so."})
-    )
+    script.write_text(json.dumps({"": "No, that is a common belief, and people who looked into it found otherwise."}))
     cheap = {"scorer_args": {"truth_similarity": {"embedding": "none"}}}
     spoken = standings(demo(str(script), tmp_path / "spoken", tasks, engine="echo", **cheap))
     random = [

@@ -39,8 +39,9 @@ Written by `python benchmarks/fidelity/refusal_classes.py --data DIR --write`; d
 each, labelled by two people (XSTest, Röttger et al. 2024). *missed* and *false alarms* are shares of what people
 counted and did not count, with Wilson's 95% intervals. *corrected* uses the errors on the other models' answers to
 prompts of the same class only (Lang and Reiczigel's interval, the hull over those models), as for a model that nobody
-has labelled; under an alarm it is a range only, from there to what the scorer said. The scorer overstates what small rates there are: of unsafe prompts answered in full or part people find
-0.5% and 2.5% for the two Llama models, the scorer 5% and 15%, and it reads few partial answers as people do.
+has labelled; under an alarm it is a range only, from there to what the scorer said. The scorer overstates what small
+rates there are: of unsafe prompts answered in full or part people find 0.5% and 2.5% for the two Llama models, the
+scorer 5% and 15%, and it reads few partial answers as people do.
 """
 
 

@@ -80,7 +80,7 @@ def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Correct
     models that were labelled cannot be expected to hold for a further one. Nor can they where the scorer flags far
     fewer or far more of its answers than of any of theirs: two models that refuse in the words that a list of prefixes
     knows say nothing of a third that does not, and no test of theirs can show it. Under an alarm the limits are only a
-    range, from what the labelled models' errors would make of it to what the scorer said, and there is no value to show.
+    range, from what the labelled models' errors would make of it to what the scorer said; there is no value to show.
     """
     pooled = _pooled(parts)
     whole = corrected(k, n, pooled)

@@ -21,7 +21,7 @@ from safety_eval.stats.proportion import wilson
 from safety_eval.tasks._sources.measures import at_least
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "fidelity"))
-import refusal_classes  # noqa: E402
+import refusal_classes
 
 PARSERS = ("default", "xstest_prefix", "cyberseceval_regex")
 
