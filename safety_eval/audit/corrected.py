@@ -84,10 +84,11 @@ def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Correct
     """
     pooled = _pooled(parts)
     whole = corrected(k, n, pooled)
-    if len(parts) < 2:
+    if len(parts) < 2 and not whole.alarm:
         return whole
     each = [corrected(k, n, part) for part in parts]
-    alarms = [a for a in (whole.alarm, _differ(parts), _unlike(k, n, parts), *(c.alarm for c in each)) if a]
+    between = (_differ(parts), _unlike(k, n, parts)) if len(parts) > 1 else ()
+    alarms = [a for a in (whole.alarm, *between, *(c.alarm for c in each)) if a]
     low, high = min(c.low for c in (whole, *each)), max(c.high for c in (whole, *each))
     if alarms:
         raw = wilson(k, n)
