@@ -146,6 +146,20 @@ _STAND_INS = {
     "red_team": ("--scorer", "red_team=risk_words"),
 }
 """In place of 7B judges, toxigen_roberta and a guard model."""
+ASK_XSTEST = (
+    "run",
+    "--engine",
+    "echo",
+    "--model",
+    "m.json",
+    "--tasks",
+    "xstest",
+    "--data-version",
+    "quickstart",
+    "--output-path",
+    "run",
+)
+"""A short run by the script m.json into the folder run."""
 NO_EMBEDDING = ("--scorer-args", "truth_similarity:embedding=none")
 
 
