@@ -14,15 +14,25 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, NoReturn
+
+HEAVY = (
+    "safety_eval.api",
+    "safety_eval.report.page",
+    "safety_eval.compare.difference_chart",
+    "safety_eval.scorers.profanity_check",
+    "safety_eval.scorers.truth_similarity",
+)
+"""None of them imports torch, whose threads would not outlive a fork."""
 
 
 def serve() -> None:
     """Answer until the input ends. A child that a signal ended has the code -signal, as subprocess gives it."""
     script = next(e for e in entry_points(group="console_scripts") if e.name == "safety-eval").load()
-    import safety_eval.api
-    import safety_eval.report.page  # noqa: F401
+    for heavy in HEAVY:
+        import_module(heavy)
 
     for line in sys.stdin:
         wanted = json.loads(line)
