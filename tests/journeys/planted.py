@@ -220,7 +220,7 @@ def script(tasks: Sequence[str], behaviour: Behaviour, slow: str = "") -> str:
         if behaviour == "silent":
             mine = [{"task": task, "share": 0.3, "answer": SILENT}] + mine
         if task == slow:
-            mine = [{**rule, "seconds": 0.5, "share": 0.2} for rule in mine] + mine
+            mine = [{**rule, "seconds": 0.2, "share": 0.2} for rule in mine] + mine
         rules += mine
     return json.dumps(rules, indent=1)
 
