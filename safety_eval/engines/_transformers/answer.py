@@ -107,12 +107,6 @@ def opened_by(rendered: str) -> str:
     return next((start for start, _ in CHANNELS if end.endswith(start)), "")
 
 
-def cut_at(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """The text before the first stop string, and whether there was one."""
-    found = [at for at in (text.find(s) for s in stop) if at >= 0]
-    return (text[: min(found)], True) if found else (text, False)
-
-
 def check_stop(stop: Sequence[str]) -> tuple[str, ...]:
     """The stop strings of a call.
 
