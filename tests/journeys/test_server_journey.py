@@ -34,7 +34,7 @@ def proxy(tmp_path: Path) -> Iterator[FaultyProxy]:
     served.kill()
 
 
-@pytest.mark.journey("engine openai_server", "command run", "command signoff")
+@pytest.mark.journey("engine openai_server", "command run", "command verify")
 def test_a_server_that_dies_in_the_middle_costs_nothing_but_time(
     walk: Walk, proxy: FaultyProxy, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from safety_eval.core import sampling
 from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Output, Prompt, Reason, key
+from safety_eval.core.thoughts import Text, family_of, parted
 from safety_eval.core.turns import cut_at, plain_text, turns
 from safety_eval.engines._server.dialect import Dialect
 
@@ -105,17 +106,19 @@ def output(prompt: Prompt, settings: Settings, found: Read) -> Output:
         prompt_key=key(prompt),
         prompt_id=prompt.id,
         sample=settings.sample,
-        reasoning=found.reasoning,
         prompt_tokens=found.prompt_tokens,
         output_tokens=found.output_tokens,
     )
     if found.ended == "content_filter":
         return replace(told, error=f"{Reason.FILTERED}: the server withheld the answer", stop_reason="error")
-    text, cut = cut_at(found.text, settings.stop)
-    if not text and not found.reasoning and not cut and found.ended == "length":
+    # A model without a chat template writes on: a mark in its text is text.
+    whole = bool(found.reasoning) or not settings.chat_template
+    said = Text(found.text, found.reasoning, True) if whole else parted(found.text, family_of(found.text))
+    text, cut = cut_at(said.answer, settings.stop)
+    if not text and not said.reasoning and not cut and found.ended == "length":
         return replace(told, error=f"{Reason.UNFINISHED}: the token limit came before any text", stop_reason="error")
     ended = "stop" if cut or found.stopped_by else "length" if found.ended == "length" else "eos"
-    return replace(told, text=text, stop_reason=ended)
+    return replace(told, text=text, reasoning=said.reasoning, stop_reason=ended)
 
 
 def lost(prompt: Prompt, settings: Settings, why: str) -> Output:
