@@ -49,7 +49,8 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
             for line in policies.objections(terms, plan.task, plan.options.version):
                 (progress or Silent()).note(f"This policy cannot approve as it stands: {line}")
     with writing(folder):
-        session = Session(folder, config, start.begin(folder, config), progress or Silent())
+        asks = [(plan.task.kind, plan.settings) for plan in plans]
+        session = Session(folder, config, start.begin(folder, config), progress or Silent(), asks=asks)
         try:
             freeze(session, plans)
             if config.stop_when_decided:
