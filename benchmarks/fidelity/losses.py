@@ -127,7 +127,7 @@ def _policy(draw: random.Random, base: float) -> Policy:
     return Policy(version=1, name="p", level=draw.choice([0.9, 0.95, 0.99]), rules=(rule,))
 
 
-def lose(rows: Sequence[Measured], draw: random.Random) -> list[Measured]:
+def lose(rows: Sequence[Measured], draw: random.Random, axis: str = "g") -> list[Measured]:
     """Some answers gone: one, a share, those of a cluster or of a group; the kindest value where one is left."""
     pick = draw.choice(["one", "one", "share", "cluster", "group"])
     victim = draw.choice(rows)
@@ -138,7 +138,7 @@ def lose(rows: Sequence[Measured], draw: random.Random) -> list[Measured]:
             "one": row is victim,
             "share": draw.random() < share,
             "cluster": row.prompt.unit == victim.prompt.unit,
-            "group": bool(set(row.prompt.groups["g"]) & set(victim.prompt.groups["g"])),
+            "group": bool(set(row.prompt.groups[axis]) & set(victim.prompt.groups[axis])),
         }[pick]
         out.append(_lost(row, how) if gone else row)
     return out

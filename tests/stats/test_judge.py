@@ -122,10 +122,9 @@ def test_a_lost_sensitivity_is_seen_in_labels_of_this_run_and_none_is_seen_where
             bad = int(rng.binomial(1000, 0.2))
             caught = int(rng.binomial(bad, sensitivity))
             flagged = caught + int(rng.binomial(1000 - bad, 0.05))
-            first = j.Review(flagged, 50, int(rng.hypergeometric(caught, flagged - caught, 50)))
             rest = 1000 - flagged
-            second = j.Review(rest, 150, int(rng.hypergeometric(bad - caught, rest - bad + caught, 150)))
-            seen[sensitivity] += j.p_sensitive(first, second, card) <= 0.05
+            second = j.Review(rest, 200, int(rng.hypergeometric(bad - caught, rest - bad + caught, 200)))
+            seen[sensitivity] += j.p_sensitive(j.Review(flagged, flagged, caught), second, card) <= 0.05
     assert seen[0.6] / runs >= 0.8 and seen[0.9] / runs <= 0.05, seen
     assert j.p_sensitive(j.Review(10, 10, 0), j.Review(90, 0, 0), card) == 1.0
 
