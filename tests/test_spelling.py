@@ -86,6 +86,12 @@ def test_one_setting_under_two_names_is_refused() -> None:
         ({"model_args": {"pretrained": "gpt2"}}, "transformers", "gpt2"),
         ({"model": "openai/gpt-oss-20b"}, "transformers", "openai/gpt-oss-20b"),
         ({"model": "echo"}, "echo", "echo"),
+        ({"model": "openai/gpt-oss-20b", "base_url": "http://h/v1"}, "openai_server", "gpt-oss-20b"),
+        (
+            {"model": "local-completions", "model_args": {"model": "gpt2", "base_url": "http://h/v1"}},
+            "openai_server",
+            "gpt2",
+        ),
         ({"model": "hf/ray/tune"}, "transformers", "ray/tune"),
     ],
     ids=lambda v: str(v)[:60],
@@ -107,7 +113,6 @@ def test_a_folder_is_a_model_whatever_it_is_called(tmp_path: Path, monkeypatch: 
     [
         ["--model", "vllm", "--model_args", "pretrained=gpt2"],
         ["--model", "vllm/gpt2"],
-        ["--model", "local-completions", "--model_args", "model=gpt2,base_url=http://localhost:1"],
         ["--engine", "sglang", "--model", "gpt2"],
     ],
     ids=" ".join,
@@ -123,7 +128,11 @@ def test_an_engine_that_is_not_here_is_never_replaced(
         pytest.skip("this installation has it")
     assert main(["run", *argv, "--tasks", "bold", "--output-path", str(tmp_path / "r")]) == 2
     said = capsys.readouterr().err
-    assert ALIASES[asked] in said and "Available: echo, transformers" in said and not (tmp_path / "r").exists()
+    assert (
+        ALIASES[asked] in said
+        and "Available: echo, openai_server, transformers" in said
+        and not (tmp_path / "r").exists()
+    )
 
 
 @pytest.mark.parametrize(

@@ -31,10 +31,24 @@ CHATML = (
 """A ChatML template, as many instruct models carry one."""
 
 
+def fast(core: Any) -> Any:
+    """The tokenizer of `tokenizers` as transformers' own class; pads on the left."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
 def byte_level_tokenizer(vocab_size: int = 420, chat_template: str | None = None, add_bos: bool = False) -> Any:
     """A byte-level BPE tokenizer (any text round-trips) with the SPECIAL tokens first; pads on the left."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE(unk_token=None))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -51,15 +65,7 @@ def byte_level_tokenizer(vocab_size: int = 420, chat_template: str | None = None
         core.post_processor = processors.TemplateProcessing(
             single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", core.token_to_id("<s>"))]
         )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    tokenizer = fast(core)
     tokenizer.chat_template = chat_template
     return tokenizer
 

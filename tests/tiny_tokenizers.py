@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tiny_models import fast
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>"]
@@ -99,23 +100,13 @@ KINDS: dict[str, Callable[[], tuple[Tokenizer, Any]]] = {
 
 def tokenizer(kind: str, texts: Sequence[str]) -> Any:
     """A tokenizer of a kind, trained on `texts`."""
-    from transformers import PreTrainedTokenizerFast
-
     core, trainer = KINDS[kind]()
     core.train_from_iterator(texts, trainer)
     single = "<s> $A" if "<s>" in kind else "$A </s>" if "</s>" in kind else ""
     if single:
         marks = [(mark, core.token_to_id(mark)) for mark in ("<s>", "</s>")]
         core.post_processor = processors.TemplateProcessing(single=single, pair=None, special_tokens=marks)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    return fast(core)
 
 
 def model(folder: Any, tokens: Any, seed: int = 0) -> Any:

@@ -32,10 +32,14 @@ def options(*names: str) -> Callable[[Command], Command]:
 
 
 _RUN = [
-    click.option("--model", help="Hub id, local folder, GGUF file, or 'smollm2' (the packaged demo model)."),
+    click.option(
+        "--model",
+        help="Hub id, local folder, GGUF file, 'smollm2' (packaged), or openai/NAME at --base-url.",
+    ),
     click.option("--tasks", help="Task names or a suite, with commas; a path to a .py file is a task of your own."),
     click.option("--engine", help="What runs the model: see `safety-eval ls engines`. [transformers]"),
     click.option("--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."),
+    click.option("--base-url", help="http://HOST:PORT/v1: of the server that --model openai/NAME is asked at."),
     click.option("--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."),
     click.option("--samples", type=int, help="K answers for each prompt."),
     click.option("--batch-size", help="auto or N. Answers do not depend on it. [auto]"),

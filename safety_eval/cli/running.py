@@ -33,7 +33,9 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
     with progress.progress() as told:
         found = api.run(config, told)
     left = api.unfinished(found)
-    if not config.predict_only:
+    if config.shard:
+        show.part(found, config.shard)
+    elif not config.predict_only:
         api.report(found)
         show.run(found, left, details)
     context.exit(show.unfinished(found, left))

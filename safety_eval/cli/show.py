@@ -90,6 +90,15 @@ def run(measured: Run, left: Unfinished, details: bool = False) -> None:
         _details(out, measured)
 
 
+def part(measured: Run, shard: tuple[int, int]) -> None:
+    """What `run --shard` says: a part has no page, since its numbers are nobody's."""
+    answered = sum(1 for task in measured.tasks for row in measured.measured(task) if not row.output.error)
+    number, parts = shard
+    out = console()
+    out.print(f"part {number} of {parts}: {answered:,} answers in {measured.folder}", markup=False)
+    out.print("next   safety-eval merge PART ... --output-path RUN  (numbers, charts and the report)", markup=False)
+
+
 def _details(out: Console, measured: Run) -> None:
     from safety_eval.audit import review_table
     from safety_eval.measure.disparity import disparities

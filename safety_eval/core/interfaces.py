@@ -63,6 +63,14 @@ class Engine(Protocol):
 
 
 @runtime_checkable
+class Particular(Protocol):
+    """An engine that cannot honour all settings, and says so before the first prompt of any task."""
+
+    def check(self, kind: str, settings: Settings) -> None:
+        """Raises UserError for settings that it would ignore. `kind`: 'generate' or 'choose'."""
+
+
+@runtime_checkable
 class Scorer(Protocol):
     """Answers -> scores, one for each answer, in any order. Failure of one answer is a Score with `error`."""
 

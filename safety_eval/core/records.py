@@ -24,6 +24,8 @@ class Reason(StrEnum):
 
     NOT_ASKED = "not_asked"
     TOO_LONG = "prompt too long"
+    FILTERED = "content filter"
+    UNFINISHED = "unfinished"
     NO_ANSWER = "no answer"
     EMPTY = "empty answer"
     NOT_SCORED = "not scored"

@@ -37,7 +37,7 @@ class TransformersEngine:
 
     def __init__(self, loaded: Loaded, spec: ModelSpec) -> None:
         self._loaded: Loaded | None = loaded
-        self._reader = Reader(loaded.tokenizer)
+        self._reader = Reader(loaded.tokenizer, spec.args.get("reasoning_parser", ""))
         limit = Limit.of(spec.batch_size, loaded.device, loaded.model.dtype)
         # Answers follow Settings alone: a checkpoint's own penalties, temperature or length limits are not
         # applied.
@@ -57,6 +57,7 @@ class TransformersEngine:
         self.identity: Mapping[str, Any] = {
             **loaded.identity,
             "split": split,
+            **({"reasoning_parser": parser} if (parser := spec.args.get("reasoning_parser")) else {}),
             "path": str(way),
             "matmul": mode + (", weights laid out once" if packed else ""),
         }

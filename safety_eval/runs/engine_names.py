@@ -27,6 +27,8 @@ ALIASES: Mapping[str, str] = {
     "openai-api": "openai_server",
 }
 """Names that lm-eval and inspect_ai give to engines -> ours, whether or not it is installed here."""
+_OF_SERVERS = "openai"
+"""Names the engine where a base_url is given; else it is the Hub's organisation of that name."""
 _MODEL_KEYS = ("pretrained", "model")
 """Model arguments of lm-eval that name the model itself."""
 
@@ -39,12 +41,17 @@ def settled(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     ready = dict(values)
     args = dict(values.get("model_args") or {})
+    if url := ready.pop("base_url", ""):
+        if args.get("base_url", url) != url:
+            raise UserError("two servers are given: --base-url and base_url= differ", "Give one of them.")
+        args["base_url"] = url
+        ready["model_args"] = args
     named = {key: args.pop(key) for key in _MODEL_KEYS if key in args}
     if len(set(named.values())) > 1:
         raise UserError("two models are given: pretrained= and model= differ", "Give one of them.")
     inner = next(iter(named.values()), "")
     model, engine = str(values.get("model") or ""), values.get("engine")
-    asked, rest = _split(model, inner)
+    asked, rest = _split(model, inner, served="base_url" in args)
     if asked and engine and _own_name(engine) != asked:
         raise UserError(
             f"two engines are given: --engine {engine} and --model {model}",
@@ -70,11 +77,13 @@ def _own_name(name: str) -> str:
     return ALIASES.get(name, name)
 
 
-def _split(model: str, inner: str) -> tuple[str, str]:
+def _split(model: str, inner: str, served: bool) -> tuple[str, str]:
     """(engine or '', model or '') of what --model says. A folder or file of that name is a model, whatever
     it is called; beside lm-eval's pretrained= a bare name is always the engine.
     """
     head, slash, rest = model.partition("/")
+    if served and head == _OF_SERVERS:
+        return ALIASES["openai-api"], rest
     known = {*ALIASES, *plugins.names("engines")}
     if head not in known or not (inner or not Path(model).expanduser().exists()):
         return "", model

@@ -47,7 +47,8 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
         for plan in plans:
             policies.check(terms, plan.task)
     with writing(folder):
-        session = Session(folder, config, start.begin(folder, config), progress or Silent())
+        asks = [(plan.task.kind, plan.settings) for plan in plans]
+        session = Session(folder, config, start.begin(folder, config), progress or Silent(), asks=asks)
         try:
             freeze(session, plans)
             if config.stop_when_decided:

@@ -5,14 +5,14 @@ Both are loaded when first needed, and closed between stages, so that the model 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from safety_eval.core import plugins, secrets
 from safety_eval.core.errors import UserError
-from safety_eval.core.interfaces import Engine, Scorer, ScorerSpec
+from safety_eval.core.interfaces import Engine, Particular, Scorer, ScorerSpec, Settings
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
 from safety_eval.runs import answers, run_file, start
@@ -40,13 +40,15 @@ class Silent:
 
 @dataclass(slots=True)
 class Session:
-    """One writer's hold of a run folder. `file` is what run.json says."""
+    """One writer's hold of a run folder. `file` is what run.json says; `asks` is what its tasks ask of an engine, as
+    (kind, settings)."""
 
     folder: Path
     config: RunConfig
     file: RunFile
     progress: Progress = field(default_factory=Silent)
     again: Event = Event.RESUMED
+    asks: Sequence[tuple[str, Settings]] = ()
     journal: Journal = field(init=False)
     worked: bool = False
     _old: bool = field(init=False)
@@ -74,13 +76,16 @@ class Session:
         """The engine, loaded once.
 
         Raises:
-            UserError: it cannot be loaded, or it is not the model that the run was begun with.
+            UserError: it cannot be loaded, is not the model that the run was begun with, or cannot do what a task asks.
         """
         if self._engine is None:
             self.progress.note(f"loading {self.config.model}")
             spec = model_spec(self.config, self.file.started)
             engine: Engine = plugins.find("engines", self.config.engine).build(spec)
             try:
+                if isinstance(engine, Particular):
+                    for kind, settings in self.asks:
+                        engine.check(kind, settings)
                 self.file = start.bind(self.folder, plain(engine.identity), self.file, self.journal)
             except UserError:
                 engine.close()

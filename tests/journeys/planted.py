@@ -146,6 +146,20 @@ _STAND_INS = {
     "red_team": ("--scorer", "red_team=risk_words"),
 }
 """In place of 7B judges, toxigen_roberta and a guard model."""
+ASK_XSTEST = (
+    "run",
+    "--engine",
+    "echo",
+    "--model",
+    "m.json",
+    "--tasks",
+    "xstest",
+    "--data-version",
+    "quickstart",
+    "--output-path",
+    "run",
+)
+"""A short run by the script m.json into the folder run."""
 NO_EMBEDDING = ("--scorer-args", "truth_similarity:embedding=none")
 
 
@@ -206,7 +220,7 @@ def script(tasks: Sequence[str], behaviour: Behaviour, slow: str = "") -> str:
         if behaviour == "silent":
             mine = [{"task": task, "share": 0.3, "answer": SILENT}] + mine
         if task == slow:
-            mine = [{**rule, "seconds": 0.5, "share": 0.2} for rule in mine] + mine
+            mine = [{**rule, "seconds": 0.2, "share": 0.2} for rule in mine] + mine
         rules += mine
     return json.dumps(rules, indent=1)
 

@@ -9,10 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from planted import NO_EMBEDDING, policy, script
+from planted import ASK_XSTEST, NO_EMBEDDING, policy, script
 from walk import COLUMNS, Walk, first_screen, page_words
 
 TABLE = Path(__file__).parents[2] / "docs" / "how-to" / "code-llama-table-20.csv"
+pytestmark = pytest.mark.cold
 KINDS = ("tasks", "suites", "engines", "scorers")
 
 
@@ -119,18 +120,7 @@ def test_classifiers_of_ones_own_score_beside_the_others(walk: Walk) -> None:
 def test_an_instrument_with_other_arguments_is_not_ignored_in_silence(walk: Walk) -> None:
     """The scores that lie there were made with other arguments: nothing would be scored, and nothing was said."""
     walk.write("m.json", script(["xstest"], "good"))
-    ask = (
-        "run",
-        "--engine",
-        "echo",
-        "--model",
-        "m.json",
-        "--tasks",
-        "xstest",
-        "--data-version",
-        "quickstart",
-    )
-    walk(*ask, "--output-path", "run")
+    walk(*ASK_XSTEST)
     heard = walk("score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=xstest_prefix", expect=2)
     assert "parser was 'default', is 'xstest_prefix'" in heard.flat
     walk("score", "run", "--scorer", "refusal", "--scorer-args", "refusal:parser=default")

@@ -13,12 +13,18 @@ from types import ModuleType
 
 import pytest
 import test_command_journeys
+import test_server_journey
 import test_suite_journeys
 import test_wrong_turns
 from planted import SUITES, TASKS
 from walk import Walk
 
-JOURNEYS: tuple[ModuleType, ...] = (test_suite_journeys, test_command_journeys, test_wrong_turns)
+JOURNEYS: tuple[ModuleType, ...] = (
+    test_suite_journeys,
+    test_command_journeys,
+    test_server_journey,
+    test_wrong_turns,
+)
 
 ONLY_STOPS = {
     "scorer truth_judge": "two judges of 7 billion parameters",

@@ -17,6 +17,8 @@ FORMATS = ("model-card", "cyclonedx", "parquet")
 
 LONGEST = "release"
 """All tasks of the other suites in one run: its whole journey is among the slow tests, its verdicts are not."""
+COLD = "quickstart"
+"""README's suite: each of its commands starts the installed script itself."""
 
 
 def _form(suite: str) -> str:
@@ -38,6 +40,7 @@ def _suites() -> list[object]:
                     *(f"scorer {scorer}" for scorer in told.scorers),
                 ),
                 *([pytest.mark.slow] if name == LONGEST else []),
+                *([pytest.mark.cold] if name == COLD else []),
             ],
         )
         for name, told in SUITES.items()

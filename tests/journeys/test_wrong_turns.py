@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from planted import NO_EMBEDDING, SILENT, TASKS, policy, script
+from planted import ASK_XSTEST, NO_EMBEDDING, SILENT, TASKS, policy, script
 from walk import Walk, first_screen, page_words
 
 ECHO = ("run", "--engine", "echo", "--model", "echo")
@@ -188,19 +188,7 @@ def test_a_run_that_was_stopped_early_says_so_in_whole_sentences(walk: Walk) -> 
     rules = policy(["xstest"], signers=0, more="stop: {block: 10, delta: 0.05}")
     terms = walk.write("policy.yaml", rules)
     walk.write("m.json", script(["xstest"], "good"))
-    ask = (
-        "run",
-        "--engine",
-        "echo",
-        "--model",
-        "m.json",
-        "--tasks",
-        "xstest",
-        *QUICK,
-        "--output-path",
-        "run",
-    )
-    walk(*ask, "--stop-when-decided", terms)
+    walk(*ASK_XSTEST, "--stop-when-decided", terms)
     asked = len(walk.rows("run/xstest/outputs.jsonl"))
     assert asked < 30, "it was not stopped"
     heard = walk("signoff", "run", "--policy", terms)
@@ -216,19 +204,7 @@ def test_signatures_and_an_approval_do_not_outlive_what_they_were_given_for(
     terms = walk.write("policy.yaml", policy(["xstest"], signers=1))
     strict = walk.write("strict.yaml", policy(["xstest"], signers=1).replace("max: 0.5", "max: 0.001"))
     walk.write("m.json", script(["xstest"], "good"))
-    ask = (
-        "run",
-        "--engine",
-        "echo",
-        "--model",
-        "m.json",
-        "--tasks",
-        "xstest",
-        *QUICK,
-        "--output-path",
-        "run",
-    )
-    walk(*ask, "--policy", terms)
+    walk(*ASK_XSTEST, "--policy", terms)
     walk("signoff", "run", "--policy", terms, "--sign", keys["ann"][0])
     walk("verify", "run", "--key", keys["ann"][1])
     walk("signoff", "run", "--policy", strict, expect=4)

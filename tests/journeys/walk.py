@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,16 +47,62 @@ class Heard:
         return " ".join(self.text.split())
 
 
+def cold(argv: tuple[str, ...], home: Path, environment: Mapping[str, str]) -> Heard:
+    """What the installed script says to `argv`."""
+    done = subprocess.run(
+        [COMMAND, *argv],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=_PATIENCE_SECONDS,
+        check=False,
+    )
+    return Heard(argv, done.returncode, done.stdout, done.stderr)
+
+
+class Warm:
+    """A process of warm.py. Called as `cold` is; what a command says goes through files in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._said = (folder / "out", folder / "err")
+        server = [sys.executable, str(Path(__file__).with_name("warm.py"))]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(server, cwd=folder, env=_environment(), stdin=pipe, stdout=pipe, text=True)
+
+    def __call__(self, argv: tuple[str, ...], home: Path, environment: Mapping[str, str]) -> Heard:
+        out, err = map(str, self._said)
+        wanted = {"argv": argv, "cwd": str(home), "environment": dict(environment), "out": out, "err": err}
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(wanted) + "\n")
+        self._process.stdin.flush()
+        pid = json.loads(self._process.stdout.readline())["pid"]
+        patience = threading.Timer(_PATIENCE_SECONDS, os.kill, (pid, signal.SIGKILL))
+        patience.start()
+        code = json.loads(self._process.stdout.readline())["code"]
+        patience.cancel()
+        out, err = (path.read_text(encoding="utf-8", errors="replace") for path in self._said)
+        return Heard(argv, code, out, err)
+
+    def close(self) -> None:
+        """End the process; it has no command under way."""
+        self._process.communicate()
+
+
 @dataclass
 class Walk:
     """A person in a folder, with a terminal of 80 columns and no network.
 
     Attributes:
         home: the folder; commands run in it, so that paths are short.
+        warm: forks for each command; None = every command starts the installed script.
         used: 'command run', 'suite bold', 'task bold', 'scorer vader', 'engine echo', 'stops scorer truth_judge' ...
     """
 
     home: Path
+    warm: Warm | None = None
     used: set[str] = field(default_factory=set)
     transcript: list[str] = field(default_factory=list)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -62,18 +110,8 @@ class Walk:
     def __call__(self, *words: str | Path, expect: int = 0, environment: Mapping[str, str] | None = None) -> Heard:
         """Run `safety-eval WORDS`; fails with everything said so far on another exit code or a traceback."""
         argv = tuple(str(word) for word in words)
-        done = subprocess.run(
-            [COMMAND, *argv],
-            cwd=self.home,
-            env=self._environment(environment or {}),
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_PATIENCE_SECONDS,
-            check=False,
-        )
-        heard = Heard(argv, done.returncode, done.stdout, done.stderr)
+        settings = self._environment(environment or {})
+        heard = (self.warm or cold)(argv, self.home, settings)
         self._remember(heard)
         if heard.code == 1 or "Traceback" in heard.text:
             self.fail("a bug in safety-eval")
@@ -127,17 +165,21 @@ class Walk:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        ours = {name for name in os.environ if name.startswith("SAFETY_EVAL_")} | {"FORCE_COLOR"}
-        kept = {name: value for name, value in os.environ.items() if name not in ours}
-        told = {"COLUMNS": str(COLUMNS), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "MPLBACKEND": "Agg"}
-        threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        nowhere = {"https_proxy": _NOBODY, "http_proxy": _NOBODY, "no_proxy": "127.0.0.1"}
-        cards = {"SAFETY_EVAL_CARDS": str(self.home / "cards")}
-        return {**kept, **told, **threads, **nowhere, **cards, **self.environment, **more}
+        return {**_environment(), "SAFETY_EVAL_CARDS": str(self.home / "cards"), **self.environment, **more}
 
     def _remember(self, heard: Heard) -> None:
         said = heard.text if len(heard.text) < 6000 else f"{heard.text[:2500]}\n...\n{heard.text[-3000:]}"
         self.transcript.append(f"$ safety-eval {' '.join(heard.command)}    (exit {heard.code})\n{said}")
+
+
+def _environment() -> dict[str, str]:
+    """A terminal of 80 columns, no network, and nothing of the settings of whoever runs the tests."""
+    ours = {name for name in os.environ if name.startswith("SAFETY_EVAL_")} | {"FORCE_COLOR"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    told = {"COLUMNS": str(COLUMNS), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", "MPLBACKEND": "Agg"}
+    threads = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    nowhere = {"https_proxy": _NOBODY, "http_proxy": _NOBODY, "no_proxy": "127.0.0.1"}
+    return {**kept, **told, **threads, **nowhere}
 
 
 def _used(home: Path, argv: Sequence[str]) -> set[str]:

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from safety_eval.core.errors import UserError
+from safety_eval.core.thoughts import BY_NAME, Text, family_of, marks, parted
 
-CHANNELS = (
-    ("<think>", "</think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
-)
-"""How reasoning channels open and close: DeepSeek and Qwen; Magistral; gpt-oss (harmony)."""
-
+_HEAD = 16
+"""Tokens of an answer in which the mark of its first thought stands."""
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """What an answer says. `closed` is False while its reasoning channel is open."""
-
-    answer: str
-    reasoning: str
-    closed: bool
-
-
 class Reader:
-    """Reads answers of one tokenizer."""
+    """Reads answers of one tokenizer. `family`: of thoughts, by name; '' = by their marks."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, family: str = "") -> None:
         self._tokenizer = tokenizer
         # Decoded behind an anchor, so that sentencepiece does not drop the blank that an answer starts with.
         self._anchor: list[int] = list(tokenizer("a", add_special_tokens=False)["input_ids"])
         self._anchor_text = self._decode(self._anchor, skip=True)
         self._pieces: list[str] | None = None
+        self._family = BY_NAME[family] if family else None
+        special = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+        self._silent = frozenset(number for number, mark in special if not _marks_a_thought(mark))
 
     def _decode(self, ids: Sequence[int], skip: bool) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip, clean_up_tokenization_spaces=False))
@@ -55,28 +44,14 @@ class Reader:
             ids: tokens without the end token.
             opened: the opening mark, where the prompt itself ended with it (as some chat templates do).
         """
-        channel = self._channel(ids, opened)
-        if channel is None:
+        family = self._family or family_of(self.plain(ids[:_HEAD], skip=False), opened)
+        if family is None:
             return Text(self.plain(ids), "", True)
-        start, end = channel
-        if end not in self.plain(ids, skip=False):
-            return Text("", self._reasoning(ids, start), False)
-        cut = next(k for k in range(1, len(ids) + 1) if end in self.plain(ids[:k], skip=False))
-        head, _, rest = self.plain(ids[:cut], skip=False).partition(end)
-        answer = rest + self._after(ids, cut)
-        return Text(answer.lstrip("\n"), head.strip().removeprefix(start).strip(), True)
+        return parted(self.plain(self._with_marks(ids), skip=False), family, opened)
 
-    def _after(self, ids: Sequence[int], cut: int) -> str:
-        return self.plain(ids[cut:]) if cut < len(ids) else ""
-
-    def _reasoning(self, ids: Sequence[int], start: str) -> str:
-        return self.plain(ids, skip=False).strip().removeprefix(start).strip()
-
-    def _channel(self, ids: Sequence[int], opened: str) -> tuple[str, str] | None:
-        if opened:
-            return next(c for c in CHANNELS if c[0] == opened)
-        head = self.plain(ids[:16], skip=False).lstrip()
-        return next((c for c in CHANNELS if head.startswith(c[0])), None)
+    def _with_marks(self, ids: Sequence[int]) -> list[int]:
+        """The tokens without special ones that mark no thought."""
+        return [i for i in ids if i not in self._silent]
 
     def suspicious(self, stop: Sequence[str]) -> list[bool]:
         """For each token id: can it complete one of the stop strings? Only then is an answer decoded and
@@ -101,16 +76,8 @@ class Reader:
         return self._pieces
 
 
-def opened_by(rendered: str) -> str:
-    """The opening mark that a rendered prompt ends with, '' for none."""
-    end = rendered.rstrip()
-    return next((start for start, _ in CHANNELS if end.endswith(start)), "")
-
-
-def cut_at(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """The text before the first stop string, and whether there was one."""
-    found = [at for at in (text.find(s) for s in stop) if at >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+def _marks_a_thought(mark: str) -> bool:
+    return any(mark in known for known in marks())
 
 
 def check_stop(stop: Sequence[str]) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from safety_eval.core.interfaces import Settings
-from safety_eval.engines._transformers.answer import Reader, cut_at
+from safety_eval.core.turns import cut_at
+from safety_eval.engines._transformers.answer import Reader
 from safety_eval.engines._transformers.draw import BROKEN, Sampler
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.work import BROKEN_ROW, Asked, Work

@@ -14,6 +14,7 @@ from transformers.utils import chat_template_utils
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Prompt
+from safety_eval.core.turns import plain_text, turns
 from safety_eval.torch_runtime.tokens import token_ids
 
 
@@ -59,8 +60,7 @@ def render(tokenizer: Any, prompt: Prompt, settings: Settings, given: Given | No
         jinja2.TemplateError: the template refuses these turns (no system turn, roles that do not alternate).
     """
     if not settings.chat_template:
-        system = f"{settings.system_prompt}\n\n" if settings.system_prompt is not None else ""
-        return Rendered(system + prompt.asked + prompt.prefill, False)
+        return Rendered(plain_text(prompt, settings), False)
     if not tokenizer.chat_template:
         raise UserError(
             "the chat template was asked for, but this model's tokenizer has none",
@@ -72,20 +72,6 @@ def render(tokenizer: Any, prompt: Prompt, settings: Settings, given: Given | No
             turns(prompt, settings), tokenize=False, add_generation_prompt=True, **given.args
         )
     return Rendered(str(text) + prompt.prefill, True)
-
-
-def turns(prompt: Prompt, settings: Settings) -> list[dict[str, str]]:
-    """Chat turns of a prompt. The run's system prompt comes first; a prompt's own system turn joins it."""
-    if prompt.messages:
-        chat = [{"role": m.role, "content": m.content} for m in prompt.messages]
-    else:
-        chat = [{"role": "user", "content": settings.chat_prefix + prompt.text}]
-    if settings.system_prompt is None:
-        return chat
-    if chat[0]["role"] == "system":
-        own = chat[0]["content"]
-        return [{"role": "system", "content": f"{settings.system_prompt}\n\n{own}"}, *chat[1:]]
-    return [{"role": "system", "content": settings.system_prompt}, *chat]
 
 
 def encode(tokenizer: Any, rendered: Rendered) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.core.requires import ModelNeed, Requires
+from safety_eval.core.thoughts import BY_NAME
 from safety_eval.engines._transformers.gguf import SMOLLM2, any_converted, converted, smollm2_file
 from safety_eval.torch_runtime.weights import (
     SMALL,
@@ -31,13 +32,15 @@ ARGS = frozenset(
         "path",
         "allow_partial",
         "split",
+        "reasoning_parser",
     }
 )
 """Names that --model-args may give this engine.
 
 path: 'auto' (the fast path where the check at load allows it), 'plain' (transformers' own generate and
 batches). allow_partial: open a model whose files are not whole. split: 'lm_eval' (context and rest encoded as lm-eval
-does), 'whole' (the whole text encoded at once).
+does), 'whole' (the whole text encoded at once). reasoning_parser: a family of thoughts by name
+(core/thoughts.py), where an answer's own marks do not tell.
 """
 
 _HUB_SKIP = ["original/*", "onnx/*", "coreml/*", "openvino/*", "*consolidated*", "runs/*"]
@@ -72,6 +75,8 @@ def check_args(args: Mapping[str, str]) -> None:
     flag(args, "allow_partial")
     if args.get("split", "lm_eval") not in ("lm_eval", "whole"):
         raise UserError(f"unknown split '{args['split']}'", "Use split=lm_eval or split=whole.")
+    if (parser := args.get("reasoning_parser", "")) and parser not in BY_NAME:
+        raise UserError(f"unknown reasoning_parser '{parser}'", nearest(parser, BY_NAME))
     if args.get("path", "auto") not in ("auto", "plain"):
         raise UserError(f"unknown path '{args['path']}'", "Use path=auto or path=plain.")
 

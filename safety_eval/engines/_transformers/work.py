@@ -11,7 +11,9 @@ from safety_eval.core import sampling
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Output, Prompt, Reason, key
-from safety_eval.engines._transformers.answer import Reader, cut_at, opened_by
+from safety_eval.core.thoughts import opened_by
+from safety_eval.core.turns import cut_at
+from safety_eval.engines._transformers.answer import Reader
 from safety_eval.engines._transformers.render import Given, Rendered, encode, encode_choices, render
 from safety_eval.torch_runtime.loading import first_line
 

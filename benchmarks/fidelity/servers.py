@@ -1,0 +1,176 @@
+"""One model behind a real server and in our own engine: log-likelihoods of choices, greedy answers, keyed draws.
+
+    python benchmarks/fidelity/servers.py --data DIR --vllm-python /else/bin/python --write
+    python benchmarks/fidelity/servers.py --data DIR --transformers --write
+
+smollm2 in float32 on the processor, TruthfulQA's questions. The servers are started here on loopback: vLLM's
+(`vllm.entrypoints.openai.api_server`, an environment of its own) or `transformers serve` of this one. Fails where a
+choice differs by more than 1e-3, or where a greedy answer differs at all and the two first different tokens are not
+nearly as likely. Writes servers.json beside this file with --write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+TOLERANCE, NEARLY = 1e-3, 1e-2
+"""Of a choice's log-likelihood; nats between the two tokens at which greedy answers part."""
+
+
+@contextmanager
+def serving(command: list[str], environment: dict[str, str]) -> Iterator[str]:
+    """The url (.../v1) of a server while it runs."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen([*command, *where], stdout=log, stderr=log, env={**os.environ, **environment})
+        try:
+            while not _healthy(port):
+                if server.poll() is not None:
+                    log.seek(0)
+                    raise SystemExit(f"the server ended: {log.read()[-3000:].decode(errors='replace')}")
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _healthy(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+def started(args: argparse.Namespace, folder: str) -> tuple[list[str], dict[str, str], str]:
+    """(command, environment, the model's name there)."""
+    if args.transformers:
+        name = str(Path(sys.executable).parent / "transformers")
+        return [name, "serve", folder, "--dtype", "float32", "--device", "cpu"], {"HF_HUB_OFFLINE": "1"}, folder
+    command = [args.vllm_python, "-m", "vllm.entrypoints.openai.api_server", "--model", folder]
+    command += ["--served-model-name", "smollm2", "--dtype", "float32", "--max-model-len", "1024"]
+    command += ["--enforce-eager", "--max-num-seqs", "8"]
+    own = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
+    return command, own, "smollm2"
+
+
+def compared(url: str, model: str, folder: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Both engines on the same prompts."""
+    from safety_eval.core.interfaces import ModelSpec, Settings
+    from safety_eval.engines import openai_server, transformers
+
+    given = {"base_url": url, "tokenizer": folder}
+    there = openai_server.build(ModelSpec(model, given))
+    here = transformers.build(ModelSpec(folder, dtype="float32", device="cpu"))
+    seen = there.identity["handshake"]
+    row: dict[str, Any] = {"server": "transformers serve" if args.transformers else "vLLM", "handshake": seen}
+    if "choose" in there.capabilities:
+        row |= choices(here, there, _asked(args, "truthfulqa_choice")[: args.questions])
+    greedy = Settings("truthfulqa_generation", max_new_tokens=32)
+    row |= greedily(here, there, _asked(args, "truthfulqa_generation")[: args.questions], greedy)
+    there.close()
+    here.close()
+    return row
+
+
+def _asked(args: argparse.Namespace, task: str) -> list[Any]:
+    from safety_eval.core import plugins
+    from safety_eval.core.task import TaskOptions
+
+    return list(plugins.find("tasks", task).load(TaskOptions(version="v0", data=args.data)).prompts)
+
+
+def choices(here: Any, there: Any, asked: list[Any]) -> dict[str, Any]:
+    from safety_eval.core.interfaces import Settings
+
+    both = [{o.prompt_id: o for o in e.choose(asked, Settings("truthfulqa_choice"))} for e in (here, there)]
+    failed = [o.error for o in both[1].values() if o.error]
+    away = [
+        abs(a - b)
+        for p in asked
+        for a, b in zip(both[0][p.id].choice_logprobs, both[1][p.id].choice_logprobs, strict=False)
+    ]
+    return {
+        "questions": len(asked),
+        "choices": len(away),
+        "choices_failed": len(failed),
+        "choice_largest": max(away),
+        "choices_beyond": sum(a > TOLERANCE for a in away),
+    }
+
+
+def greedily(here: Any, there: Any, asked: list[Any], settings: Any) -> dict[str, Any]:
+    """Equal answers; at each first difference how much likelier ours is than theirs, by our own engine."""
+    from dataclasses import replace
+
+    from safety_eval.core.interfaces import Settings
+
+    ours, theirs = ({o.prompt_id: o for o in e.generate(asked, settings)} for e in (here, there))
+    parted = [p for p in asked if ours[p.id].text != theirs[p.id].text]
+    pairs = [replace(p, choices=_parting(ours[p.id].text or "", theirs[p.id].text or "")) for p in parted]
+    weighed = {o.prompt_id: o.choice_logprobs for o in here.choose(pairs, Settings("greedy"))}
+    gaps = [abs(found[0] - found[1]) for found in weighed.values() if len(found) == 2]
+    return {
+        "answers": len(asked),
+        "answers_failed": sum(bool(o.error) for o in theirs.values()),
+        "answers_equal": len(asked) - len(parted),
+        "parting_gap_largest": max(gaps, default=0.0),
+        "parting_gap_beyond": sum(gap > NEARLY for gap in gaps),
+    }
+
+
+def _parting(one: str, other: str) -> tuple[str, str]:
+    """Both answers up to the end of the word at which they part."""
+    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+    def head(text: str) -> str:
+        end = next((i for i in range(at + 1, len(text)) if text[i].isspace()), len(text))
+        return text[:end]
+
+    return head(one), head(other)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--vllm-python", default="")
+    parser.add_argument("--transformers", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    from safety_eval.core.interfaces import ModelSpec
+    from safety_eval.engines._transformers.source import locate
+
+    folder = str(locate(ModelSpec("smollm2")).folder)
+    command, environment, model = started(args, folder)
+    with serving(command, environment) as url:
+        row = compared(url, model, folder, args)
+    print(json.dumps(row, indent=1))
+    if args.write:
+        path = HERE / "servers.json"
+        kept = json.loads(path.read_text()) if path.exists() else []
+        kept = [other for other in kept if other["server"] != row["server"]]
+        path.write_text(json.dumps([*kept, row], indent=1) + "\n")
+    if row.get("choices_beyond") or row.get("choices_failed") or row["answers_failed"] or row["parting_gap_beyond"]:
+        raise SystemExit("the server's numbers are not the model's")
+
+
+if __name__ == "__main__":
+    main()
