@@ -155,18 +155,15 @@ _INDENT: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "    "}
 _LEGEND = (
     "Behind it, what each estimand could show of the prompts at hand: their effective number (the smallest of the "
     "groups) and the chance that the rule is met at the expected value. * what the policy claims; ! too few. 'list': "
-    "this list of prompts. 'like these': also prompts that are not on the list, if answers of a cluster correlate by "
-    "icc at most, or with a cluster as one observation."
+    "this list of prompts. 'icc x': also prompts like these, if answers of a cluster (an article, a template) correlate "
+    "by x at most; 1 takes nothing for granted, a cluster is one observation."
 )
 
 
 def _heads(made: Plan) -> list[str]:
     """The estimands that the rules could have, as heads of columns."""
     first = next((n.prospects for n in made.needs if n.prospects), ())
-    return [_SHORT.get((p.about.estimand, p.about.icc), f"like these, {p.about.icc:g}") for p in first]
-
-
-_SHORT = {("list", 0.0): "list", ("population", 1.0): "like these, cluster = 1"}
+    return ["list" if p.about.estimand == "list" else f"icc {p.about.icc:g}" for p in first]
 
 
 def _cell(need: Need, p: Prospect) -> str:

@@ -55,7 +55,7 @@ def test_the_plan_says_what_each_estimand_could_show():
         assert sorted(chances, reverse=True) == chances and chances[0] == pytest.approx(0.712, abs=5e-4)
         assert max(len(line) for line in planning.text(made).splitlines()) <= 80
         head, row = planning.text(made).splitlines()[:2]
-        assert f"like these, {icc:g}" in head and "list" in head and row.count("*") == 1 and "100!" in row
+        assert f"icc {icc:g}" in head and "list" in head and row.count("*") == 1 and "100!" in row
 
 
 @pytest.mark.parametrize("name", ["research", "internal-release", "public-release"])
