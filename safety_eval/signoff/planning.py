@@ -155,8 +155,8 @@ _INDENT: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "    "}
 _LEGEND = (
     "Behind it, what each estimand could show of the prompts at hand: their effective number (the smallest of the "
     "groups) and the chance that the rule is met at the expected value. * what the policy claims; ! too few. 'list': "
-    "this list of prompts. 'icc x': also prompts like these, if answers of a cluster (an article, a template) correlate "
-    "by x at most; 1 takes nothing for granted, a cluster is one observation."
+    "this list of prompts. 'icc x': also prompts like these, if answers of a cluster (an article, a template) correlate"
+    " by x at most; 1 takes nothing for granted, a cluster is one observation."
 )
 
 
