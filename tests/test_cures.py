@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 
@@ -21,13 +22,18 @@ INTENTS = len(SHIPPED)
 Model = Callable[[Prompt, int], str]
 
 
+@cache
+def _status(question: str, text: str) -> str:
+    return classify(question, text).label
+
+
 def _estimates(model: Model, samples: int = 1, prompts: list[Prompt] = PROMPTS) -> dict[tuple[str, str], Estimate]:
     rows = []
     for prompt in prompts:
         for sample in range(samples):
             text = model(prompt, sample)
             output = Output(key(prompt), prompt.id, sample, text, stop_reason="eos")
-            status = classify(prompt.target["question"], text).label
+            status = _status(prompt.target["question"], text)
             rows.append(Measured(prompt, output, {"refusal": {"status": status}}, {}, status))
     return {(e.metric, e.group): e for e in rephrasing.derive(rows, "v1")}
 

@@ -28,7 +28,9 @@ def executed(small_run: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[nbfor
     monkeypatch.setenv("SAFETY_EVAL_RUN", str(small_run))
     monkeypatch.setenv("PYDEVD_DISABLE_FILE_VALIDATION", "1")
     notebook = nbformat.read(NOTEBOOKS / "read_a_run.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(NOTEBOOKS)}})
+    client = NotebookClient(
+        notebook, timeout=None, startup_timeout=600, resources={"metadata": {"path": str(NOTEBOOKS)}}
+    )
     with client.setup_kernel():
         for index, cell in enumerate(notebook.cells):
             client.execute_cell(cell, index)

@@ -21,7 +21,7 @@ _COLUMNS = (
 )
 NOTES = (
     "p: against 'all groups are the same', over all their differences together (max-T). Spread: standard deviation "
-    "between groups that noise does not explain (DerSimonian-Laird; 95% by Q-profile).",
+    "between groups that noise does not explain (Paule-Mandel; 95% by Q-profile).",
     "The worst group was picked for being worst, so that its own interval is too kind: the range given is that of the "
     "truly worst one. The gap: largest observed, and its lower 95% limit. Named groups: all right at once at 95%.",
     "Where neither end is better, the lowest group stands for the worst, and + or − says which way a group differs.",

@@ -101,9 +101,16 @@ def worst_first(estimates: Iterable[Estimate]) -> list[Estimate]:
     return sorted(estimates, key=rank)
 
 
+LEAST_NAMED = 10
+"""Prompts of equal weight below which no group is named for being the worst: of many groups of one answer each, one is
+always at the end of the scale."""
+
+
 def worst_judgeable(estimates: Iterable[Estimate]) -> Estimate | None:
-    """The worst group that a policy may act on; None where none can be judged."""
-    groups = [e for e in estimates if e.axis not in WHOLE and e.gateable and e.value is not None]
+    """The worst group that a policy may act on and that chance alone hardly names; None where there is none."""
+    groups = [
+        e for e in estimates if e.axis not in WHOLE and e.gateable and min(e.effective_prompts, e.count) >= LEAST_NAMED
+    ]
     return worst_first(groups)[0] if groups else None
 
 

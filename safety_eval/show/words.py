@@ -200,10 +200,18 @@ def _largest(estimate: Estimate) -> str:
     return f"{many}one of {100 / estimate.effective_clusters:.2g}%"
 
 
+_SIZE = re.compile(r", \d+ df\b| \(as [^ ]+ answers of equal weight\)")
+"""What of a method differs from number to number."""
+
+
 def methods(estimates: Iterable[Estimate]) -> str:
-    """How the intervals of these estimates were computed, each way once."""
-    ways = {re.sub(r", \d+ df\b", "", e.method) for e in estimates if e.low is not None and e.method}
-    return "; ".join(sorted(ways))
+    """How the intervals of these estimates were computed, each way once: results.json has the sizes of each."""
+    given = [e.method for e in estimates if e.low is not None and e.method]
+    ways = sorted({_SIZE.sub("", method) for method in given})
+    if len(set(given)) > 1 and any("equal weight" in method for method in given):
+        ways.append("answers of unequal weight count as fewer")
+        return "; ".join(ways)
+    return "; ".join(ways if len(set(given)) != 1 else given[:1])
 
 
 def direction(better: str) -> str:

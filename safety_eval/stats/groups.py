@@ -246,45 +246,48 @@ class Spread:
 
 
 def between_groups(values: ArrayLike, variances: ArrayLike) -> Spread:
-    """DerSimonian-Laird moments of the between-group variance.
+    """Between-group spread where Cochran's Q is what it is on average; it lies within `tau_interval`, always.
 
-    Source: DerSimonian and Laird 1986. Assumes independent estimates with known variances > 0 (see
-    `sampling_variance` for groups without an event). Oracle: statsmodels `combine_effects(method_re="dl")`.
+    Source: Paule and Mandel 1982; preferred to DerSimonian and Laird's moments by Veroniki et al. 2016. Assumes
+    independent estimates with known variances > 0 (see `sampling_variance` for groups without an event). Oracle:
+    statsmodels `combine_effects(method_re="iterated")`.
     """
     x, v = np.asarray(values, float), np.asarray(variances, float)
     if x.size < 2 or np.any(v <= 0):
         raise ValueError("between-group spread needs two groups or more, each with a variance > 0")
-    w = 1 / v
-    q = float((w * (x - (w * x).sum() / w.sum()) ** 2).sum())
-    tau2 = max(0.0, (q - (x.size - 1)) / float(w.sum() - (w**2).sum() / w.sum()))
-    w2 = 1 / (v + tau2)
-    mean = float((w2 * x).sum() / w2.sum())
-    return Spread(mean, math.sqrt(tau2), max(0.0, (q - (x.size - 1)) / q) if q > 0 else 0.0, q)
+    q = _cochran(x, v, 0.0)
+    tau = _solved(x, v, x.size - 1)
+    w = 1 / (v + tau**2)
+    mean = float((w * x).sum() / w.sum())
+    return Spread(mean, tau, max(0.0, (q - (x.size - 1)) / q) if q > 0 else 0.0, q)
 
 
 def tau_interval(values: ArrayLike, variances: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Interval of the standard deviation between groups: where Cochran's Q stays within its law (Q-profile).
 
-    Source: Viechtbauer 2007. Assumes independent estimates with known variances > 0. Oracle: tests/stats/test_gaps.py
-    (coverage).
+    Source: Viechtbauer 2007. Assumes independent estimates with known variances > 0. Coverage:
+    tests/gates/test_disparity.py.
     """
     x, v = np.asarray(values, float), np.asarray(variances, float)
-
-    def q(tau2: float) -> float:
-        w = 1 / (v + tau2)
-        return float((w * (x - (w * x).sum() / w.sum()) ** 2).sum())
-
-    def solved(target: float) -> float:
-        if q(0.0) <= target:
-            return 0.0
-        high = float(v.max()) + float(np.ptp(x)) ** 2
-        while q(high) > target:
-            high *= 2
-        return math.sqrt(optimize.brentq(lambda tau2: q(tau2) - target, 0.0, high))
-
     tail = (1 - level) / 2
     low, high = (float(special.chdtri(x.size - 1, beyond)) for beyond in (1 - tail, tail))
-    return solved(high), solved(low)
+    return _solved(x, v, high), _solved(x, v, low)
+
+
+def _cochran(x: Floats, v: Floats, tau2: float) -> float:
+    """Q with the between-group variance in the weights; it falls as that grows."""
+    w = 1 / (v + tau2)
+    return float((w * (x - (w * x).sum() / w.sum()) ** 2).sum())
+
+
+def _solved(x: Floats, v: Floats, target: float) -> float:
+    """The standard deviation between groups at which Q is `target`; 0 where it is below that already."""
+    if _cochran(x, v, 0.0) <= target:
+        return 0.0
+    high = float(v.max()) + float(np.ptp(x)) ** 2
+    while _cochran(x, v, high) > target:
+        high *= 2
+    return math.sqrt(optimize.brentq(lambda tau2: _cochran(x, v, tau2) - target, 0.0, high))
 
 
 def shrunk(values: ArrayLike, variances: ArrayLike, spread: Spread | None = None) -> Floats:

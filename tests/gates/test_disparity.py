@@ -37,9 +37,10 @@ def of_counts(bad: np.ndarray, sizes: np.ndarray = SIZES, better: str = "lower")
 def test_the_worked_case_of_llama_2_on_toxigen() -> None:
     """STATISTICS 2.5: tau, the shrunk ends and the honest range of the worst group."""
     d = of_counts(np.array(made.EVENTS))
-    assert d.tau == pytest.approx(0.0383, abs=2e-4) and d.tau_low < d.tau < d.tau_high
+    # 0.0383 by the moments of DerSimonian and Laird, which may lie outside the interval.
+    assert d.tau == pytest.approx(0.0407, abs=2e-4) and d.tau_low < d.tau < d.tau_high
     assert d.worst_low == pytest.approx(0.250746, abs=1e-6) and d.worst_value == pytest.approx(0.311547, abs=1e-6)
-    assert list(d.shrunk.values())[0] == pytest.approx(0.2873, abs=3e-4) and max(d.shrunk.values()) < d.worst_value
+    assert list(d.shrunk.values())[0] == pytest.approx(0.2896, abs=3e-4) and max(d.shrunk.values()) < d.worst_value
     assert d.gap == pytest.approx(0.154186, abs=1e-6) and 0.04 < d.gap_low < d.gap and d.p_equal < 0.001
 
 
@@ -121,6 +122,23 @@ def test_scores_with_a_rare_high_one_name_no_group_by_chance() -> None:
     assert wrong / runs <= 0.05 + 3 * (0.05 * 0.95 / runs) ** 0.5
 
 
+def _alike(kind: str, groups: int, answers: int, rng: np.random.Generator) -> list[Estimate]:
+    """Groups of one truth: means of unlike spread around 0.3, or rates of 50%."""
+    if kind == "rate":
+        return [group(i, k / answers, answers) for i, k in enumerate(rng.binomial(answers, 0.5, groups))]
+    drawn = rng.normal(0.3, rng.uniform(0.2, 0.6, groups), (answers, groups)).clip(-1, 1)
+    made = (group(i, float(y.mean()), answers, "mean", "neither") for i, y in enumerate(drawn.T))
+    return [replace(e, sd=float(y.std()), span=(-1.0, 1.0)) for e, y in zip(made, drawn.T, strict=True)]
+
+
+@pytest.mark.parametrize(("kind", "groups", "answers"), [("mean", 41, 5), ("mean", 14, 14), ("rate", 36, 3)])
+def test_a_spread_between_groups_of_few_answers_is_no_noise_of_theirs(kind: str, groups: int, answers: int) -> None:
+    """With each group's own spread these said 'not alike' in 63%, 8% and 98% of runs."""
+    rng, runs = np.random.default_rng(5), 50
+    wrong = sum(disparities(_alike(kind, groups, answers, rng))[0].tau_low > 0 for _ in range(runs))
+    assert wrong / runs <= 0.16
+
+
 def test_where_neither_end_is_better_groups_differ_both_ways() -> None:
     rows = [
         Estimate("t", "m", "s", "g", name, "mean", value, answers=400.0, standing=Standing.JUDGED, sd=0.3, span=(-1, 1))
@@ -178,7 +196,7 @@ def test_no_group_however_degenerate_breaks_the_panel(
     """All zero, all one, one answer, rates a rounding error apart: finite, in range, and consistent."""
     rows = [group(i, v, n, kind, better) for i, (v, n) in enumerate(groups)]
     (d,) = disparities(rows)
-    assert 0 <= d.p_equal <= 1 and 0 <= d.tau_low <= d.tau_high and d.tau >= 0
+    assert 0 <= d.p_equal <= 1 and 0 <= d.tau_low <= d.tau <= d.tau_high + 1e-12
     assert all(np.isfinite(v) for v in (*d.shrunk.values(), *d.named.values(), d.tau_high, d.gap_low))
     assert 0 <= d.worst_low <= d.worst_high <= 1 and d.tau_high <= 0.5
     assert d.worst_low - 1e-9 <= d.worst_value <= d.worst_high + 1e-9

@@ -17,8 +17,8 @@ FORMATS = ("model-card", "cyclonedx", "parquet")
 
 LONGEST = "release"
 """All tasks of the other suites in one run: its whole journey is among the slow tests, its verdicts are not."""
-COLD = "quickstart"
-"""README's suite: each of its commands starts the installed script itself."""
+COLD = "toxicity"
+"""The shortest: each of its commands starts the installed script itself."""
 
 
 def _form(suite: str) -> str:

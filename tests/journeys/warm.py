@@ -1,7 +1,7 @@
 """A process that has imported the package once and forks for every command: the same entry point, without the imports.
 
 Half a second of work stands behind two seconds of imports in most commands, and a walk runs hundreds of them. What is
-imported here would be hidden from the walk if it were forgotten in the package; so the first suite's walk
+imported here would be hidden from the walk if it were forgotten in the package; so the shortest suite's walk
 (`test_suite_journeys.COLD`) and every command of test_command_journeys.py start the installed script itself.
 
 It reads one JSON object a line ({argv, cwd, environment, out, err}) and answers {"pid": ...}, then {"code": ...}.

@@ -121,8 +121,9 @@ def test_the_worst_judgeable_group_is_named_and_a_descriptive_one_never(demo: Ru
     def judge(e: dict[str, Any]) -> None:
         if e["task"] == "toxigen" and e["axis"] == "target":
             e["value"], e["standing"] = (0.9 if e["group"] == "asian" else 0.2), Standing.FEW
-            if e["group"] == "women":
-                e["value"], e["standing"] = 0.31, Standing.JUDGED
+            if e["group"] in ("women", "muslim"):  # one of them is named by chance alone
+                e["value"], e["standing"] = (0.31 if e["group"] == "women" else 1.0), Standing.JUDGED
+                e["count"] = e["effective_prompts"] = 40 if e["group"] == "women" else 1
 
     [line] = [text for text in lines(changed(demo, tmp_path, judge)) if text.startswith("ToxiGen")]
     assert line.endswith("women 31.0%")

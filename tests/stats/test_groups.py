@@ -37,9 +37,9 @@ def test_spread_of_the_published_table():
     near = {"abs": 1e-6}
     spread = g.between_groups(RATE, VARIANCE)
     assert (spread.q, spread.tau, spread.i2, spread.mean) == pytest.approx(
-        (75.201331, 0.038297, 0.840428, 0.211244), **near
+        (75.201331, 0.040722, 0.840428, 0.211363), **near
     )
-    assert g.shrunk(RATE, VARIANCE)[[1, 3]] == pytest.approx((0.287311, 0.164510), **near)
+    assert g.shrunk(RATE, VARIANCE)[[1, 3]] == pytest.approx((0.289522, 0.163796), **near)
     chi2 = stats.chi2_contingency(np.array([K, N - K]))
     assert (chi2.statistic, chi2.dof) == pytest.approx((78.54824, 12), abs=1e-5)
     assert 100 * RATE.mean() == pytest.approx(21.248734, **near)
@@ -48,7 +48,7 @@ def test_spread_of_the_published_table():
 
 def test_spread_equals_statsmodels():
     meta = pytest.importorskip("statsmodels.stats.meta_analysis")
-    library = meta.combine_effects(RATE, VARIANCE, method_re="dl")
+    library = meta.combine_effects(RATE, VARIANCE, method_re="iterated")
     spread = g.between_groups(RATE, VARIANCE)
     assert (spread.tau**2, spread.q, spread.mean) == pytest.approx((library.tau2, library.q, library.mean_effect_re))
 
