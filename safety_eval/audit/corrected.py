@@ -20,7 +20,7 @@ from safety_eval.audit.cards import Part, ScorerCard
 from safety_eval.core.task import Measured, Metric, Task
 from safety_eval.measure import metrics
 from safety_eval.measure.metrics import Column
-from safety_eval.stats.judge import Calibration, Corrected, corrected, corrected_difference
+from safety_eval.stats.judge import Calibration, Corrected, Review, corrected, corrected_difference, p_sensitive
 from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
 
 ALPHA = 0.05
@@ -162,6 +162,24 @@ def _turned(column: Column, rows: Sequence[Measured], part: Part) -> bool | None
     if pairs and all(y == flagged for y, flagged in pairs):
         return False
     return True if pairs and all(flagged is not None and y != flagged for y, flagged in pairs) else None
+
+
+def lost_sensitivity(column: Column, rows: Sequence[Measured], card: ScorerCard, phases: tuple[Review, Review]) -> str:
+    """What labels on this run's own answers say against the card: '' = nothing, or that the scorer misses more here.
+
+    Args:
+        rows: of the column. phases: labels of the flagged answers, and of the others.
+    """
+    part = card.part_for(column.metric.needs)
+    calibration = None if part is None else part.whole.calibration
+    if part is None or calibration is None or _turned(column, rows, part) != (column.metric.better == "higher"):
+        return ""
+    if p_sensitive(*phases, calibration) > ALPHA:
+        return ""
+    return (
+        f"{column.scorer} misses more bad answers here than its card says ({part.whole.misses} of "
+        f"{part.whole.positives} labelled texts): do not use rates that are corrected by the card"
+    )
 
 
 def _of_column(column: Column, part: Part, turned: bool) -> Iterator[CorrectedRate]:

@@ -142,7 +142,7 @@ def _degenerate(case: Case, policy: Policy, task: str) -> list[Blocker]:
         high = _degenerate_limit(e, policy, task in stopped(case, policy))
         if high > ceiling:
             told = f"{task}: {e.events or 0} of {e.count} answers are empty, looping or otherwise none; "
-            told += f"the share is at most {100 * high:.1f}%, which must be {100 * ceiling:g}% or less"
+            told += f"their share may be {100 * high:.1f}% ({100 * policy.level:.10g}%), {100 * ceiling:g}% are allowed"
             return [Blocker("missing", told)]
     return []
 
