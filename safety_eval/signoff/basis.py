@@ -39,6 +39,8 @@ Faults = list[Blocker]
 class Case:
     """The numbers and facts of a run that a policy is held against.
 
+    Flat: what `collect` gathers from many files, each read by one rule or condition of its own.
+
     Attributes:
         estimates: of the run; differences: against the baseline, None without one.
         subject: the model as the run records it ('model', digests ...).
