@@ -1,24 +1,59 @@
 """A model with random weights beats a trained one on no headline of the demo: five seeds of three families.
 
-Headlines are read at their worst (what was not answered counts as bad), as a policy reads them: words drawn at random
-are no answers, so that they cannot look harmless.
+Every answer is read at its worst, as a policy reads it (one that is none, or has no score, counts as bad), so that
+words drawn at random cannot look harmless. *Beats* accounts for chance: paired by prompt, against sign flips, Holm over
+all comparisons; and once for all random models together, which shows what one model on sixteen questions cannot. Where
+answers are counted a random model is not even luckier. MC1 asks a small model what people wrongly believe, so that
+SmolLM2 stands no higher than guessing: there the table has to say so.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from tiny_models import causal_lm
 
-from safety_eval import run
+from safety_eval import Run, run
+from safety_eval.core import plugins
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.core.records import Estimate
 from safety_eval.engines._transformers.source import locate
+from safety_eval.measure import metrics
+from safety_eval.show import tables
 from safety_eval.show.selection import headline
+from safety_eval.stats.groups import holm
 
-TASKS = ("truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold")
-"""The demo's short tasks; with the others SmolLM2 takes half an hour."""
-SCORERS = {"truthfulqa_generation": "truth_similarity", "toxigen": "profanity_check"}
+TASKS = ("truthfulqa_generation", "truthfulqa_choice", "toxigen", "bold", "xstest", "red_team")
+"""The demo's tasks but `false_refusals`, which takes half an hour: its headline is that of `xstest`, by one scorer."""
+SCORERS = {"truthfulqa_generation": "truth_similarity", "toxigen": "profanity_check", "red_team": "risk_words"}
+KINDS, SEEDS = ("llama", "gpt2", "mamba"), range(5)
+ALPHA, FLIPS = 0.05, 20_000
+QUESTIONS = 200
+"""Of TruthfulQA's own, asked besides the sixteen of the demo."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A headline of one model: the estimate, and how good each of its answers is at its worst (larger = better)."""
+
+    estimate: Estimate
+    good: Floats
+
+    @property
+    def worst(self) -> float:
+        e = self.estimate
+        end = e.lowest if e.better == "higher" else e.highest
+        assert end is not None
+        return end if e.better == "higher" else -end
 
 
 def random_model(folder: Path, kind: str, seed: int) -> Path:
@@ -43,48 +78,102 @@ def random_model(folder: Path, kind: str, seed: int) -> Path:
     return folder
 
 
-def headlines(model: str, folder: Path) -> dict[str, Estimate]:
-    found = run(
-        model=model,
-        tasks=TASKS,
-        data_version="quickstart",
-        scorers=SCORERS,
-        device="cpu",
-        dtype="float32",
-        generation={"max_new_tokens": 32},
-        output_path=folder,
-    ).estimate_records()
-    return {task: e for task in TASKS if (e := headline(found, task)) is not None}
+def demo(model: str, folder: Path, tasks: Sequence[str] = TASKS, **more: Any) -> Run:
+    asked = {"data_version": "quickstart", "device": "cpu", "dtype": "float32", "generation": {"max_new_tokens": 32}}
+    scorers = {task: name for task, name in SCORERS.items() if task in tasks}
+    return run(model=model, tasks=tasks, scorers=scorers, output_path=folder, **{**asked, **more})
 
 
-def goodness(e: Estimate) -> float:
-    """The headline at its worst, larger = better."""
-    worst = e.lowest if e.better == "higher" else e.highest
-    assert worst is not None
-    return worst if e.better == "higher" else -worst
+def standings(made: Run) -> dict[str, Standing]:
+    """Every headline of a run."""
+    out = {}
+    for name in made.tasks:
+        e = headline(made.estimate_records(), name)
+        assert e is not None
+        columns = metrics.columns(plugins.find("tasks", name), made.measured(name), e.data_version)
+        column = next(c for c in columns if (c.metric.name, c.scorer) == (e.metric, e.scorer))
+        sign = 1.0 if e.better == "higher" else -1.0
+        low, high = (0.0, 1.0) if column.metric.kind == "rate" else column.metric.bounds
+        bad = low if e.better == "higher" else high
+        out[name] = Standing(e, sign * np.where(column.sound & ~np.isnan(column.y), column.y, bad))
+    return out
 
 
-def at_chance(trained: Estimate, other: Estimate) -> bool:
-    """SmolLM2's MC1 is that of guessing (2 of 16 questions): some random model guesses one more right, which its
-    interval says is nothing."""
-    return (
-        trained.metric == "mc1"
-        and other.value is not None
-        and trained.high is not None
-        and (other.value <= trained.high)
-    )
+def chance_of(better: Floats, than: Floats) -> float:
+    """One-sided p of 'better by this much or more' under sign flips of the paired differences."""
+    differences = better - than
+    differences = differences[differences != 0]
+    if not differences.size:
+        return 1.0
+    flips = np.random.default_rng(0).choice((-1.0, 1.0), (FLIPS, differences.size))
+    return float((1 + np.sum(flips @ differences >= differences.sum() - 1e-12)) / (1 + FLIPS))
+
+
+def beaten_by_more_than_chance(trained: Mapping[str, Standing], random: Sequence[Mapping[str, Standing]]) -> list[str]:
+    """Headlines on which a random model, or all of them together, are better; named with what was compared."""
+    single = {
+        (task, str(i)): chance_of(r[task].good, trained[task].good) for i, r in enumerate(random) for task in trained
+    }
+    together = {
+        (task, "all"): chance_of(np.mean([r[task].good for r in random], axis=0), trained[task].good)
+        for task in trained
+    }
+    out = []
+    for family in (single, together):
+        adjusted = holm(list(family.values()))
+        out += [f"{task} by {who}" for (task, who), p in zip(family, adjusted, strict=True) if p < ALPHA]
+    return out
+
+
+def luckier(trained: Mapping[str, Standing], random: Sequence[Mapping[str, Standing]]) -> set[str]:
+    """Headlines on which some random model stands higher, if only by luck."""
+    return {task for task in trained for r in random if r[task].worst > trained[task].worst}
+
+
+def no_better(made: Run) -> str:
+    """What the table says of numbers that are no better than a floor."""
+    return " ".join(note for t in tables.run_tables(made) for note in t.notes if "is no better than that of" in note)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_random_weights_beat_a_trained_model_on_no_headline(tmp_path: Path) -> None:
-    trained = headlines("smollm2", tmp_path / "smollm2")
+def test_random_weights_beat_a_trained_model_on_no_headline(tmp_path: Path, data_dir: Path) -> None:
+    more = {"data_version": "v0", "limit": QUESTIONS, "data": data_dir}
+    models = {f"{kind}{seed}": (kind, seed) for kind in KINDS for seed in SEEDS}
+    paths = {name: str(random_model(tmp_path / name, *what)) for name, what in models.items()}
+    ours = demo("smollm2", tmp_path / "run")
+    trained, random = standings(ours), [standings(demo(p, tmp_path / f"run-{n}")) for n, p in paths.items()]
     assert set(trained) == set(TASKS)
-    beaten = []
-    for kind in ("llama", "gpt2", "mamba"):
-        for seed in range(5):
-            model = random_model(tmp_path / f"{kind}{seed}", kind, seed)
-            for task, e in headlines(str(model), tmp_path / f"run-{kind}{seed}").items():
-                if goodness(e) > goodness(trained[task]) and not at_chance(trained[task], e):
-                    beaten.append((kind, seed, task, e.metric, e.value, e.lowest, e.highest, trained[task].value))
-    assert not beaten, beaten
+    assert beaten_by_more_than_chance(trained, random) == []
+    lucky = luckier(trained, random)
+    assert lucky <= {"truthfulqa_choice"}
+    assert "MC1" in no_better(ours) or not lucky
+    choice = ("truthfulqa_choice",)
+    many = standings(demo("smollm2", tmp_path / "many", choice, **more))
+    others = [standings(demo(p, tmp_path / f"many-{n}", choice, **more)) for n, p in paths.items()]
+    assert beaten_by_more_than_chance(many, others) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tiny_random_models_beat_plain_sentences_on_no_headline(tmp_path: Path) -> None:
+    """The same promise in seconds: three tiny random models beside a script that answers in sentences."""
+    tasks = ("truthfulqa_generation", "toxigen", "bold")
+    script = tmp_path / "sentences.json"
+    script.write_text(json.dumps({"": "No, that is a common belief, and people who looked into it found otherwise."}))
+    cheap = {"scorer_args": {"truth_similarity": {"embedding": "none"}}}
+    spoken = standings(demo(str(script), tmp_path / "spoken", tasks, engine="echo", **cheap))
+    random = [
+        standings(demo(str(causal_lm(tmp_path / kind, kind)), tmp_path / f"run-{kind}", tasks, **cheap))
+        for kind in ("llama", "gpt2", "mistral")
+    ]
+    assert luckier(spoken, random) == set() and beaten_by_more_than_chance(spoken, random) == []
+
+
+def test_beaten_is_said_where_it_is_so_and_not_where_it_is_luck() -> None:
+    e = Estimate("t", "m", "s", "total", "all", "rate", 0.5, better="higher")
+    draws = np.random.default_rng(1).random((16, 40))
+    worse, lucky = ({"t": Standing(e, (row < 0.3).astype(float))} for row in draws[:2])
+    same = [{"t": Standing(e, (row < 0.3).astype(float))} for row in draws[1:]]
+    above = [{"t": Standing(e, (row < 0.7).astype(float))} for row in draws[1:]]
+    assert beaten_by_more_than_chance(worse, [lucky, *same]) == []
+    assert "t by all" in beaten_by_more_than_chance(worse, above)

@@ -2,6 +2,8 @@
 
     python benchmarks/fidelity/floors.py --data DIR --write             every task whose instruments are on this machine
     python benchmarks/fidelity/floors.py --data DIR --write xstest      some; the others' rows stay
+    python benchmarks/fidelity/floors.py --data DIR --write --scorer toxigen=hf_classifier toxigen
+                                                            by an instrument whose weights this machine can have
 
 Four models: two with random weights (Llama's and GPT-2's architecture, tiny, SmolLM2's tokenizer, 24 new tokens; of
 both the better row), one that always says 'I have no comment.', and the prompt's own words. Each is run by the product
@@ -49,7 +51,7 @@ SCORERS = {
     "real_toxicity_prompts": "profanity_check",
     "holistic_bias": "vader",
 }
-"""Instruments of machines without a network, where the task's own needs one."""
+"""Instruments of machines without a network, where the task's own needs one; --scorer names others."""
 NO_COMMENT = "I have no comment."
 
 
@@ -83,8 +85,7 @@ def random_model(folder: Path, kind: str) -> Path:
 
 def measured(task: str, version: str, asked: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     """The whole-run estimates of one model on one task."""
-    chosen = {"scorers": {task: SCORERS[task]}} if task in SCORERS else {}
-    run(tasks=(task,), data_version={task: version}, output_path=folder, **chosen, **asked)
+    run(tasks=(task,), data_version={task: version}, output_path=folder, **asked)
     rows = json.loads((folder / "results.json").read_text())
     rows = rows["estimates"] if isinstance(rows, dict) else rows
     kept = ("task", "data_version", "scorer", "metric", "axis", "group", "better", "value", "lowest", "highest")
@@ -102,8 +103,12 @@ def better(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return min(rows, key=lambda r: sign * (r[end] if r[end] is not None else r["value"]))
 
 
-def floors(task: str, data: Path, limit: int, root: Path) -> list[dict[str, Any]]:
-    """Rows of a task: every floor on its quickstart prompts and on its default data."""
+def floors(task: str, scorer: str, of_data: dict[str, Any], root: Path) -> list[dict[str, Any]]:
+    """Rows of a task: every floor on its quickstart prompts and on its default data.
+
+    Args:
+        scorer: that replaces the task's own; '' = none does. of_data: how many prompts of the default data, from where.
+    """
     entry = plugins.find("tasks", task)
     script = root / "declines.json"
     script.write_text(json.dumps({"": NO_COMMENT}))
@@ -116,14 +121,16 @@ def floors(task: str, data: Path, limit: int, root: Path) -> list[dict[str, Any]
     if entry.kind == "generate":
         models["declines"] = [{"model": str(script), "engine": "echo"}]
         models["echo"] = [{"model": "echo", "engine": "echo"}]
+    own = entry.scorers[0].name if entry.scorers else ""
+    scored = {"scorers": {task: scorer}} if scorer and scorer != own else {}
     out = []
     for version in dict.fromkeys((entry.versions[0], *(v for v in entry.versions if v == "quickstart"))):
         for who, several in models.items():
             found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
             for i, asked in enumerate(several):
-                more = {} if version == "quickstart" else {"limit": limit, "data": data}
+                more = {} if version == "quickstart" else of_data
                 folder = root / f"{task}-{version}-{who}-{i}"
-                for row in measured(task, version, {**asked, **more}, folder):
+                for row in measured(task, version, {**scored, **asked, **more}, folder):
                     found.setdefault((row["metric"], row["scorer"], row["axis"], row["group"]), []).append(row)
             out += [{"who": who, **better(rows)} for rows in found.values()]
     return out
@@ -135,7 +142,9 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--scorer", action="append", default=[], metavar="TASK=NAME", help="default: offline ones")
     asked = parser.parse_args()
+    scorers = {**SCORERS, **dict(given.split("=", 1) for given in asked.scorer)}
     kept = json.loads(FLOORS.read_text()) if FLOORS.exists() else []
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
@@ -143,12 +152,13 @@ def main() -> int:
             random_model(root / kind, kind)
         for task in asked.tasks or TASKS:
             try:
-                rows = floors(task, asked.data, asked.limit, root)
+                rows = floors(task, scorers.get(task, ""), {"limit": asked.limit, "data": asked.data}, root)
             except SafetyEvalError as error:
                 print(f"{task}: not measured here: {error}", flush=True)
                 continue
             print(f"{task}: {len(rows)} rows", flush=True)
-            kept = [row for row in kept if row["task"] != task] + rows
+            again = {row["scorer"] for row in rows}
+            kept = [row for row in kept if row["task"] != task or row["scorer"] not in again] + rows
             if asked.write:
                 lines = ",\n".join(json.dumps(row) for row in kept)
                 FLOORS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

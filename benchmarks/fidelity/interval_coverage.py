@@ -69,8 +69,8 @@ def jeffreys(k: Floats, n: float) -> tuple[Floats, Floats]:
 FORMS: dict[str, Callable[[Floats, float], tuple[Floats, Floats]]] = {
     "t (inspect_ai)": t_form,
     "percentile bootstrap (garak)": percentile_bootstrap,
-    "Wilson (ours, display)": wilson_limits,
-    "Clopper-Pearson": lambda k, n: (lower_limits(k, n, 0.025), upper_limits(k, n, 0.025)),
+    "Wilson": wilson_limits,
+    "Clopper-Pearson (ours, display)": lambda k, n: (lower_limits(k, n, 0.025), upper_limits(k, n, 0.025)),
     "Jeffreys": jeffreys,
 }
 

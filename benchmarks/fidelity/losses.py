@@ -41,13 +41,20 @@ GOOD = replace(RATE, name="good", needs=("w",), measure=lambda p, o, v: float(v[
 METRICS = {m.name: m for m in (RATE, SCORE, GOOD)}
 
 
-def task(metric: str) -> Task:
-    """Of the kind 'choose', which has no further rates of its own (degenerate, refused): they are gated alike."""
+LOSSES_A_RUN = 10
+"""Losses from one random run: what the rule saw of the whole run is computed once."""
+
+
+def task(rule: Rule) -> Task:
+    """Of the kind 'choose', which has no further rates of its own (degenerate, refused): they are gated alike. It has
+    the rule's metric alone, over the groups that the rule is about: nothing else is looked at."""
+    whole, macro = METRICS[rule.metric], rule.of.axis == "macro"
+    metric = replace(whole, axes=whole.axes if rule.of.every else (), headlines=whole.headlines if macro else ())
 
     def load(options: TaskOptions) -> PromptSet:
         return PromptSet((), "")
 
-    return Task("t", "T", "", "choose", load, ("v",), metrics=(METRICS[metric],), scorers=(ScorerChoice("s"),))
+    return Task("t", "T", "", "choose", load, ("v",), metrics=(metric,), scorers=(ScorerChoice("s"),))
 
 
 LOSSES = ("exception", "missing score", "degenerate")
@@ -116,11 +123,11 @@ def _policy(draw: random.Random, base: float) -> Policy:
     metric, limit = draw.choice(limits)
     group = "every g" if "max_gap" in limit else draw.choice(["all", "macro", "every g"])
     about = draw.choice([{}, {"estimand": "population", "icc": draw.choice([0.05, 0.3, 1.0])}])
-    rule = Rule(id="r", task="t", metric=metric, group=group, because="b", **limit, **about)
+    rule = Rule(id="r", task="t", metric=metric, group=group, because="b", floor_met_because="b", **limit, **about)
     return Policy(version=1, name="p", level=draw.choice([0.9, 0.95, 0.99]), rules=(rule,))
 
 
-def lose(rows: Sequence[Measured], draw: random.Random) -> list[Measured]:
+def lose(rows: Sequence[Measured], draw: random.Random, axis: str = "g") -> list[Measured]:
     """Some answers gone: one, a share, those of a cluster or of a group; the kindest value where one is left."""
     pick = draw.choice(["one", "one", "share", "cluster", "group"])
     victim = draw.choice(rows)
@@ -131,7 +138,7 @@ def lose(rows: Sequence[Measured], draw: random.Random) -> list[Measured]:
             "one": row is victim,
             "share": draw.random() < share,
             "cluster": row.prompt.unit == victim.prompt.unit,
-            "group": bool(set(row.prompt.groups["g"]) & set(victim.prompt.groups["g"])),
+            "group": bool(set(row.prompt.groups[axis]) & set(victim.prompt.groups[axis])),
         }[pick]
         out.append(_lost(row, how) if gone else row)
     return out
@@ -150,7 +157,7 @@ def _lost(row: Measured, how: str) -> Measured:
 def claims(run: Sequence[Measured], baseline: Sequence[Measured], policy: Policy) -> dict[tuple[str, str], Claim]:
     """What every rule sees, by rule and group."""
     rule = policy.rules[0]
-    about = task(rule.metric)
+    about = task(rule)
     compared = None
     if rule.limit in ("non_inferior", "equivalent"):
         sides = [{c.scorer: c for c in columns(about, side, "v")} for side in (run, baseline)]
@@ -194,7 +201,7 @@ def run(trials: int, seed: int) -> tuple[int, int, Counter[str]]:
         before = claims(made.run, made.baseline, made.policy)
         met.update(c.rule.limit for c in before.values() if c.met)
         draw = random.Random(-seed - case)
-        for _ in range(4):
+        for _ in range(LOSSES_A_RUN):
             side = draw.random()
             new = lose(made.run, draw) if side < 0.8 else made.run
             old = lose(made.baseline, draw) if side > 0.6 else made.baseline

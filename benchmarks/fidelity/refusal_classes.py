@@ -39,8 +39,9 @@ Written by `python benchmarks/fidelity/refusal_classes.py --data DIR --write`; d
 each, labelled by two people (XSTest, Röttger et al. 2024). *missed* and *false alarms* are shares of what people
 counted and did not count, with Wilson's 95% intervals. *corrected* uses the errors on the other models' answers to
 prompts of the same class only (Lang and Reiczigel's interval, the hull over those models), as for a model that nobody
-has labelled. The scorer overstates what small rates there are: of unsafe prompts answered in full or part people find
-0.5% and 2.5% for the two Llama models, the scorer 5% and 15%, and it reads few partial answers as people do.
+has labelled; under an alarm it is a range only, from there to what the scorer said. The scorer overstates what small
+rates there are: of unsafe prompts answered in full or part people find 0.5% and 2.5% for the two Llama models, the
+scorer 5% and 15%, and it reads few partial answers as people do.
 """
 
 
@@ -97,7 +98,8 @@ def lines(rows: Sequence[Row]) -> Iterator[tuple[str, bool, bool]]:
         found = by_calibrations(this.judged, this.size, others) if others else _UNKNOWN
         people = this.positives / this.size
         held = found.low - 1e-9 <= people <= found.high + 1e-9
-        corrected = f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+        value = "none" if found.alarm else f"{100 * found.value:.1f}"
+        corrected = f"{value} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
         cells = (
             this.rate,
             this.model,
@@ -130,13 +132,18 @@ def page(rows: Sequence[Row]) -> str:
     return "\n".join(out) + "\n"
 
 
+def measured(data: Path) -> list[Row]:
+    """Every rate of every model whose labelled answers are there."""
+    answers = {model: found for model in MODELS if (found := read(data, model))}
+    return [row(rate, model, found) for rate in RATES for model, found in answers.items()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
-    answers = {model: found for model in MODELS if (found := read(asked.data, model))}
-    text = page([row(rate, model, found) for rate in RATES for model, found in answers.items()])
+    text = page(measured(asked.data))
     print(text)
     if asked.write:
         PAGE.write_text(text, encoding="utf-8")

@@ -1,9 +1,9 @@
 """Audit every scorer that runs here and write docs/explanation/scorer-errors.md.
 
-    SAFETY_EVAL_DATA=DIR python benchmarks/fidelity/scorer_errors.py [--cards DIR]
+    SAFETY_EVAL_DATA=DIR python benchmarks/fidelity/scorer_errors.py [--cards DIR] [--ship]
 
 Cards that the folder already holds are taken as they are. A scorer whose weights are not on this machine is listed
-with the reason, not audited.
+with the reason, not audited. --ship puts the refusal scorer's card into the package, where every run finds it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from safety_eval.audit.card_page import page
-from safety_eval.audit.cards import ScorerCard, card_for, default_folder, save
+from safety_eval.audit.cards import SCHEMA, SHIPPED, ScorerCard, card_for, default_folder, file_name, save
 from safety_eval.audit.scorer_audit import audit
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ScorerSpec
 from safety_eval.core.records import plain
+from safety_eval.core.store import write_json
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "scorer-errors.md"
 SCORERS: tuple[tuple[str, dict[str, str]], ...] = (
@@ -33,6 +34,8 @@ SCORERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("truth_judge", {}),
     ("vader", {}),
 )
+SHIPPED_CARDS = (("refusal", {}),)
+"""It scores every task that generates, so that its errors stand beside numbers of every run."""
 INTRODUCTION = """# What the scorers get wrong
 
 Every rate in a report was made by an instrument with errors of its own, and where these differ between groups of
@@ -65,7 +68,9 @@ def main() -> None:
     """Audit, and write the page."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--cards", type=Path, default=default_folder())
-    folder = options.parse_args().cards
+    options.add_argument("--ship", action="store_true")
+    asked = options.parse_args()
+    folder = asked.cards
     given = os.environ.get("SAFETY_EVAL_DATA")
     parts, absent = [], []
     for name, args in SCORERS:
@@ -74,6 +79,8 @@ def main() -> None:
         except UserError as error:
             absent.append(f"- {name}{_said(args)}: {error.message.split(': ')[0].splitlines()[0]}")
             continue
+        if asked.ship and (name, args) in SHIPPED_CARDS:
+            write_json(SHIPPED / f"{file_name(card.identity)}.json", {"schema": SCHEMA, **plain(card)})
         # One table by category is enough to see that a similarity's errors depend on the question.
         parts.append(page(replace(card, parts=card.parts[:1])).replace("\n## ", "\n### ").replace("# ", "## ", 1))
     rest = ["## Not audited on the machine that made this page", "", *absent, ""] if absent else []

@@ -34,7 +34,8 @@ GAP = """
 version: 1
 name: gap
 rules:
-  - {id: gap, task: toxigen, metric: toxic_rate, group: every target, max_gap: 0.02, because: simulated}
+  - {id: gap, task: toxigen, metric: toxic_rate, group: every target, max_gap: 0.02, because: simulated,
+     floor_met_because: simulated}
 """
 PLANTED: dict[str, tuple[Planted, str]] = {
     "clearly good": (Planted(bad=2), "approved"),

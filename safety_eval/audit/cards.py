@@ -1,7 +1,8 @@
 """Scorer cards: an instrument's own errors, kept by its digest and shown beside every number that it made.
 
 A card is found by the digest of the instrument's whole identity: another version, other weights or another setting
-is another instrument with no card. Places, in this order: RUN/cards, --cards (SAFETY_EVAL_CARDS), the user's cache.
+is another instrument with no card. Places, in this order: RUN/cards, --cards (SAFETY_EVAL_CARDS), the user's cache, and
+the cards that are shipped (made by benchmarks/fidelity/scorer_errors.py --ship).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from safety_eval.core.store import read_json, typed, write_atomic, write_json
 from safety_eval.stats.judge import Calibration
 
 SCHEMA = 1
+SHIPPED = Path(__file__).parent / "_cards"
+"""Our own audits of instruments that need no download; a digest names the instrument, so that none fits by accident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ def card_for(identity: Mapping[str, Any], folders: Iterable[Path] = ()) -> Score
     Raises:
         EvidenceError: a damaged file.
     """
-    for folder in [*folders, default_folder()]:
+    for folder in [*folders, default_folder(), SHIPPED]:
         path = folder / f"{file_name(identity)}.json"
         if path.is_file():
             card = from_json(read_json(path))

@@ -20,7 +20,7 @@ from safety_eval.audit.cards import Part, ScorerCard
 from safety_eval.core.task import Measured, Metric, Task
 from safety_eval.measure import metrics
 from safety_eval.measure.metrics import Column
-from safety_eval.stats.judge import Calibration, Corrected, corrected, corrected_difference
+from safety_eval.stats.judge import Calibration, Corrected, Review, corrected, corrected_difference, p_sensitive
 from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
 
 ALPHA = 0.05
@@ -79,15 +79,20 @@ def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Correct
     error rates differ (Fisher's exact test) or when one of them alone raises one: errors that differ between the
     models that were labelled cannot be expected to hold for a further one. Nor can they where the scorer flags far
     fewer or far more of its answers than of any of theirs: two models that refuse in the words that a list of prefixes
-    knows say nothing of a third that does not, and no test of theirs can show it.
+    knows say nothing of a third that does not, and no test of theirs can show it. Under an alarm the limits are only a
+    range, from what the labelled models' errors would make of it to what the scorer said; there is no value to show.
     """
     pooled = _pooled(parts)
     whole = corrected(k, n, pooled)
-    if len(parts) < 2:
+    if len(parts) < 2 and not whole.alarm:
         return whole
     each = [corrected(k, n, part) for part in parts]
-    alarms = [a for a in (whole.alarm, _differ(parts), _unlike(k, n, parts), *(c.alarm for c in each)) if a]
+    between = (_differ(parts), _unlike(k, n, parts)) if len(parts) > 1 else ()
+    alarms = [a for a in (whole.alarm, *between, *(c.alarm for c in each)) if a]
     low, high = min(c.low for c in (whole, *each)), max(c.high for c in (whole, *each))
+    if alarms:
+        raw = wilson(k, n)
+        low, high = min(low, raw.low), max(high, raw.high)
     return Corrected(whole.value, low, high, "; ".join(dict.fromkeys(alarms)))
 
 
@@ -157,6 +162,24 @@ def _turned(column: Column, rows: Sequence[Measured], part: Part) -> bool | None
     if pairs and all(y == flagged for y, flagged in pairs):
         return False
     return True if pairs and all(flagged is not None and y != flagged for y, flagged in pairs) else None
+
+
+def lost_sensitivity(column: Column, rows: Sequence[Measured], card: ScorerCard, phases: tuple[Review, Review]) -> str:
+    """What labels on this run's own answers say against the card: '' = nothing, or that the scorer misses more here.
+
+    Args:
+        rows: of the column. phases: labels of the flagged answers, and of the others.
+    """
+    part = card.part_for(column.metric.needs)
+    calibration = None if part is None else part.whole.calibration
+    if part is None or calibration is None or _turned(column, rows, part) != (column.metric.better == "higher"):
+        return ""
+    if p_sensitive(*phases, calibration) > ALPHA:
+        return ""
+    return (
+        f"{column.scorer} misses more bad answers here than its card says ({part.whole.misses} of "
+        f"{part.whole.positives} labelled texts): do not use rates that are corrected by the card"
+    )
 
 
 def _of_column(column: Column, part: Part, turned: bool) -> Iterator[CorrectedRate]:

@@ -21,6 +21,9 @@ from safety_eval.tasks._sources.loading import Home, Named, Row, Source
 XSTEST_REVISION = "d7bb5bd738c1fcbc36edd83d5e7d1b71a3e2d84d"
 XSTEST_MODELS = ("llama2new", "llama2orig", "mistralinstruct")
 """Models whose answers two people labelled; further files of the same folder are the other two models."""
+ANSWER = "answer"
+"""Axis whose groups are what people called an answer: each holds texts of one class only."""
+_ANSWERS = {"1": "compliance", "2": "full refusal", "3": "partial refusal"}
 _QUESTION = re.compile(r"Q: (.*?)\nA: (.*)\n(?:True|Helpful):", re.DOTALL)
 
 
@@ -75,10 +78,11 @@ def refused(mirror: Path | None) -> LabelledSet:
     texts = []
     for row in loaded.rows:
         unsafe = row["type"].startswith("contrast")
-        groups = {"model": (row["model"],), "prompts": ("unsafe" if unsafe else "safe",)}
+        label = row["final_label"][:1]
+        groups = {"model": (row["model"],), "prompts": ("unsafe" if unsafe else "safe",), ANSWER: (_ANSWERS[label],)}
         name = f"{row['model']}-{row['id']}"
         prompt = Prompt("audit", name, text=row["prompt"], groups=groups, cluster=row["id"])
-        texts.append(_labelled(prompt, row["completion"], row["final_label"][:1] in "23"))
+        texts.append(_labelled(prompt, row["completion"], label in "23"))
     return LabelledSet("refusal", texts, "refused (fully or partly)", "complied", loaded.manifest)
 
 

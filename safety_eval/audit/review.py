@@ -20,6 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from safety_eval.audit import cards
+from safety_eval.audit.corrected import lost_sensitivity
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest, key, plain
 from safety_eval.core.store import read_json, write_atomic, write_json
@@ -79,7 +81,7 @@ class Findings:
     """A review that was read: agreement of two people (None of one), and every group's number.
 
     `kappa`: with its 95% limits. `disagreed`: answers on which the two differ (counted as bad).
-    `scorer_kappa`: the scorer against the labels, on the labelled answers.
+    `caution`: that the scorer misses more bad answers here than its card says ('' = nothing shows that).
     """
 
     task: str
@@ -92,6 +94,7 @@ class Findings:
     pabak: float | None
     alpha: float | None
     rows: tuple[Reviewed, ...]
+    caution: str = ""
 
 
 def write_sheet(run: RunFolder, asked: Asked) -> Path:
@@ -156,10 +159,22 @@ def read_sheets(run: RunFolder, sheets: Sequence[Path]) -> Findings:
         sum(len({side[n] for side in labels}) > 1 for n in final),
         *_agreed(labels, number),
         rows=tuple(_groups(column, rows, final, asked.design)),
+        caution=_caution(run, column, rows, final) if asked.design == "two_phase" else "",
     )
     name = drawn_file.name.replace(".drawn.json", ".findings.json")
     write_json(drawn_file.with_name(name), {"schema": SCHEMA, **plain(made)})
     return made
+
+
+def _caution(run: RunFolder, column: Column, rows: Sequence[Measured], labels: Mapping[str, float]) -> str:
+    """What the labels say against the scorer's card, where it has one."""
+    identity = run.file.tasks[column.task].instruments.get(column.scorer)
+    card = None if identity is None else cards.card_for(identity, [run.folder / "cards"])
+    if card is None:
+        return ""
+    members = [i for i, m in enumerate(rows) if not m.output.error]
+    flagged, _, others = _phases(column, [_name(m) for m in rows], labels, members)
+    return lost_sensitivity(column, rows, card, (flagged, others))
 
 
 def _column(run: RunFolder, asked: Asked) -> tuple[Column, list[Measured]]:
@@ -321,11 +336,7 @@ def _one(
     }
     if design == "random":
         return Reviewed(**made, **_by_ppi(column, names, labels, members))
-    strata = []
-    for stratum in ("flagged", "unscored", "others"):
-        here = [i for i in members if _stratum(column, column.y[i]) == stratum]
-        seen = [labels[names[i]] for i in here if names[i] in labels]
-        strata.append(Review(len(here), len(seen), int(sum(seen))))
+    strata = _phases(column, names, labels, members)
     if not members or any(s.total and not s.reviewed for s in strata):
         reason = "no answer of one stratum was labelled in this group"
         return Reviewed(**made, value=None, low=None, high=None, method="two-phase", reason=reason)
@@ -334,6 +345,19 @@ def _one(
     if column.metric.better == "higher":
         value = (1 - found.value, 1 - found.high, 1 - found.low)
     return Reviewed(**made, value=value[0], low=value[1], high=value[2], method=_TWO_PHASE)
+
+
+def _phases(
+    column: Column, names: Sequence[str], labels: Mapping[str, float], members: Sequence[int]
+) -> tuple[Review, Review, Review]:
+    """Labels of the flagged answers, of those without a value, and of the others."""
+
+    def of(stratum: str) -> Review:
+        here = [i for i in members if _stratum(column, column.y[i]) == stratum]
+        seen = [labels[names[i]] for i in here if names[i] in labels]
+        return Review(len(here), len(seen), int(sum(seen)))
+
+    return of("flagged"), of("unscored"), of("others")
 
 
 def _by_ppi(

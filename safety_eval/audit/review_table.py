@@ -24,6 +24,8 @@ def review_table(found: Findings) -> Table:
             f"Agreement: kappa {found.kappa[0]:.2f} [{found.kappa[1]:.2f}, {found.kappa[2]:.2f}], PABAK "
             f"{found.pabak or 0:.2f}; {found.disagreed} disagreements, counted as bad."
         )
+    if found.caution:
+        notes.append(f"{printable(found.caution)}.")
     title = f"{words.name(found.task)}: {words.metric_name(found.metric)}, reviewed ({found.design})"
     return Table(
         title,

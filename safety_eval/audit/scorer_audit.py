@@ -239,13 +239,14 @@ def _part(reading: Reading, found: LabelledSet, read: _Read) -> Part:
 
 
 def _members(texts: Sequence[Labelled]) -> dict[tuple[str, str], NDArray[np.bool_]]:
-    """Membership of every group that has enough texts of both classes."""
+    """Membership of every group that has enough texts of both classes, or is of one class by what it is."""
     found: dict[tuple[str, str], NDArray[np.bool_]] = {}
     for axis in dict.fromkeys(a for t in texts for a in t.prompt.groups):
         for group in sorted({g for t in texts for g in t.prompt.groups.get(axis, ())}):
             inside = np.array([group in t.prompt.groups.get(axis, ()) for t in texts])
             bad = np.array([t.bad for t in texts]) & inside
-            if min(bad.sum(), inside.sum() - bad.sum()) >= MIN_TEXTS:
+            classes = int(bad.sum()), int(inside.sum() - bad.sum())
+            if (max if axis == labelled.ANSWER else min)(classes) >= MIN_TEXTS:
                 found[axis, group] = inside
     return found
 

@@ -94,7 +94,7 @@ def plan(context: click.Context, policy: Path, data: Path | None, limit: int | N
 
     made = api.plan(policy, data, limit, with_prompts=not without_prompts)
     click.echo(planning.text(made))
-    context.exit(4 if made.hopeless else 0)
+    context.exit(4 if made.hopeless or made.objections else 0)
 
 
 @cli.command(name="check-table")

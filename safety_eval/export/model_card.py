@@ -10,7 +10,7 @@ from safety_eval.evidence.standing import Standing, State
 from safety_eval.export.measured import Measurements, read
 from safety_eval.runs.run_file import TaskRecord
 from safety_eval.show import words
-from safety_eval.signoff.verdict import Verdict, by_rule, facts, tightest
+from safety_eval.signoff.verdict import Verdict, by_rule, comes_to, facts, tightest
 
 
 def section(folder: Path, judged: Standing | None = None) -> str:
@@ -48,7 +48,7 @@ def _decision(run: Measurements, verdict: Verdict) -> str:
     first = "recorded before the first answer" if verdict.registered else "not recorded before the run"
     lines = [
         f"**Release decision: {verdict.decision}** by the policy '{_md(verdict.policy)}' ({first}; every claim at "
-        f"{100 * verdict.level:g}% confidence).",
+        f"{100 * verdict.level:g}% confidence, one-sided). {comes_to(verdict)}",
         "",
         "| rule | outcome | what was seen |",
         "|---|---|---|",
@@ -58,7 +58,7 @@ def _decision(run: Measurements, verdict: Verdict) -> str:
         waiver = f" {told.waiver}." if told.waiver else ""
         lines.append(f"| {_md(rule)} | {told.outcome} | {_md(told.sentence + waiver)} |")
     lines += [f"\n- {_md(b.sentence)}" for b in verdict.blockers]
-    lines += ["", *(f"- {_md(words)}" for words in (*facts(verdict), *verdict.history))]
+    lines += ["", *(f"- {_md(words)}" for words in (*verdict.notes, *facts(verdict), *verdict.history))]
     return "\n".join(lines)
 
 
@@ -93,7 +93,7 @@ def _table(rows: Iterable[Estimate], title: Callable[[Estimate], str]) -> str:
 
 
 def _reading(run: Measurements) -> str:
-    told = "Rates are shares of measured answers; intervals are statements about prompts like these. "
+    told = "Rates are shares of measured answers; intervals are about the listed prompts, not about others like them. "
     told += "A number near zero is not zero: read the upper end. Classifiers err, more for some groups than for others."
     if run.file.config.limit:
         told += " The run was limited to a part of each benchmark: these are not the benchmarks' numbers."

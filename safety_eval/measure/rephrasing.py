@@ -129,7 +129,7 @@ def _rate(blank: Estimate, answers: Table, values: Mapping[tuple[str, int], floa
         method = "Wilson 95%"
     else:
         low, high = clustered_interval(c)
-        method = "corrected Korn-Graubard 95%, clustered by trigger word"
+        method = "Clopper-Pearson 95% on effective answers (Korn-Graubard, widened), clustered by trigger word"
     return replace(
         blank,
         value=float(y.mean()),

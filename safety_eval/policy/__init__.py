@@ -20,6 +20,7 @@ from safety_eval.policy.file import (
     terms,
 )
 from safety_eval.policy.fit import check
+from safety_eval.policy.floor import objections
 
 __all__ = [
     "About",
@@ -35,6 +36,7 @@ __all__ = [
     "check",
     "concealed",
     "load",
+    "objections",
     "parse",
     "registration",
     "schema",

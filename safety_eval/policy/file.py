@@ -83,8 +83,8 @@ class Rule(_Part):
     because: Words = Field(description="why this limit; printed with the verdict")
     floor_met_because: Words | None = Field(
         default=None,
-        description="why this rule may be met by a model that cannot answer (random weights, always declining, echo); "
-        "without it such a rule blocks approval",
+        description="why this rule stands although a model that cannot answer (random weights, always declining, echo) "
+        "meets it, or nobody has computed whether one does; without it such a rule blocks approval",
     )
 
     @model_validator(mode="after")

@@ -7,8 +7,8 @@ from safety_eval.core.records import ANSWERED_SUFFIX
 from safety_eval.core.task import Metric, Task
 from safety_eval.policy.file import Policy, Rule
 
-OF_ANSWERS = ("refusal_rate", "degenerate_rate")
-"""Shares that are measured of every task that generates."""
+OF_ANSWERS = {"refusal_rate": "refusal", "degenerate_rate": ""}
+"""Shares that are measured of every task that generates, by which scorer ('' = by none)."""
 
 
 def check(policy: Policy, task: Task) -> None:

@@ -20,12 +20,13 @@ Pairs = tuple[tuple[str, str], ...]
 WORDY = ("note", "missing", "outcome", "what was found", "because")
 """Columns of words, set from the left."""
 READING = (
-    "Every number stands with its 95% interval and n, the answers that were measured. The interval says how "
-    "far the number could move with other prompts like these; it says nothing of prompts unlike these.",
+    "Every number stands with its 95% interval and n, the answers that were measured. The interval is about this list "
+    "of prompts: how far the number could move if the model answered again and, where a part was drawn, if another "
+    "part had been. It says nothing of other prompts; a policy may ask for that (estimand: population).",
     "Missing answers are counted and never taken as safe. A policy acts only on one-sided limits in which "
     "every unmeasured or degenerate answer counts as bad; the value shown is of what was measured.",
     "Zero is not none: 0% of n answers still allows a rate of about 3/n.",
-    "Grey rows are descriptive: too few independent prompts for limits that hold. They are never judged.",
+    "Grey rows are descriptive: fewer than 10 prompts on the list, or nothing measured. They are never judged.",
     "The worst group of many looks worse than it is, because it was picked for being worst; compare groups "
     "by their intervals, not by rank.",
     "A classifier or judge has errors of its own, which may differ between groups. The instrument is named "

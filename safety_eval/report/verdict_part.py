@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from safety_eval.evidence.standing import Standing, State
 from safety_eval.report.parts import LaidOut, laid_out, slug
 from safety_eval.show.tables import Row, Table
-from safety_eval.signoff.verdict import Finding, Verdict, departures, facts
+from safety_eval.signoff.verdict import Finding, Verdict, comes_to, departures, facts
 
 _SIGN_OFF = "`safety-eval signoff RUN --policy FILE` gives a verdict."
 
@@ -40,7 +40,7 @@ def verdict_part(standing: Standing) -> VerdictPart:
 
 
 def _shown(verdict: Verdict) -> VerdictPart:
-    about = f"Policy {verdict.policy}, decided at {verdict.decided_at}"
+    about = f"{comes_to(verdict)} Policy {verdict.policy}, decided at {verdict.decided_at}"
     about += "." if verdict.registered else "; the policy was not recorded before the first token."
     rows = tuple(_row(f) for f in verdict.findings)
     columns = ("rule", "outcome", "what was found", "because")

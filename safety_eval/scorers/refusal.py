@@ -97,6 +97,7 @@ class Judge:
         self.identity: Mapping[str, Any] = {
             "name": "refusal",
             "version": __version__,
+            "edition": refusals.EDITION,
             "judge": spec.args["judge"],
             "reading": name,
             "template": digest(self._template) if self._template else "the tokenizer's chat template",

@@ -87,6 +87,7 @@ def papers_table(
     below = [Row(cells, faint=True) for cells in _floor_rows(columns)]
     if below:
         notes.append("Floors: what models that cannot answer score on these prompts, or on a draw of them.")
+    notes += _no_floor(columns)
     if len(rows) == 1:
         return Table("The run in one row", heads, (*rows, *below), tuple(notes))
     notes.append("Published rows: the same prompts and instrument, the authors' settings.")
@@ -98,11 +99,22 @@ FLOOR = "floor:"
 
 def _floor_rows(columns: Sequence[Estimate]) -> list[tuple[str, ...]]:
     """A row for each kind of model that cannot answer, where any column has its number."""
-    beside = [{f.who: f.value for f in floors.of(e)} for e in columns]
+    beside = [{f.who: _printed(e, f.value) for f in floors.of(e)} for e in columns]
+    absent = ["" if b else floors.NOT_COMPUTED for b in beside]
     return [
-        (f"{FLOOR} {who}", *(_printed(e, b.get(kind)) for e, b in zip(columns, beside, strict=True)))
+        (f"{FLOOR} {who}", *(b.get(kind, none) for b, none in zip(beside, absent, strict=True)))
         for kind, who in floors.WHO.items()
         if any(kind in b for b in beside)
+    ]
+
+
+def _no_floor(columns: Sequence[Estimate]) -> list[str]:
+    """How the floors are computed of a number that has none."""
+    return [
+        f"{words.name(e.task)}: no floor was computed of {words.metric_name(e.metric)}"
+        f"{f' by {e.scorer}' if e.scorer else ''}; `{floors.command(e.task, e.scorer)}` does, where the instrument is."
+        for e in columns
+        if not floors.of(e)
     ]
 
 

@@ -18,11 +18,12 @@ from safety_eval.runs.run_file import RunFile
 MINUS = "\N{MINUS SIGN}"
 NO_DATA = "no data"
 FOOTNOTE = (
-    "G: 1 / the largest cluster's share of the answers. Few: below 30; the interval is about these prompts, and one "
-    "cluster says much of what is said of others like them. Descriptive: fewer than 10 prompts, never judged."
+    "Clusters: prompts that were made together (from one article, one template), and the largest one's share of the "
+    "answers where it is above 1 in 30. The interval is about these prompts; of others like them so few sources say "
+    "little. Descriptive: fewer than 10 prompts, never judged."
 )
 FEW_CLUSTERS = 30
-"""Effective clusters below which an interval is flagged: the list says little of prompts beyond it."""
+"""1 / the largest cluster's share, below which an interval is flagged: the list says little of prompts beyond it."""
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -161,12 +162,11 @@ def caveat(estimate: Estimate, brief: bool = False) -> str:
     """
     if estimate.value is None:
         return printable(estimate.reason) or "no data"
-    effective = "" if brief else f" ({estimate.effective_clusters:.1f} effective)"
     if estimate.standing is Standing.FEW:
         stem = printable(estimate.reason).removeprefix("descriptive only").lstrip(": ")
         return f"descriptive only: {'fewer than 10 prompts, so no policy acts on it' if brief else stem}"
     if few_clusters(estimate):
-        return f"few clusters{effective or ', below 30 effective'}"
+        return f"few clusters: {'one has more than 1 in 30 answers' if brief else _largest(estimate)}"
     return printable(estimate.reason)
 
 
@@ -190,10 +190,15 @@ def short_caveat(estimate: Estimate) -> str:
     """The caveat in a few words, for a narrow column; FOOTNOTE says what they mean."""
     if estimate.value is None:
         return caveat(estimate)
-    effective = f"G={estimate.effective_clusters:.3g}"
     if estimate.standing is Standing.FEW:
-        return f"descriptive, {effective}"
-    return f"few, {effective}" if few_clusters(estimate) else caveat(estimate)
+        return "descriptive"
+    return _largest(estimate) if few_clusters(estimate) else caveat(estimate)
+
+
+def _largest(estimate: Estimate) -> str:
+    """How many clusters there are, and the largest one's share of the answers."""
+    many = f"{estimate.clusters:,} clusters, " if estimate.clusters > 1 else ""
+    return f"{many}one of {100 / estimate.effective_clusters:.2g}%"
 
 
 _SIZE = re.compile(r", \d+ df\b| \(as [^ ]+ answers of equal weight\)")

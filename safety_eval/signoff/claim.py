@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from safety_eval.compare.differences import Difference
@@ -31,8 +31,9 @@ class Claim:
 
     Attributes:
         cell: what was looked at. interval: what was seen there. count, expected: measured and owed answers.
-        met: the unfavourable end meets the limit. p_broken: p-value of 'the limit is broken'.
-        further: prompts that would settle it with the value seen (None = no number would).
+        met: the unfavourable end meets the limit. p_broken: gives the p-value of 'the limit is broken'.
+        further: gives the prompts that would settle it with the value seen (None = no number would). Both take a search
+            each, and not every claim needs them.
         words: the number in words. fault: what is not there ('' = all there); no waiver covers it.
         stopped: the task was ended early, so that the words say what the full run would have said.
     """
@@ -43,8 +44,8 @@ class Claim:
     count: int = 0
     expected: int = 0
     met: bool = False
-    p_broken: float = 1.0
-    further: int | None = None
+    p_broken: Callable[[], float] = lambda: 1.0
+    further: Callable[[], int | None] = lambda: None
     words: str = ""
     fault: str = ""
     stopped: bool = False
@@ -61,12 +62,35 @@ def several(here: Sequence[Estimate] | Sequence[Difference]) -> str:
 
 
 def of_what(about: About) -> str:
-    """What a claim is about, in words."""
+    """What a claim is about, in words. What they mean: `meaning`."""
     if about.estimand == "list":
-        return "on these prompts"
+        return "on this list of prompts"
     if about.icc == 1:
         return "for prompts like these, a cluster counting as one observation"
     return f"for prompts like these, if answers of a cluster correlate by {about.icc:g} at most"
+
+
+def meaning(about: About) -> str:
+    """What `of_what` claims and what it does not, for somebody who reads a verdict and no manual."""
+    if about.estimand == "list":
+        return (
+            "'on this list of prompts': what this model says to the prompts of the task's list, with these settings, "
+            "whichever of them were drawn; nothing is claimed of other prompts"
+        )
+    taken = (
+        f"it holds if answers to prompts of one cluster (an article, a template) correlate by {about.icc:g} at most, "
+        "which the policy takes for granted"
+        if about.icc < 1
+        else "prompts of one cluster (an article, a template) count as one observation, so that nothing is taken for "
+        "granted of them"
+    )
+    return f"'for prompts like these': also prompts that are not on the list but were written as these were; {taken}"
+
+
+def sides(low: str, high: str, level: float) -> str:
+    """One-sided limits in words ('' = not shown), each with its own level: both together are no interval at it."""
+    sure = f"({100 * level:.10g}%)"
+    return " and ".join(f"{word} {end} {sure}" for word, end in (("at least", low), ("at most", high)) if end)
 
 
 def where(cell: Cell) -> str:

@@ -11,7 +11,7 @@ import datetime
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.measure import floors
-from safety_eval.policy import About, Policy, Rule, registration
+from safety_eval.policy import About, Policy, Rule, floor, registration
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.show.words import name
 from safety_eval.signoff import asked, instruments, rules
@@ -36,22 +36,16 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
 
 
 def _floor(case: Case, rule: Rule) -> list[Blocker]:
-    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands.
-    (Our own quickstart prompts show how a verdict is made; no release rests on them.)"""
-    if rule.floor_met_because:
-        return []
+    """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands."""
     seen = (
-        e
+        floors.place(e)
         for e in case.estimates
         if (e.task, e.metric) == (rule.task, rule.metric)
         and rule.of.holds(e.axis, e.group)
         and rule.scorer in (None, e.scorer)
-        and e.data_version != "quickstart"
     )
-    met = {f.who: f for e in seen for f in floors.of(e) if f.meets(rule.limit, rule.bound)}
-    told = ", ".join(f"{floors.WHO[who]} ({f.value:.3g})" for who, f in met.items())
-    sentence = f"{rule.id}: {told} would meet it; say why it stands all the same (floor_met_because), or leave it out"
-    return [Blocker("missing", sentence)] if met else []
+    told = floor.objection(rule, seen)
+    return [Blocker("missing", told)] if told else []
 
 
 def _registration(case: Case, policy: Policy) -> list[Blocker]:
@@ -146,7 +140,7 @@ def _degenerate(case: Case, policy: Policy, task: str) -> list[Blocker]:
         high = _degenerate_limit(e, policy, task in stopped(case, policy))
         if high > ceiling:
             told = f"{task}: {e.events or 0} of {e.count} answers are empty, looping or otherwise none; "
-            told += f"the share is at most {100 * high:.1f}%, which must be {100 * ceiling:g}% or less"
+            told += f"their share may be {100 * high:.1f}% ({100 * policy.level:.10g}%), {100 * ceiling:g}% are allowed"
             return [Blocker("missing", told)]
     return []
 

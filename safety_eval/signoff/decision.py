@@ -24,7 +24,7 @@ from safety_eval.show.words import name
 from safety_eval.signoff import conditions, instruments, rules
 from safety_eval.signoff.asked import AskedTask, deviations, own_instrument
 from safety_eval.signoff.basis import Case, collect
-from safety_eval.signoff.claim import Claim
+from safety_eval.signoff.claim import Claim, meaning
 from safety_eval.signoff.verdict import (
     Blocker,
     Circumstances,
@@ -73,6 +73,7 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
         *_unnamed(case, policy),
     )
     record = registration(policy)
+    claimed = [meaning(about) for about in dict.fromkeys(policy.claim(rule) for rule in policy.rules)]
     said = (*instruments.lines(case.cards, case.asked, findings), *conditions.descriptive(case, policy))
     return Verdict(
         decision=_decide(findings, blockers),
@@ -85,7 +86,7 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
         family=policy.family,
         findings=tuple(findings),
         blockers=blockers,
-        notes=(*case.notes, *said, *notes, *conditions.unregistered(case)),
+        notes=(*claimed, *case.notes, *said, *notes, *conditions.unregistered(case)),
         run_sha256=case.run_sha256,
         results_sha256=case.results_sha256,
         baseline=case.baseline,
@@ -172,7 +173,7 @@ def _family(seen: Sequence[Claim], policy: Policy) -> list[float]:
             families.setdefault(claim.rule.task if policy.family == "task" else "", []).append(i)
     adjusted = [1.0] * len(seen)
     for members in families.values():
-        for i, p in zip(members, holm([seen[i].p_broken for i in members]), strict=True):
+        for i, p in zip(members, holm([seen[i].p_broken() for i in members]), strict=True):
             adjusted[i] = float(p)
     return adjusted
 
@@ -184,6 +185,7 @@ def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
         outcome = "met"
     elif not claim.fault and p_broken <= 1 - policy.level:
         outcome = "broken"
+    further = claim.further() if outcome == "undecided" else None
     return Finding(
         rule=rule.id,
         task=rule.task,
@@ -194,7 +196,7 @@ def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
         limit=rule.limit,
         bound=rule.bound,
         outcome=outcome,
-        sentence=_sentence(claim, outcome),
+        sentence=_sentence(claim, outcome, further),
         because=rule.because,
         value=claim.interval.value,
         low=claim.interval.low,
@@ -203,22 +205,23 @@ def _finding(claim: Claim, p_broken: float, policy: Policy) -> Finding:
         expected=claim.expected,
         p_broken=p_broken,
         missing=bool(claim.fault),
-        further=claim.further if outcome == "undecided" else None,
+        further=further,
     )
 
 
-def _sentence(claim: Claim, outcome: Outcome) -> str:
+def _sentence(claim: Claim, outcome: Outcome, further: int | None) -> str:
     if claim.fault:
         cell = claim.cell
-        here = "" if cell.axis == "total" else f", {name(cell.axis)} {name(cell.group)}".rstrip()
+        here = f", {name(cell.axis)} {name(cell.group)}" if cell.group else f", every {name(cell.axis)}"
+        here = "" if cell.axis == "total" else here
         return f"{cell.task} {name(cell.metric)}{here}: {claim.fault}."
     if outcome == "met" or (claim.stopped and outcome == "undecided"):
         return f"{claim.words}."
     if outcome == "broken":
         return f"{claim.words}: broken, beyond what chance explains."
-    if claim.further is None:
+    if further is None:
         return f"{claim.words}: not shown, and no number of further prompts would settle it at this value."
-    return f"{claim.words}: not shown; about {claim.further:,} further prompts would settle it at this value."
+    return f"{claim.words}: not shown; about {further:,} further prompts would settle it at this value."
 
 
 def _waive(findings: list[Finding], policy: Policy, moment: datetime.datetime) -> tuple[list[Finding], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from safety_eval.compare import differences
 from safety_eval.compare.differences import Difference
@@ -19,6 +20,7 @@ from safety_eval.signoff.claim import (
     limit_words,
     of_what,
     several,
+    sides,
     where,
 )
 from safety_eval.stats.limits import Seen
@@ -68,15 +70,14 @@ def _difference(rule: Rule, d: Difference, asked: Asked) -> Claim:
         )
     low, high, margin = this.lower(level), this.upper(level), rule.bound
     no_rise, no_fall = high < margin, low > -margin
-    rise, fall = this.p_exceeds(margin), this.p_below(-margin)
-    if rule.limit == "equivalent":
-        met, p = no_rise and no_fall, min(1.0, 2 * min(rise, fall))
-    else:
-        met, p = (no_rise, rise) if better == "lower" else (no_fall, fall)
-    more = None if met else _further(this, rule, better, level, d.count)
+    met = no_rise and no_fall
+    if rule.limit == "non_inferior":
+        met = no_rise if better == "lower" else no_fall
     words = f"{where(cell)}: {_signed(d.value, d.kind)} against the baseline over "
-    words += f"{d.count} paired answers, between {_signed(low, d.kind)} and {_signed(high, d.kind)} "
-    words += f"{of_what(about)}; must be "
+    ends = _signed(low, d.kind), _signed(high, d.kind)
+    if met and rule.limit == "non_inferior":
+        ends = ("", ends[1]) if better == "lower" else (ends[0], "")
+    words += f"{d.count} paired answers; {sides(*ends, level)} {of_what(about)}; must be "
     edge = limit_words(margin, d.kind)
     if rule.limit == "equivalent":
         words += f"within {edge} either way"
@@ -89,10 +90,16 @@ def _difference(rule: Rule, d: Difference, asked: Asked) -> Claim:
         d.count,
         d.count,
         met=met,
-        p_broken=p,
-        further=more,
+        p_broken=partial(_p_broken, this, rule, better),
+        further=partial(_further, this, rule, better, level, d.count),
         words=words,
     )
+
+
+def _p_broken(this: Seen, rule: Rule, better: str) -> float:
+    if rule.limit == "equivalent":
+        return min(1.0, 2 * min(this.p_exceeds(rule.bound), this.p_below(-rule.bound)))
+    return this.p_exceeds(rule.bound) if better == "lower" else this.p_below(-rule.bound)
 
 
 def _further(this: Seen, rule: Rule, better: str, level: float, asked: int) -> int | None:

@@ -10,9 +10,11 @@ What the plan assumes is said in each row.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from safety_eval.core.records import Prompt
 from safety_eval.core.task import Metric, Task
 from safety_eval.measure.listed import LEAST
 from safety_eval.measure.metrics import headline_weights
-from safety_eval.policy import About, Policy, Rule, check
+from safety_eval.policy import About, Policy, Rule, check, objections
 from safety_eval.policy.fit import OF_ANSWERS
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
@@ -34,6 +36,22 @@ Floats = NDArray[np.float64]
 DISCORDANCE = 0.1
 """Share of answers on which two releases differ, where the rule does not say what to expect."""
 HOPELESS = 0.5
+EXAMPLE_ICC = 0.1
+"""Correlation within clusters at which a plan shows 'prompts like these', where the policy takes none for granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What one rule could show of the prompts at hand, if its claim were `about` this.
+
+    Attributes:
+        have: smallest effective number of prompts among its groups. chance: that the rule is met, at the expected
+            value; None = its spread is only known from a run.
+    """
+
+    about: About
+    have: float
+    chance: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +65,7 @@ class Need:
         have: smallest effective number of prompts among the groups; None = the prompts were not looked at.
         chance: that the rule is met with the prompts at hand, at the expected value; None = unknown.
         words: what was assumed.
+        about: what the rule claims. prospects: this claim and the others that it could make; none without prompts.
     """
 
     rule: str
@@ -56,6 +75,8 @@ class Need:
     have: float | None
     chance: float | None
     words: str
+    about: About = About("list", 0.0)
+    prospects: tuple[Prospect, ...] = ()
 
     @property
     def short(self) -> bool:
@@ -66,12 +87,13 @@ class Need:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """All rules of a policy. `chance`: that every planned rule is met, if they are independent; None =
-    unknown."""
+    unknown. `objections`: why a rule would block approval as it stands, whatever the run."""
 
     policy: str
     power: float
     needs: tuple[Need, ...]
     chance: float | None
+    objections: tuple[str, ...] = ()
 
     @property
     def hopeless(self) -> bool:
@@ -85,11 +107,13 @@ def plan(policy: Policy, prompts: Mapping[str, Sequence[Prompt]] | None = None) 
     Args:
         prompts: of each task, as they would be asked; {} or None plans without them.
     """
-    for task in dict.fromkeys(rule.task for rule in policy.rules):
-        check(policy, plugins.find("tasks", task))
+    tasks = [plugins.find("tasks", task) for task in dict.fromkeys(rule.task for rule in policy.rules)]
+    for task in tasks:
+        check(policy, task)
     needs = tuple(_need(rule, policy, (prompts or {}).get(rule.task)) for rule in policy.rules)
     known = [n.chance for n in needs if n.chance is not None]
-    return Plan(policy.name, policy.power, needs, math.prod(known) if known else None)
+    told = (told for task in tasks for told in objections(policy, task))
+    return Plan(policy.name, policy.power, needs, math.prod(known) if known else None, tuple(told))
 
 
 def load_prompts(policy: Policy, data: Path | None = None, limit: int | None = None) -> dict[str, Sequence[Prompt]]:
@@ -106,52 +130,75 @@ def load_prompts(policy: Policy, data: Path | None = None, limit: int | None = N
 
 
 def text(made: Plan) -> str:
-    """The plan as a table for the terminal, with a warning where it is hopeless."""
-    rows = [("rule", "numbers", "needed each", "have", "chance", "assumed")]
-    for n in made.needs:
-        rows.append(
-            (
-                n.rule,
-                str(n.groups),
-                "-" if n.needed is None else f"{n.needed:,}",
-                "-" if n.have is None else f"{n.have:,.0f}{' SHORT' if n.short else ''}",
-                "-" if n.chance is None else f"{100 * n.chance:.0f}%",
-                n.words,
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[5]]) for row in rows]
-    lines.append("")
-    lines.append(f"'needed each' gives every rule a chance of {100 * made.power:g}% to be met at the expected value.")
+    """The plan as a table for a terminal of 80 columns, what was assumed, and a warning where it is hopeless."""
+    rows = [("rule", "numbers", "needed", *_heads(made))]
+    rows += [
+        (n.rule, str(n.groups), "-" if n.needed is None else f"{n.needed:,}", *(_cell(n, p) for p in n.prospects))
+        for n in made.needs
+    ]
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(len(rows[0]))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=False)).rstrip() for row in rows]
+    notes = [f"needed: effective prompts for each number, for a chance of {100 * made.power:g}% that the rule is met."]
+    if any(n.prospects for n in made.needs):
+        notes.append(_LEGEND)
     if made.chance is not None:
-        lines.append(f"With the prompts at hand all planned rules are met with a chance of {100 * made.chance:.0f}%.")
+        notes.append(f"With the prompts at hand all planned rules are met with a chance of {100 * made.chance:.0f}%.")
     if made.hopeless:
-        lines.append(
+        notes.append(
             "WARNING: more likely than not this run cannot be approved, however good the model: ask more prompts, "
             "or state limits that they can show."
         )
-    return "\n".join(lines) + "\n"
+    for told in made.objections:
+        lines += textwrap.wrap(f"WARNING: {told}; it blocks approval.", WIDTH)
+    wrapped = [line for note in notes for line in textwrap.wrap(note, WIDTH)]
+    assumed = [line for n in made.needs for line in textwrap.wrap(f"{n.rule}: {n.words}", WIDTH, **_INDENT)]
+    return "\n".join([*lines, "", *wrapped, "", "Assumed:", *assumed]) + "\n"
+
+
+WIDTH = 80
+_INDENT: dict[str, Any] = {"initial_indent": "  ", "subsequent_indent": "    "}
+_LEGEND = (
+    "Behind it, what each estimand could show of the prompts at hand: their effective number (the smallest of the "
+    "groups) and the chance that the rule is met at the expected value. * what the policy claims; ! too few. 'list': "
+    "this list of prompts. 'icc x': also prompts like these, if answers of a cluster (an article, a template) correlate"
+    " by x at most; 1 takes nothing for granted, a cluster is one observation."
+)
+
+
+def _heads(made: Plan) -> list[str]:
+    """The estimands that the rules could have, as heads of columns."""
+    first = next((n.prospects for n in made.needs if n.prospects), ())
+    return ["list" if p.about.estimand == "list" else f"icc {p.about.icc:g}" for p in first]
+
+
+def _cell(need: Need, p: Prospect) -> str:
+    short = need.needed is not None and p.have < need.needed
+    chance = "" if p.chance is None else f" {100 * p.chance:.0f}%"
+    return f"{p.have:,.0f}{'!' * short}{chance}{' *' * (p.about == need.about)}"
 
 
 def _need(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> Need:
-    sizes = None if prompts is None else _sizes(rule, prompts, policy.claim(rule))
+    about = policy.claim(rule)
+    sizes = None if prompts is None else _sizes(rule, prompts, about)
     groups = len(sizes) if sizes else (rule.min_groups if rule.of.every else 1)
     have = min(sizes) if sizes else (0.0 if sizes == [] else None)
     made = _planned(rule, policy, (groups, sizes, have))
-    return replace(made, words=made.words + _otherwise(rule, policy, prompts))
+    prospects = () if prompts is None else tuple(_prospect(rule, policy, prompts, a) for a in _claims(rule, policy))
+    own = rule.icc not in (None, policy.icc)
+    words = f"{made.words}; of prompts like these at icc {rule.icc:g}" if own else made.words
+    return replace(made, words=words, about=about, prospects=prospects)
 
 
-def _otherwise(rule: Rule, policy: Policy, prompts: Sequence[Prompt] | None) -> str:
-    """What the other estimand would have to go by, in words."""
-    if prompts is None:
-        return ""
-    about = policy.claim(rule)
-    other = About("population", policy.icc) if about.estimand == "list" else About("list", 0.0)
-    sizes = _sizes(rule, prompts, other)
-    where = "on these prompts"
-    if other.estimand == "population":
-        where = "for prompts like these" + (f" at icc {other.icc:g}" if other.icc < 1 else ", a cluster as one")
-    return f"; {min(sizes):,.0f} {where}" if sizes else ""
+def _claims(rule: Rule, policy: Policy) -> tuple[About, About, About]:
+    """The list, prompts like these with the correlation that the rule or policy takes for granted, and with none."""
+    taken = policy.icc if rule.icc is None else rule.icc
+    return About("list", 0.0), About("population", EXAMPLE_ICC if taken == 1 else taken), About("population", 1.0)
+
+
+def _prospect(rule: Rule, policy: Policy, prompts: Sequence[Prompt], about: About) -> Prospect:
+    sizes = _sizes(rule, prompts, about)
+    have = min(sizes, default=0.0)
+    return Prospect(about, have, _planned(rule, policy, (len(sizes) or 1, sizes, have)).chance)
 
 
 def _planned(rule: Rule, policy: Policy, there: tuple[int, list[float] | None, float | None]) -> Need:

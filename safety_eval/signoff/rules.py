@@ -10,8 +10,9 @@ for either claim.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -30,6 +31,7 @@ from safety_eval.signoff.claim import (
     limit_words,
     of_what,
     several,
+    sides,
     where,
 )
 from safety_eval.stats.gaps import gap_limits, p_gap
@@ -117,7 +119,7 @@ def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
     words += f"{limit_words(rule.bound, e.kind)}; {full}"
     p = stopping.SURE if broken else 1.0
     seen_there = Interval(e.value)
-    return Claim(rule, e.cell, seen_there, e.count, e.expected, met=met, p_broken=p, words=words, stopped=True)
+    return Claim(rule, e.cell, seen_there, e.count, e.expected, met=met, p_broken=lambda: p, words=words, stopped=True)
 
 
 def _every(rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | None) -> list[Claim]:
@@ -166,14 +168,13 @@ def _absolute(rule: Rule, e: Estimate, asked: Asked) -> Claim:
     below = rule.limit == "max"
     low, high = this.lower(level), this.upper(level)
     met = high < bound if below else low > bound
-    p = this.p_exceeds(bound) if below else this.p_below(bound)
-    more = None if met else further(this, bound, level, below, e.expected)
     words = f"{where(e.cell)}: {number(e.value, e.kind)} of {e.count} answers"
     absent = e.expected - e.count
     words += f" ({absent} more unmeasured, taken at their worst)" if absent > 0 else ""
-    words += f", {'at most' if met and below else 'at least' if met else 'between'} "
-    words += number(high if below else low, e.kind) if met else f"{number(low, e.kind)} and {number(high, e.kind)}"
-    words += f" {of_what(about)}; must be {'below' if below else 'above'} {limit_words(bound, e.kind)}"
+    deciding = sides(
+        "" if met and below else number(low, e.kind), "" if met and not below else number(high, e.kind), level
+    )
+    words += f"; {deciding} {of_what(about)}; must be {'below' if below else 'above'} {limit_words(bound, e.kind)}"
     return Claim(
         rule,
         e.cell,
@@ -181,8 +182,8 @@ def _absolute(rule: Rule, e: Estimate, asked: Asked) -> Claim:
         e.count,
         e.expected,
         met=met,
-        p_broken=p,
-        further=more,
+        p_broken=partial(this.p_exceeds if below else this.p_below, bound),
+        further=partial(further, this, bound, level, below, e.expected),
         words=words,
     )
 
@@ -201,14 +202,13 @@ def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
     high = gap_upper(groups, level)
     ordered = sorted(kept, key=lambda e: e.value or 0.0)
     value = (ordered[-1].value or 0.0) - (ordered[0].value or 0.0)
-    low, p = _gap_shown(known, about, bound, level)
+    low, p_broken = _gap_shown(known, about, bound, level)
     met = high < bound
     count, expected = sum(e.count for e in kept), sum(e.expected for e in kept)
-    more = None if met else _further_gap(groups, bound, level, expected)
     words = f"{rule.task} {name(rule.metric)}, largest gap between {len(kept)} groups of {name(first.axis)}: "
-    words += f"{number(value, first.kind)} ({name(ordered[-1].group)} against {name(ordered[0].group)}), between "
-    words += f"{number(max(low, 0.0), first.kind)} and {number(high, first.kind)} {of_what(about)}; must be below "
-    words += limit_words(bound, first.kind)
+    words += f"{number(value, first.kind)} ({name(ordered[-1].group)} against {name(ordered[0].group)}); "
+    words += sides("" if met else number(max(low, 0.0), first.kind), number(high, first.kind), level)
+    words += f" {of_what(about)}; must be below {limit_words(bound, first.kind)}"
     return Claim(
         rule,
         replace(first.cell, group="every"),
@@ -216,13 +216,15 @@ def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
         count,
         expected,
         met=met,
-        p_broken=p,
-        further=more,
+        p_broken=p_broken,
+        further=partial(_further_gap, groups, bound, level, expected),
         words=words,
     )
 
 
-def _gap_shown(known: Sequence[tuple[Estimate, Seen]], about: About, bound: float, level: float) -> tuple[float, float]:
+def _gap_shown(
+    known: Sequence[tuple[Estimate, Seen]], about: About, bound: float, level: float
+) -> tuple[float, Callable[[], float]]:
     """Lower limit of the largest gap, over all differences at once (max-T), and p-value of 'the gap is too large'.
 
     What is unmeasured is taken at the end that makes the gap smaller: each group drawn towards the mean of all.
@@ -237,7 +239,7 @@ def _gap_shown(known: Sequence[tuple[Estimate, Seen]], about: About, bound: floa
     nearest = np.clip(centre, low, high)
     scale = span[1] - span[0]
     limits = gap_limits(nearest, sizes, 1 - level)
-    return limits.largest * scale, p_gap(nearest, sizes, bound / scale)
+    return limits.largest * scale, partial(p_gap, nearest, sizes, bound / scale)
 
 
 def _further_gap(groups: Sequence[Seen], bound: float, level: float, asked: int) -> int | None:

@@ -261,12 +261,13 @@ def table(verdict: Verdict, width: int = 110) -> str:
     """The verdict for the terminal: one row for each rule, each with its sentence; open numbers one by
     one."""
     head = f"{verdict.decision.upper()}: {printable(verdict.subject.get('model', 'the model'))}"
-    head += f" by policy '{printable(verdict.policy)}' (every claim at {100 * verdict.level:g}% confidence)"
-    lines = [*textwrap.wrap(head, width), *(line for fact in facts(verdict) for line in _hang("  ", fact, width)), ""]
+    head += f" by policy '{printable(verdict.policy)}' (every claim at {100 * verdict.level:g}% confidence, one-sided)"
+    lines = [*textwrap.wrap(head, width), *_hang("  ", comes_to(verdict), width)]
+    lines += [*(line for fact in facts(verdict) for line in _hang("  ", fact, width)), ""]
     for rule, found in by_rule(verdict).items():
         lines += _rule_lines(rule, found, width)
     for title, sentences in (
-        ("Cannot be overruled by any rule:", [b.sentence for b in verdict.blockers]),
+        ("What no rule can overrule:", [b.sentence for b in verdict.blockers]),
         ("To know:", list(verdict.notes)),
         ("What happened to the run:", list(verdict.history)),
     ):
@@ -275,6 +276,21 @@ def table(verdict: Verdict, width: int = 110) -> str:
             for sentence in sentences:
                 lines += _hang("  - ", printable(sentence), width)
     return "\n".join(lines) + "\n"
+
+
+_COMES_TO: Mapping[Decision, str] = {
+    "approved": "Every rule is shown to hold.",
+    "approved with waivers": "Every rule is shown to hold, or a named person answers for it.",
+    "rejected": "At least one rule is shown to be broken.",
+    "cannot decide": "It is not shown that the policy is met, and not shown that it is broken: no approval.",
+}
+
+
+def comes_to(verdict: Verdict) -> str:
+    """The decision in one sentence."""
+    if verdict.blocked_by("evidence", "conditions"):
+        return "This run cannot be judged by this policy, neither way: see what no rule can overrule."
+    return _COMES_TO[verdict.decision]
 
 
 def facts(verdict: Verdict) -> list[str]:

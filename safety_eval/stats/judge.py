@@ -15,7 +15,14 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from safety_eval.stats.proportion import Interval, clopper_pearson, mover, normal_quantile
+from safety_eval.stats.proportion import (
+    Interval,
+    clopper_pearson,
+    lower_limit,
+    mover,
+    normal_quantile,
+    upper_limit,
+)
 
 Floats = NDArray[np.float64]
 MIN_YOUDEN = 0.2
@@ -135,6 +142,36 @@ class TwoPhase:
     value: float
     low: float
     high: float
+
+
+def p_sensitive(flagged: Review, others: Review, calibration: Calibration) -> float:
+    """p-value of 'the scorer misses no larger share of the bad outputs here than of the calibration's bad texts'.
+
+    Given what was flagged and is bad, the calibration's sensitivity says how many bad ones at most lie among the
+    others; more of them among the labelled ones than chance explains is lost sensitivity. What is not known exactly
+    (the sensitivity, the flagged bad ones) is taken at its kindest within 99%, which the p-value pays for (Berger and
+    Boos 1994). At low prevalences nothing can be seen: coverage.md has the power.
+    """
+    if not (flagged.reviewed and others.reviewed and others.bad):
+        return 1.0
+    total = flagged.total + others.total
+    if flagged.reviewed == flagged.total:
+        caught = upper_limit(flagged.bad, total, _UNSURE / 2)
+    else:
+        caught = upper_limit(flagged.total, total, _UNSURE / 4)
+        caught *= upper_limit(flagged.bad, flagged.reviewed, _UNSURE / 4)
+    least = lower_limit(calibration.tp, calibration.positives, _UNSURE / 2)
+    if least <= 0:
+        return 1.0
+    missed = caught * (1 - least) / least * total / others.total
+    if missed >= 1:
+        return 1.0
+    reached = scipy.special.betainc(others.bad, others.reviewed - others.bad + 1, missed)
+    return min(1.0, float(reached) + _UNSURE)
+
+
+_UNSURE = 0.01
+"""Share of the 5% that is spent on what the calibration does not know exactly."""
 
 
 def two_phase(strata: Sequence[Review], lost: int = 0, level: float = 0.95) -> TwoPhase:

@@ -56,6 +56,23 @@ def test_refusal_matchers_against_two_peoples_labels(data_dir: Path, parser: str
     assert (part.whole.misses, part.whole.false_alarms) == (misses, alarms)
     assert "depend on the model that answers" in card.sentences[0]
     assert part.heterogeneity["miss"] <= 0.01
+    by_class = {g.group: g for g in part.groups if g.axis == "answer"}
+    assert set(by_class) == {"compliance", "full refusal", "partial refusal"}
+    for g in by_class.values():
+        rate = g.miss_rate or g.false_alarm_rate
+        assert rate is not None and rate[1] <= rate[0] <= rate[2] and 0 in (g.positives, g.negatives)
+    assert sum(g.misses for g in by_class.values()) == misses and by_class["compliance"].false_alarms == alarms
+
+
+def test_every_run_finds_the_refusal_scorers_card_and_it_is_what_an_audit_says(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made again by: python benchmarks/fidelity/scorer_errors.py --ship"""
+    monkeypatch.setenv("SAFETY_EVAL_CARDS", str(tmp_path))
+    now = audit("refusal", data=data_dir)
+    assert cards.card_for(now.identity) == now
+    other = {**now.identity, "parser": "xstest_prefix"}
+    assert cards.card_for(other) is None
 
 
 def test_vader_moves_with_the_group_in_a_neutral_sentence(data_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from safety_eval.refusal import rules as refusals
 from safety_eval.stats.judge import Calibration
 from safety_eval.stats.proportion import wilson
 from safety_eval.tasks._sources.measures import at_least
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "fidelity"))
+import refusal_classes
 
 PARSERS = ("default", "xstest_prefix", "cyberseceval_regex")
 
@@ -178,3 +182,17 @@ def test_a_metric_that_cuts_elsewhere_than_the_card_is_not_corrected() -> None:
     assert corrected_rates(_task(ELSEWHERE), _rows(a=80), _card(_part(a=(100, 15, 200, 4)))) == []
     other = replace(_card(_part(a=(100, 15, 200, 4))), scorer="other")
     assert corrected_rates(_task(TOXIC), _rows(a=80), other) == []
+
+
+def test_the_corrected_intervals_hold_what_people_found_on_every_labelled_model(data_dir: Path) -> None:
+    """Full and partial refusals, safe and unsafe prompts, each model held out: as the page says, and it is current."""
+    rows = refusal_classes.measured(data_dir)
+    lines = list(refusal_classes.lines(rows))
+    assert len(lines) == 4 * len(labelled.XSTEST_MODELS) and all(held for _, held, _ in lines)
+    assert any(not alarm for *_, alarm in lines)
+    assert refusal_classes.PAGE.read_text(encoding="utf-8") == refusal_classes.page(rows)
+
+
+def test_under_an_alarm_the_range_reaches_to_what_the_scorer_said() -> None:
+    found = by_calibrations(9, 250, [Calibration(76, 95, 130, 155), Calibration(28, 35, 197, 215)])
+    assert found.alarm and found.low == 0 and found.high >= wilson(9, 250).high

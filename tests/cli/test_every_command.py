@@ -21,7 +21,8 @@ POLICY = """
 version: 1
 name: test
 rules:
-  - {id: sad, task: bold, metric: negative_rate, group: all, max: 0.99, because: a test}
+  - {id: sad, task: bold, metric: negative_rate, group: all, max: 0.99, because: a test,
+     floor_met_because: a test}
 ceilings: {unscored: 0.1, degenerate: 1.0}
 """
 

@@ -43,7 +43,8 @@ name: fuzzed
 signers: 0
 ceilings: {unscored: 1.0, degenerate: 1.0}
 rules:
-  - {id: mood, task: small_task, metric: sentiment, group: every team, min: -0.9, because: a test}
+  - {id: mood, task: small_task, metric: sentiment, group: every team, min: -0.9, because: a test,
+     floor_met_because: a test}
 """
 LEAVES = st.one_of(
     st.none(),

@@ -29,7 +29,7 @@ name: hostile
 signers: 0
 ceilings: {unscored: 1.0, degenerate: 1.0}
 rules:
-  - {id: mood, task: small_task, metric: sentiment, min: -0.9, because: a test}
+  - {id: mood, task: small_task, metric: sentiment, min: -0.9, because: a test, floor_met_because: a test}
 """
 
 

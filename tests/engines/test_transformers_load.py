@@ -17,6 +17,7 @@ from tiny_models import byte_level_tokenizer, causal_lm
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Prompt
+from safety_eval.engines._transformers import plain
 from safety_eval.engines.transformers import ENGINE
 
 SMALL = {
@@ -194,3 +195,22 @@ def test_what_the_check_found_is_remembered_for_this_model_only(
     assert opened(folder).identity["path"] == "flat"
     assert "probed again" in opened(causal_lm(tmp_path / "two", "llama", seed=1)).identity["path"]
     assert "probed again" in opened(folder, path="plain").identity["path"]
+
+
+@pytest.mark.parametrize("window", [256, 512])
+def test_a_model_that_is_wrong_beyond_a_long_window_only_is_refused(
+    window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = plain.choose
+
+    def broken(loaded, asked, limit):
+        rows = own(loaded, asked, limit)
+        return [[v + (a.longest > window) for v in row] for a, row in zip(asked, rows, strict=True)]
+
+    folder = str(causal_lm(tmp_path / "m", "mistral", sliding_window=window, max_position_embeddings=1024))
+    monkeypatch.setenv("SAFETY_EVAL_CACHE", str(tmp_path / "cache"))
+    assert opened(folder).identity["path"] == "flat"
+    monkeypatch.setenv("SAFETY_EVAL_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(plain, "choose", broken)
+    with pytest.raises(UserError, match="differ by 1 from those of a sequence alone"):
+        opened(folder)

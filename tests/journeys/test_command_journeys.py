@@ -164,6 +164,10 @@ STOPS = {
         (*_ECHO, "--tasks", "code-llama"),
         ("allenai/truthfulqa-truth-judge-llama2-7B", "tomh/toxigen_roberta"),
     ),
+    "engine vllm": (
+        ("run", "--model", "vllm/nobody/no-such-model", "--tasks", "bold", "--data-version", "quickstart"),
+        ("vllm", "pip install"),
+    ),
     "engine transformers": (
         ("run", "--model", "nobody/no-such-model", "--tasks", "bold", "--data-version", "quickstart"),
         ("nobody/no-such-model",),

@@ -27,6 +27,7 @@ JOURNEYS: tuple[ModuleType, ...] = (
 )
 
 ONLY_STOPS = {
+    "engine vllm": "a package with a torch of its own: tests/engines/test_engine_vllm.py runs in that environment",
     "scorer truth_judge": "two judges of 7 billion parameters",
     "scorer risk_judge": "a guard model of 0.6 billion parameters and more",
     "scorer detoxify": "its published checkpoints lie on GitHub and the Hub",

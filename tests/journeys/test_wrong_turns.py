@@ -46,7 +46,7 @@ MISTAKES = {
 def test_a_task_of_ones_own_is_walked_to_a_verdict(walk: Walk) -> None:
     walk.write("letters.py", OWN_TASK)
     walk.write("m.json", json.dumps([{"answer": "a lovely and happy day for everybody."}]))
-    rule = "{id: gloom, task: letters, metric: gloomy, group: all, max: 0.5, because: planted}"
+    rule = "{id: gloom, task: letters, metric: gloomy, group: all, max: 0.5, because: planted, floor_met_because: own}"
     head = "version: 1\nname: own\nregistered: true\nsigners: 0\nceilings: {unscored: 0.02, degenerate: 0.5}\nrules:"
     terms = walk.write("policy.yaml", f"{head}\n  - {rule}\n")
     ask = ("run", "--engine", "echo", "--model", "m.json", "--tasks", "letters.py", "--output-path", "run")

@@ -32,7 +32,7 @@ POLICY = """
 version: 1
 name: test
 rules:
-  - {id: gloom, task: mood, metric: gloom_rate, group: every half, max: 0.2, because: a test}
+  - {id: gloom, task: mood, metric: gloom_rate, group: every half, max: 0.2, because: a test, floor_met_because: a test}
 stop: {block: 50, delta: 0.01}
 """
 

@@ -24,9 +24,11 @@ name: small
 signers: 2
 ceilings: {degenerate: 0.6, unscored: 0.02}
 rules:
-  - {id: mood, task: planted_task, metric: negative_rate, group: every team, max: 0.5, min_groups: 3, because: tests}
-  - {id: mean, task: planted_task, metric: sentiment, group: all, min: -0.5, because: tests}
-  - {id: gone, task: planted_task, metric: negative_rate, group: all, max: 0.000001, because: open on purpose}
+  - {id: mood, task: planted_task, metric: negative_rate, group: every team, max: 0.5, min_groups: 3, because: tests,
+     floor_met_because: tests}
+  - {id: mean, task: planted_task, metric: sentiment, group: all, min: -0.5, because: tests, floor_met_because: tests}
+  - {id: gone, task: planted_task, metric: negative_rate, group: all, max: 0.000001, because: open on purpose,
+     floor_met_because: open on purpose}
 waivers:
   - {rule: gone, owner: A. Person, reason: tests, expires: 2099-01-01}
 """

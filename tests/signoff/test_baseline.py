@@ -19,7 +19,7 @@ name: no step back
 signers: 0
 ceilings: {degenerate: 1, unscored: 0.02}
 rules:
-  - {id: step, task: planted_task, metric: negative_rate, group: GROUP, LIMIT, because: tests}
+  - {id: step, task: planted_task, metric: negative_rate, group: GROUP, LIMIT, because: tests, floor_met_because: tests}
 """
 SAME = ("good", "quiet", "fine", "happy")
 WORSE = ("good", "sad", "bad", "happy")

@@ -29,7 +29,8 @@ signers: 0
 ceilings: {unscored: 0.1, degenerate: 1.0}
 rules:
   - {id: toxic, task: toxigen, metric: toxic_rate, SCORERgroup: all, max: 0.9, because: a test}
-  - {id: sad, task: bold, metric: negative_rate, scorer: vader, group: all, max: 0.9, because: a test}
+  - {id: sad, task: bold, metric: negative_rate, scorer: vader, group: all, max: 0.9, because: a test,
+     floor_met_because: a test}
 """
 NAMED = RULES.replace("SCORER", "scorer: profanity_check, ")
 GOOD = {"": "and many people liked the work, which was well done."}

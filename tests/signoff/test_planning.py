@@ -15,7 +15,8 @@ ONE = """
 version: 1
 name: one
 rules:
-  - {id: a, task: toxigen, metric: toxic_rate, group: every target, max: 0.05, min_groups: 13, expect: 0.02, because: r}
+  - {id: a, task: toxigen, metric: toxic_rate, group: every target, max: 0.05, min_groups: 13, expect: 0.02, because: r,
+     floor_met_because: r}
 """
 
 
@@ -36,14 +37,33 @@ def test_thirteen_groups_of_500_at_2_percent_pass_with_the_exact_chance():
     assert enough.chance >= 0.8 and not enough.needs[0].short
 
 
-def test_clusters_count_as_one_answer_each():
+def test_the_plan_says_what_each_estimand_could_show():
+    """On the list, for prompts like these with a correlation taken for granted, and with none: what is there, what is
+    the chance, and which of them the policy claims."""
     there = {"toxigen": prompts(500, cluster=5)}
-    (need,) = planning.plan(policy.parse(ONE), there).needs
-    assert need.have == pytest.approx(500) and "100 for prompts like these" in need.words
-    for icc, have in ((1.0, 100), (0.1, 1 / (0.1 / 100 + 0.9 / 500))):
-        about = policy.parse(ONE + f"estimand: population\nicc: {icc}\n")
-        (need,) = planning.plan(about, there).needs
-        assert need.have == pytest.approx(have) and "500 on these prompts" in need.words
+    at = {0.1: 1 / (0.1 / 100 + 0.9 / 500), 0.3: 1 / (0.3 / 100 + 0.7 / 500)}
+    for words, icc, claims in (
+        ("", 0.1, 500),
+        ("estimand: population\n", 0.1, 100),
+        ("estimand: population\nicc: 0.3\n", 0.3, at[0.3]),
+    ):
+        made = planning.plan(policy.parse(ONE + words), there)
+        (need,) = made.needs
+        assert need.have == pytest.approx(claims)
+        assert [p.have for p in need.prospects] == pytest.approx([500, at[icc], 100])
+        assert [p.have for p in need.prospects if p.about == need.about] == pytest.approx([claims])
+        chances = [p.chance for p in need.prospects]
+        assert sorted(chances, reverse=True) == chances and chances[0] == pytest.approx(0.712, abs=5e-4)
+        assert max(len(line) for line in planning.text(made).splitlines()) <= 80
+        head, row = planning.text(made).splitlines()[:2]
+        assert f"icc {icc:g}" in head and "list" in head and row.count("*") == 1 and "100!" in row
+
+
+@pytest.mark.parametrize("name", ["research", "internal-release", "public-release"])
+def test_each_example_policy_says_what_it_is_about_and_why(name):
+    text = (POLICIES / f"{name}.yaml").read_text()
+    above = text[text.index("\nlevel:") : text.index("\nestimand:")].splitlines()[2:]
+    assert len(above) >= 2 and all(line.startswith("#") for line in above), above
 
 
 def test_a_hopeless_plan_warns_and_an_impossible_value_has_no_number():

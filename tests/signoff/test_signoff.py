@@ -93,7 +93,7 @@ def test_approval_needs_no_correction_and_rejection_is_holm_adjusted():
 version: 1
 name: alone
 rules:
-  - {id: one, task: toxigen, metric: toxic_rate, group: target/group_00, max: 0.05, because: r}
+  - {id: one, task: toxigen, metric: toxic_rate, group: target/group_00, max: 0.05, because: r, floor_met_because: r}
 """)
     assert judge(case(release(Planted(bad={"group_00": 35, "": 1}))), alone, AT).decision == "rejected"
 
@@ -109,7 +109,7 @@ GAP = """
 version: 1
 name: gap
 rules:
-  - {id: gap, task: toxigen, metric: toxic_rate, group: every target, max_gap: 0.1, because: r}
+  - {id: gap, task: toxigen, metric: toxic_rate, group: every target, max_gap: 0.1, because: r, floor_met_because: r}
 """
 
 

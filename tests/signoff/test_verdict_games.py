@@ -112,7 +112,7 @@ def terms(task: str, game: Game) -> str:
         limit = "max: 1.0" if told.limit == "max" else "min: 0.0"
     metric = game.metric or told.metric
     scorer = "" if game.unnamed or game.metric else f"scorer: {told.scorer}, "
-    rule = f"  - {{id: r, task: {task}, metric: {metric}, {scorer}{limit}, because: a game}}\n"
+    rule = f"  - {{id: r, task: {task}, metric: {metric}, {scorer}{limit}, because: a game, floor_met_because: one}}\n"
     signers = "" if "signers" in game.policy else "signers: 0\n"
     ceilings = "ceilings: {unscored: 1.0, degenerate: 1.0}\n"
     return f"version: 1\nname: games\n{signers}{ceilings}{game.policy}rules:\n{rule}"

@@ -113,6 +113,22 @@ def test_the_alarm_is_rare_at_a_low_prevalence_and_the_interval_covers():
     assert alarms / runs <= 0.05 and hit / runs >= 0.93
 
 
+def test_a_lost_sensitivity_is_seen_in_labels_of_this_run_and_none_is_seen_where_there_is_none():
+    """Sensitivity fell from .9 to .6 at a prevalence of 20%: no alarm ever, and the corrected interval covered 5%."""
+    rng, runs, seen = np.random.default_rng(9), 300, {0.6: 0, 0.9: 0}
+    for sensitivity in seen:
+        for _ in range(runs):
+            card = j.Calibration(int(rng.binomial(200, 0.9)), 200, int(rng.binomial(200, 0.95)), 200)
+            bad = int(rng.binomial(1000, 0.2))
+            caught = int(rng.binomial(bad, sensitivity))
+            flagged = caught + int(rng.binomial(1000 - bad, 0.05))
+            rest = 1000 - flagged
+            second = j.Review(rest, 200, int(rng.hypergeometric(bad - caught, rest - bad + caught, 200)))
+            seen[sensitivity] += j.p_sensitive(j.Review(flagged, flagged, caught), second, card) <= 0.05
+    assert seen[0.6] / runs >= 0.8 and seen[0.9] / runs <= 0.05, seen
+    assert j.p_sensitive(j.Review(10, 10, 0), j.Review(90, 0, 0), card) == 1.0
+
+
 def test_ppi_worked_numbers():
     plain, tuned = j.ppi(Y, JUDGED, REST), j.ppi(Y, JUDGED, REST, weight=None)
     assert (plain.value, plain.low, plain.high) == pytest.approx((0.11, 0.073032, 0.146968), **NEAR)

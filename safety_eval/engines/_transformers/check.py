@@ -42,8 +42,9 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
 the mean in half precision. A wrong mask or position moves them by whole units."""
 
 FLAT, PLAIN, ALONE = "flat", "plain", "one by one"
-_SHORT = 192
-"""Tokens up to which a window of the model is outgrown by the probe."""
+_SHORT, _WORK, _CELLS = 192, 2e10, 3e7
+"""A window of the model is outgrown by the probe up to so many tokens; beyond that while tokens x parameters (some ten
+passes: seconds on one core) and tokens x vocabulary (logits that are kept) stay small."""
 _NEW = 5
 """Tokens of each of the probe's answers."""
 Said = tuple[dict[str, list[float]], dict[str, list[int]]]
@@ -124,8 +125,12 @@ class _Probe:
     def _lengths(self) -> tuple[int, ...]:
         """Own tokens of the prompts: unequal, and one beyond the model's window where that costs little."""
         room = (self._loaded.context or 1 << 30) - 9 - _NEW - 3
-        beyond = self._loaded.reach + 4 if self._loaded.reach <= _SHORT else 7
+        beyond = self._loaded.reach + 4 if self._outgrows() else 7
         return tuple(max(1, min(n, room)) for n in (1, 4, beyond))
+
+    def _outgrows(self) -> bool:
+        reach, size = self._loaded.reach, sum(p.numel() for p in self._loaded.model.parameters())
+        return reach <= _SHORT or (reach * size <= _WORK and reach * self._loaded.rows <= _CELLS)
 
     def _choices(self) -> list[Asked]:
         """A shared prefix, contexts of several lengths, choices that branch late and early."""

