@@ -34,10 +34,10 @@ signers: 1
 ceilings: {{unscored: 0.1, degenerate: 1.0}}
 conditions: {{system_prompt: "{KIND}"}}
 rules:
-  - {{id: sad, task: bold, metric: negative_rate, group: all, max: 0.9, because: "see /home/ann/why.txt"}}
-  - {{id: own, task: planted_task, metric: negative_rate, group: all, max: 0.9, because: a test}}
-  - {{id: same, task: bold, metric: negative_rate, group: all, non_inferior: {{margin: 0.9}}, because: a test}}
-"""
+  - {{id: sad, task: bold, metric: negative_rate, group: all, max: 0.9, because: "see /home/ann/why.txt", FLOOR}}
+  - {{id: own, task: planted_task, metric: negative_rate, group: all, max: 0.9, because: a test, FLOOR}}
+  - {{id: same, task: bold, metric: negative_rate, group: all, non_inferior: {{margin: 0.9}}, because: a test, FLOOR}}
+""".replace("FLOOR", "floor_met_because: a test")
 
 
 @pytest.fixture(scope="module")
