@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-slow lint docs lock clean
+.PHONY: demo test test-slow lint docs lock sbom clean
 
 demo: $(READY)
 	$(BIN)/safety-eval run --model smollm2 --tasks quickstart --output-path runs/demo
@@ -36,6 +36,11 @@ lock: $(READY)
 	$(PIP) install -q uv==0.13.9
 	$(BIN)/uv pip compile pyproject.toml --extra demo --extra test --extra lint -c constraints.txt --generate-hashes \
 	  --python-version 3.11.5 --no-header --no-annotate --no-emit-index-url -q -o requirements-locked.txt
+
+# What the locked file installs, as a CycloneDX bill of materials (not kept in the repository: it says what the lock says).
+sbom: $(READY)
+	$(PIP) install -q -c constraints.txt cyclonedx-bom==7.5.0
+	$(BIN)/cyclonedx-py requirements requirements-locked.txt --pyproject pyproject.toml --output-reproducible -o sbom.json
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -260,8 +260,12 @@ def verify(
     keys: Sequence[str | Path] = (),
     own_tasks: bool = False,
     expected: evidence.Expected | None = None,
+    stamp: tuple[str | Path, str | Path] | None = None,
 ) -> evidence.Report:
     """Check a run folder or a bundle offline: signatures, chain, every hash, every estimate and the verdict again.
+
+    Args:
+        stamp: a timestamp token (RFC 3161) over the manifest, and the certificates of its authority.
 
     Raises:
         EvidenceError: anything is off; names the file and record.
@@ -271,7 +275,20 @@ def verify(
         report = evidence.verify(Path(path), trusted, own_tasks=own_tasks)
     if expected is not None:
         evidence.expect(report, expected, trusted)
+    if stamp is not None:
+        at = evidence.check_timestamp(report.folder, Path(stamp[0]), Path(stamp[1]))
+        report = replace(report, stamped=at)
     return report
+
+
+def reproduce(path: str | Path, asked: evidence.Draw, keys: Sequence[str | Path] = ()) -> evidence.Reproduction:
+    """Verify a bundle, then ask some of its prompts again, by the same engine and settings.
+
+    Raises:
+        EvidenceError: the bundle does not verify, or this is another model. UserError: a redacted copy.
+    """
+    with own_code.allowed(asked.trusted):
+        return evidence.reproduce(Path(path), asked, [Path(k) for k in keys])
 
 
 def sign(path: str | Path, key: str | Path, own_tasks: bool = False) -> str:

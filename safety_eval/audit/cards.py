@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safety_eval.core.conceal import bound
 from safety_eval.core.errors import EvidenceError
-from safety_eval.core.records import digest, plain
+from safety_eval.core.records import plain
 from safety_eval.core.store import read_json, typed, write_atomic, write_json
 from safety_eval.stats.judge import Calibration
 
@@ -169,8 +170,13 @@ class ScorerCard:
 
 
 def instrument_digest(identity: Mapping[str, Any]) -> str:
-    """Digest of an instrument: of everything that it says of itself but the machine it ran on."""
-    return digest({k: v for k, v in identity.items() if k not in ("runtime", "device")})
+    """Digest of an instrument: of everything that it says of itself but the machine it ran on and the folders there."""
+    return bound({k: v for k, v in identity.items() if k not in ("runtime", "device")})
+
+
+def card_digest(card: ScorerCard) -> str:
+    """Digest of a card, by which a policy may pin it."""
+    return bound(plain(card))
 
 
 def default_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Commands that read finished runs: verdicts, comparisons, audits. The model is never asked here."""
+"""Commands that read finished runs: verdicts, comparisons, audits. Of them `reproduce` alone asks a model."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def signoff(context: click.Context, run: Path, policy: Path, baseline: Path | No
 @click.option("--policy", type=click.Path(path_type=Path), help="The policy file that must have been used.")
 @click.option("--max-age", type=click.IntRange(min=0), help="Oldest run that counts, in days from its beginning.")
 @click.option("--signers", type=click.IntRange(min=0), help="Fewest signatures. Default: as many as its policy wants.")
+@click.option("--timestamp", type=click.Path(path_type=Path), help="RFC 3161 token over the bundle's manifest.json.")
+@click.option("--authority", type=click.Path(path_type=Path), help="Trusted certificates of its authority (PEM).")
 def verify(path: Path, key: tuple[Path, ...], own_tasks: bool, **asked: Any) -> None:
     """Check a run or bundle, offline: signatures, hashes, every estimate and the verdict again; say of which model, by
     which policy, signed by whom. Exit 4 if anything is off or a signature is missing."""
@@ -42,8 +44,31 @@ def verify(path: Path, key: tuple[Path, ...], own_tasks: bool, **asked: Any) -> 
     from safety_eval.evidence import Expected
 
     expected = Expected(asked["expect_weights"], asked["policy"], asked["max_age"], asked["signers"])
-    for line in api.verify(path, key, own_tasks, expected).lines:
+    if (asked["timestamp"] is None) != (asked["authority"] is None):
+        raise UserError("--timestamp and --authority belong together", "Give both, or neither.")
+    stamp = (asked["timestamp"], asked["authority"]) if asked["timestamp"] else None
+    for line in api.verify(path, key, own_tasks, expected, stamp).lines:
         click.echo(line)
+
+
+@cli.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--sample", type=click.IntRange(min=1), default=20, show_default=True, help="How many answers.")
+@click.option("--seed", type=int, default=0, show_default=True, help="A number of your own: it decides which.")
+@click.option("--model", default="", help="Where the model is. Default: as the run names it.")
+@click.option("--device", default="", help="auto, cpu, cuda, cuda:N. Default: as the run was asked.")
+@click.option("--key", multiple=True, type=click.Path(path_type=Path), help="Trusted public key (may be given again).")
+@click.option("--trusted", is_flag=True, help="Run code and open environment variables that the run names.")
+@click.pass_context
+def reproduce(context: click.Context, path: Path, key: tuple[Path, ...], **asked: Any) -> None:
+    """Verify a full bundle, then ask its model some of its prompts again: 0 when every answer is equal, else 4."""
+    from safety_eval import api
+    from safety_eval.evidence import Draw
+
+    again = api.reproduce(path, Draw(**asked), key)
+    for line in again.lines:
+        click.echo(line)
+    context.exit(again.exit_code)
 
 
 @cli.command()

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from safety_eval.api import Unfinished
-from safety_eval.audit.cards import ScorerCard
+from safety_eval.audit.cards import ScorerCard, card_digest
 from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
 from safety_eval.evidence import SignedOff
@@ -171,6 +171,7 @@ def card(found: ScorerCard, path: Path) -> None:
     for sentence in found.sentences:
         out.print(f"- {sentence}", markup=False)
     out.print(f"card: {path}, page: {path.with_suffix('.md')}", markup=False, soft_wrap=True)
+    out.print(f"digest (a policy may pin it): {card_digest(found)}", markup=False, soft_wrap=True)
 
 
 def sheet(path: Path) -> None:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from safety_eval.core import limits
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical, from_plain
 
@@ -30,6 +31,7 @@ def parsed(content: bytes) -> Any:
     Raises:
         ValueError: not JSON, not UTF-8, NaN or infinity, or nested deeper than Python reads.
     """
+    limits.refuse_many(content)
     try:
         value = _DECODER.decode(content.decode())
     except RecursionError:
@@ -67,8 +69,15 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.exists():
         return
+    if not path.is_file():
+        raise EvidenceError(f"{path} is not a plain file", "Restore the file.")
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+        lines = iter(lambda: file.readline(limits.LINE_BYTES + 1), b"")
+        for number, line in enumerate(lines, 1):
+            if len(line) > limits.LINE_BYTES:
+                raise EvidenceError(
+                    f"{path}, line {number} is longer than {limits.LINE_BYTES >> 20} MB", "No record of ours is."
+                )
             if not line.endswith(b"\n"):
                 return
             try:
@@ -130,7 +139,7 @@ def read_json(path: Path) -> Any:
         UserError: there is none. EvidenceError: it is damaged.
     """
     try:
-        return parsed(path.read_bytes())
+        return parsed(limits.content(path, limits.JSON_BYTES))
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}", "Is this a run folder of safety-eval?") from error
     except ValueError as error:

@@ -31,7 +31,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core import sampling
+from safety_eval.core import limits, sampling
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, digest, key
@@ -224,7 +224,7 @@ def read_script(path: Path) -> dict[str, Line] | tuple[Rule, ...]:
         UserError: not JSON, neither an object nor a list, or an answer or a rule with a field that is none of theirs.
     """
     try:
-        content = path.read_bytes()
+        content = limits.content(path, limits.JSON_BYTES, plain=False)
         if path.suffix == ".jsonl":
             rows = [parsed(line) for line in content.splitlines() if line.strip()]
             script = {str(row.pop("id")): row for row in rows}

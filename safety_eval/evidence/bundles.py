@@ -2,35 +2,40 @@
 
 manifest.json    digest of every file, Merkle root of the records, head of the journal; this is what is signed
 run/             the run as it was: run.json (model, digests, data manifests, instruments, environment), the
-                 policy recorded before the first token, records, results, journal
+                 policy recorded before the first token, records, results, journal, cards of its instruments
 baseline/        the run it was compared with, likewise
 shown/           what people read: report, charts, JUnit form, model card (a redacted copy leaves the report out)
 kept.json        what comparing gave: a redacted copy is judged by it
 policy.yaml      the policy as decided on, with its waivers       signoff.json    the verdict
-salts.json       opens the sealed halves; not in a redacted copy
+salts.json       opens the sealed halves; not in a redacted copy, which holds run.json, the policies and the cards
+                 without system prompt and folders (the manifest names them in both forms)
 attestations/    statements and signatures
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from safety_eval import __version__
+from safety_eval import policy as policies
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal
+from safety_eval.core.conceal import conceal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical
-from safety_eval.core.store import typed, write_atomic
+from safety_eval.core.store import parsed, typed, write_atomic
 from safety_eval.evidence import attest, hashes
 from safety_eval.policy import Policy
 from safety_eval.runs import chain, run_file
+from safety_eval.signoff import instruments
 from safety_eval.signoff.basis import Case, Kept, collect, keep
 from safety_eval.signoff.decision import judge
 from safety_eval.signoff.verdict import Verdict, differences, to_json
@@ -46,7 +51,8 @@ LEFT_OUT = (SALTS, REPORT)
 """What a redacted copy does not hold: what opens the sealed halves, and the page that quotes answers."""
 MOST_FILES = 100_000
 """Files that a bundle may hold; a run of every benchmark has some hundreds."""
-SCHEMA = 1
+SCHEMA = 2
+"""2: files that a redacted copy holds without system prompt and folders are named in both forms."""
 
 
 def bundle(
@@ -98,7 +104,9 @@ def make_manifest(folder: Path) -> dict[str, Any]:
     files, records = {}, {}
     for path in listed(folder):
         content = (folder / path).read_bytes()
-        files[path] = {"sha256": hashes.sha256(content), "size": len(content)}
+        files[path] = about(content)
+        if is_concealed(path):
+            files[path]["redacted"] = about(concealed(path, content))
         if hashes.kind_of(path):
             leaves = hashes.full_leaves(content, path, secret)
             records[path] = {"lines": len(leaves), "root": hashes.merkle(leaves).hex()}
@@ -110,6 +118,31 @@ def make_manifest(folder: Path) -> dict[str, Any]:
         "root": hashes.root_of(records),
         "journal": journal.head(journal.check(folder / "run" / journal.NAME)),
     }
+
+
+def about(content: bytes) -> dict[str, Any]:
+    """How the manifest names a file: digest and size."""
+    return {"sha256": hashes.sha256(content), "size": len(content)}
+
+
+def is_concealed(path: str) -> bool:
+    """Whether a redacted copy holds a file of a bundle in another form: without system prompt and folders."""
+    of_card = path.startswith(("run/cards/", "baseline/cards/")) and path.endswith(".json")
+    return of_card or Path(path).name in ("run.json", "policy.yaml")
+
+
+def concealed(path: str, content: bytes) -> bytes:
+    """Such a file in that form.
+
+    Raises:
+        SafetyEvalError: it is damaged.
+    """
+    if path.endswith(".yaml"):
+        return policy_text(policies.concealed(policies.parse(content.decode(), path))).encode()
+    try:
+        return json.dumps(conceal(parsed(content)), indent=1).encode() + b"\n"
+    except ValueError as error:
+        raise EvidenceError(f"{path} is damaged: {error}") from error
 
 
 def redact(source: Path, target: Path) -> Path:
@@ -124,22 +157,25 @@ def redact(source: Path, target: Path) -> Path:
     if target.exists():
         raise UserError(f"{target} exists", "Choose a new folder.")
     secret = read_secret(folder)
-    sealed = []
+    manifest = read_manifest(folder)
     for path in [*listed(folder), MANIFEST, *attested(folder)]:
         if path in LEFT_OUT:
             continue
         content = (folder / path).read_bytes()
         if hashes.kind_of(path):
             content = hashes.redacted_lines(content, path, secret)
-            sealed.append(path)
+        elif is_concealed(path):
+            content = concealed(path, content)
         write_atomic(target / path, content)
-    write_atomic(target / REDACTION, redaction(sealed))
+    write_atomic(target / REDACTION, redaction(manifest))
     return target
 
 
-def redaction(sealed: Sequence[str]) -> bytes:
-    """redaction.json: which files are sealed."""
-    return canonical({"schema": SCHEMA, "sealed": sorted(sealed)}).encode() + b"\n"
+def redaction(manifest: Mapping[str, Any]) -> bytes:
+    """redaction.json: files of which a redacted copy holds the open halves, and those without prompt and folders."""
+    told = {"schema": SCHEMA, "sealed": sorted(manifest["records"])}
+    told["concealed"] = sorted(path for path in manifest["files"] if is_concealed(path))
+    return canonical(told).encode() + b"\n"
 
 
 def find(path: Path) -> Path:
@@ -166,9 +202,38 @@ def attested(folder: Path) -> list[str]:
 
 
 def configuration(folder: Path) -> dict[str, str]:
-    """Digest of what the verdict was made with, by file name."""
+    """Digest of what the verdict was made with, by file name, as the manifest has it."""
     names = ("policy.yaml", "run/run.json", "run/policy.yaml", "baseline/run.json")
-    return {n: hashes.sha256((folder / n).read_bytes()) for n in names if (folder / n).is_file()}
+    files = read_manifest(folder)["files"]
+    return {name: str(files[name].get("sha256")) for name in names if name in files}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json.
+
+    Raises:
+        EvidenceError: it is damaged, or of another version.
+    """
+    manifest = hashes.strict((folder / MANIFEST).read_bytes(), MANIFEST)
+    if not isinstance(manifest, dict) or (found := manifest.get("schema")) != SCHEMA:
+        told = f"has schema {found}, this version reads {SCHEMA}" if isinstance(manifest, dict) else "is damaged"
+        raise EvidenceError(f"{MANIFEST} {told}")
+    files, records = manifest.get("files"), manifest.get("records")
+    if not isinstance(files, dict) or not isinstance(records, dict):
+        raise EvidenceError(f"{MANIFEST} is damaged: it lists no files")
+    named = [row for about in files.values() for row in (about, *_redacted(about))]
+    if not all(isinstance(row, dict) and isinstance(row.get("size"), int) for row in named):
+        raise EvidenceError(f"{MANIFEST} is damaged: it does not say how large its files are")
+    if not all(isinstance(row, dict) and isinstance(row.get("lines"), int) for row in records.values()):
+        raise EvidenceError(f"{MANIFEST} is damaged: it does not say how many records there are")
+    if not all(hashes.is_digest(row.get("sha256")) for row in named):
+        raise EvidenceError(f"{MANIFEST} is damaged: a digest is none")
+    return manifest
+
+
+def _redacted(about: Any) -> list[Any]:
+    """The second form of a file, where the manifest names one."""
+    return [about["redacted"]] if isinstance(about, dict) and "redacted" in about else []
 
 
 def read_secret(folder: Path) -> bytes:
@@ -198,6 +263,7 @@ def run_files(run: Path) -> Iterator[str]:
                 yield path.relative_to(run).as_posix()
         for path in sorted((run / task / "scores").glob("*.jsonl")):
             yield path.relative_to(run).as_posix()
+    yield from instruments.files(run, run_file.read(run))
     for path in sorted((run / chain.SHARDS).glob("*/*")):
         if path.name in ("run.json", journal.NAME):
             yield path.relative_to(run).as_posix()

@@ -16,13 +16,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safety_eval.core import limits
+from safety_eval.core.conceal import conceal
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import canonical
 
 SEALED = {
-    "prompts": ("text", "messages", "prefill", "choices", "target"),
-    "outputs": ("text", "reasoning", "prompt_key"),
-    "scores": ("output_key",),
+    "prompts": ("text", "messages", "prefill", "choices", "target", "factors", "pair", "cluster"),
+    "outputs": ("text", "reasoning", "prompt_key", "error"),
+    "scores": ("output_key", "error"),
 }
 """Fields of each kind of record that a redacted copy does not show."""
 
@@ -38,6 +40,7 @@ def strict(content: bytes, name: str) -> Any:
         EvidenceError: anything else; `name` is the file, with its line if there is one.
     """
     try:
+        limits.refuse_many(content)
         value = json.loads(content, object_pairs_hook=_once, parse_constant=_no_constant)
         same = canonical(value).encode() + b"\n" == content
     except (ValueError, RecursionError) as error:
@@ -68,9 +71,10 @@ def lines(content: bytes, name: str) -> list[bytes]:
 
 
 def halves(row: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(open, sealed) fields of a record; the header of a score file is all open."""
+    """(open, sealed) fields of a record; the header of a score file is open, but for folders that it names."""
     if kind == "scores" and "identity" in row:
-        return dict(row), {}
+        told = conceal(row)
+        return told, {} if told == row else dict(row)
     fields = SEALED[kind]
     return {k: v for k, v in row.items() if k not in fields}, {k: v for k, v in row.items() if k in fields}
 

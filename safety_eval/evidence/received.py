@@ -25,6 +25,7 @@ class Report:
         files, records: checked against their hashes. estimates: computed again from the records.
         begun: when the run was asked for, by its journal. wanted: signatures that the policy asks for.
         waivers_ended: waivers that held at the decision and have ended since.
+        stamped: when an outside party saw the manifest ('' = nobody was asked).
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Report:
     begun: str = ""
     wanted: int = 0
     waivers_ended: tuple[str, ...] = ()
+    stamped: str = ""
 
     @property
     def sentence(self) -> str:
@@ -68,6 +70,7 @@ class Report:
             *facts(v),
             f"policy digest: {v.policy_sha256}, {registered}",
             f"signed by: {', '.join(signed) or 'nobody'}; the policy wants {self.wanted}",
+            *([f"timestamp: the manifest was there at {self.stamped}, by the authority given"] if self.stamped else []),
             *(f"history: {sentence}" for sentence in v.history),
         ]
         return [printable(line) for line in told]

@@ -14,7 +14,7 @@ from safety_eval.core.store import writing
 from safety_eval.evidence import attest, bundles, verification
 from safety_eval.evidence.hashes import strict
 from safety_eval.policy import Policy
-from safety_eval.signoff import decision
+from safety_eval.signoff import decision, instruments
 from safety_eval.signoff.verdict import Verdict, differences, to_json
 
 SUPERSEDED = "evidence.superseded"
@@ -64,6 +64,7 @@ def sign_off(
     if not run.is_dir():
         raise UserError(f"no such folder: {run}", "Give the folder that `run` printed.")
     with writing(run):
+        instruments.keep(run)
         if kept := _same(run, policy, baseline):
             return _sign_again(run, policy, kept, keys, draw)
         return _sign_off(run, policy, baseline, keys, draw)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def verify(
     signers, trusted = attest.check(folder, content, keys)
     if keys and not trusted:
         raise EvidenceError(f"{attest.SIGNERS}: 0 of the given keys have signed", _TRUST)
-    manifest = _manifest(folder)
+    manifest = bundles.read_manifest(folder)
     verdict = _sealed_files(folder, manifest, content, redacted)
     records = _records(folder, manifest, redacted)
     if folder != path:
@@ -89,6 +90,8 @@ def _sealed_files(folder: Path, manifest: Mapping[str, Any], content: bytes, red
 _TRUST = "Give the public key of every signer with --key. What nobody trusted has signed proves nothing."
 _MOST_BYTES = 64 << 20
 """Largest manifest that is read; it names some hundreds of files."""
+_MOST_OF_STATEMENT = 4 << 20
+"""Largest statement, or list of signers, that is read before it is known who wrote it."""
 
 
 def _begun(folder: Path) -> str:
@@ -105,7 +108,7 @@ def _authentic_bytes(folder: Path) -> bytes:
     for name in (bundles.MANIFEST, *bundles.attested(folder)):
         if not (folder / name).is_file():
             raise EvidenceError(f"{name} is missing")
-        if (folder / name).stat().st_size > _MOST_BYTES:
+        if (folder / name).stat().st_size > (_MOST_BYTES if name == bundles.MANIFEST else _MOST_OF_STATEMENT):
             raise EvidenceError(f"{name} is larger than any of ours")
     return (folder / bundles.MANIFEST).read_bytes()
 
@@ -119,15 +122,6 @@ def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> Non
         )
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    manifest = _object(folder, bundles.MANIFEST)
-    if (found := manifest.get("schema")) != bundles.SCHEMA:
-        raise EvidenceError(f"{bundles.MANIFEST} has schema {found}, this version reads {bundles.SCHEMA}")
-    if not isinstance(manifest.get("files"), dict) or not isinstance(manifest.get("records"), dict):
-        raise EvidenceError(f"{bundles.MANIFEST} is damaged: it lists no files")
-    return manifest
-
-
 def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     """Every file is listed, and every listed file is there."""
     wanted = set(manifest["files"]) - (set(bundles.LEFT_OUT) if redacted else set())
@@ -138,7 +132,7 @@ def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
         raise EvidenceError(f"{name} is not part of this evidence")
     if set(manifest["records"]) != {p for p in manifest["files"] if hashes.kind_of(p)}:
         raise EvidenceError(f"{bundles.MANIFEST}: the record files are not those that lie here")
-    if redacted and (folder / bundles.REDACTION).read_bytes() != bundles.redaction(list(manifest["records"])):
+    if redacted and (folder / bundles.REDACTION).read_bytes() != bundles.redaction(manifest):
         raise EvidenceError(f"{bundles.REDACTION} was changed")
 
 
@@ -147,11 +141,22 @@ def _hashes(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     for name, about in files.items():
         if redacted and (name in bundles.LEFT_OUT or hashes.kind_of(name)):
             continue
-        if (folder / name).stat().st_size != about["size"]:
+        if ("redacted" in about) != bundles.is_concealed(name):
+            raise EvidenceError(f"{bundles.MANIFEST} is damaged: {name} is not named in the forms that it has")
+        wanted = about["redacted"] if redacted and "redacted" in about else about
+        if (folder / name).stat().st_size != wanted["size"]:
             raise EvidenceError(f"{name} does not match its hash: it has another size")
         content = (folder / name).read_bytes()
-        if len(content) != about["size"] or hashes.sha256(content) != about["sha256"]:
+        if len(content) != wanted["size"] or hashes.sha256(content) != wanted["sha256"]:
             raise EvidenceError(f"{name} does not match its hash{_where(folder, manifest, name, content)}")
+        if "redacted" in about and not redacted:
+            _same_redacted(name, content, about["redacted"])
+
+
+def _same_redacted(name: str, content: bytes, wanted: Any) -> None:
+    """The redacted form that the manifest names is that of this file."""
+    if bundles.about(bundles.concealed(name, content)) != wanted:
+        raise EvidenceError(f"{bundles.MANIFEST}: the redacted form of {name} is not that of the file")
 
 
 def _where(folder: Path, manifest: Mapping[str, Any], name: str, content: bytes) -> str:
@@ -203,7 +208,8 @@ def _same_as_run(run: Path, folder: Path, verdict: Verdict, shown: bool) -> None
             )
     there = set(bundles.run_files(run))
     kept = {p.removeprefix("run/") for p in bundles.listed(folder) if p.startswith("run/")}
-    for name in sorted(there ^ kept):
+    later = {name for name in there - kept if name.startswith("cards/")}  # an audit since then changes no verdict
+    for name in sorted((there ^ kept) - later):
         raise EvidenceError(f"{name} was added to or taken from the run since the evidence was made", _AGAIN)
     for name in sorted(kept):
         if (run / name).read_bytes() != (folder / "run" / name).read_bytes():
@@ -222,7 +228,7 @@ _AGAIN = "Sign off again, or restore the run folder."
 def _verdict_again(folder: Path, policy: Policy, verdict: Verdict, redacted: bool, own_tasks: bool) -> int:
     """The verdict computed again; how many estimates were, too (0 in a redacted copy)."""
     if redacted:
-        _sealed_verdict(folder, policy, verdict)
+        _sealed_verdict(folder, policy, verdict, bundles.read_manifest(folder)["files"])
         return 0
     return _verdict(folder, policy, verdict, own_tasks)
 
@@ -238,7 +244,7 @@ def _verdict(folder: Path, policy: Policy, verdict: Verdict, own_tasks: bool) ->
     return len(case.estimates)
 
 
-def _sealed_verdict(folder: Path, policy: Policy, verdict: Verdict) -> None:
+def _sealed_verdict(folder: Path, policy: Policy, verdict: Verdict, files: Mapping[str, dict[str, Any]]) -> None:
     """The whole verdict again (decision, findings, blockers, notes, history) from results.json and kept.json, which the
     manifest covers. Those numbers themselves cannot be computed without the sealed halves."""
     baseline = folder / "baseline"
@@ -246,6 +252,10 @@ def _sealed_verdict(folder: Path, policy: Policy, verdict: Verdict) -> None:
         folder / "run", policy, bundles.read_kept(folder), baseline if baseline.is_dir() else None, verdict.journal
     )
     _trusted(case)
+    # Digests of the whole files, which lie here in their redacted form.
+    case = replace(case, run_sha256=str(files["run/run.json"]["sha256"]))
+    if "baseline/run.json" in files:
+        case = replace(case, baseline=str(files["baseline/run.json"]["sha256"]))
     _same_verdict(verdict, judge(case, policy, _moment(verdict)))
 
 

@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from safety_eval.core import limits
+from safety_eval.core.conceal import conceal
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
 from safety_eval.policy.selector import PATTERN, Selector, selector
@@ -125,7 +127,9 @@ class Conditions(_Part):
     settings: dict[str, dict[str, Any]] = Field(
         default={}, description="decoding that must hold, by task: {bold: {max_new_tokens: 20}}"
     )
-    system_prompt: str | None = Field(default=None, description="must be this text ('' = none)")
+    system_prompt: str | None = Field(
+        default=None, description="must be this text, or one whose SHA-256 is given as sha256:HEX ('' = none)"
+    )
     chat_template: Literal["auto", "on", "off"] | None = None
     limit: Count | Literal["full"] | None = Field(default=None, description="--limit, or 'full': the whole list")
     seed: Annotated[int, Field(strict=True, ge=0)] | None = None
@@ -196,7 +200,8 @@ class Policy(_Part):
     instruments: dict[str, dict[str, Any]] = Field(
         default={},
         description="what must hold of a scorer, by scorer: fields of its identity, `identity` (digest of all of it), "
-        "`arguments` (exactly these)",
+        "`arguments` (exactly these); of its card `min_sensitivity`, `min_specificity` (by the lower 95% limits), its "
+        "digest `card`",
     )
     conditions: Conditions = Conditions()
     registered: Annotated[bool, Field(strict=True)] = Field(
@@ -207,6 +212,16 @@ class Policy(_Part):
     signers: Annotated[int, Field(strict=True, ge=0)] = Field(default=1, description="signatures that evidence needs")
     stop: Stop | None = None
     waivers: tuple[Waiver, ...] = ()
+
+    @field_validator("instruments")
+    @classmethod
+    def _of_cards(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for scorer, pins in value.items():
+            for name in ("min_sensitivity", "min_specificity"):
+                least = pins.get(name, 0)
+                if isinstance(least, bool) or not isinstance(least, (int, float)) or not 0 <= least <= 1:
+                    raise ValueError(f"{scorer}.{name} must be a share between 0 and 1")
+        return value
 
     def claim(self, rule: Rule) -> About:
         """What a rule's claim is about."""
@@ -255,7 +270,12 @@ class Registration:
 def terms(policy: Policy) -> dict[str, Any]:
     """The policy without its waivers, as JSON values: what is fixed before the run. (A waiver answers a
     result.)"""
-    return policy.model_dump(mode="json", exclude={"waivers"})
+    return dict(conceal(policy.model_dump(mode="json", exclude={"waivers"})))
+
+
+def concealed(policy: Policy) -> Policy:
+    """The policy without the text of a system prompt and without folders: what verdicts are made by."""
+    return Policy.model_validate(conceal(policy.model_dump(mode="json", exclude_none=True)))
 
 
 def registration(policy: Policy) -> Registration:
@@ -270,8 +290,8 @@ def load(path: Path) -> Policy:
         UserError: no such file, not YAML, an unknown or doubled key, a wrong value; each with its place.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = limits.content(path, limits.TEXT_BYTES, plain=False).decode()
+    except (OSError, ValueError) as error:
         raise UserError(f"cannot read the policy {path}: {error}", "See docs/policies/ for examples.") from error
     return parse(text, str(path))
 
@@ -279,7 +299,7 @@ def load(path: Path) -> Policy:
 def parse(text: str, source: str = "the policy") -> Policy:
     """The policy written in `text`; `source` names it in errors."""
     try:
-        written = yaml.load(text, _Loader)
+        written = limits.yaml_value(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}", "Check the indentation.") from error
     if not isinstance(written, dict):

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core import journal
+from safety_eval.core.conceal import bound
 from safety_eval.core.errors import SafetyEvalError
 from safety_eval.core.journal import Entry, Event
-from safety_eval.core.records import digest
 from safety_eval.runs import run_file
 from safety_eval.runs.run_file import RunFile, TaskRecord
 
@@ -28,12 +28,12 @@ Facts = Mapping[str, Any]
 def begun(file: RunFile) -> str:
     """Digest of what run.json says from the beginning."""
     content = file.to_json()
-    return digest({name: content.get(name) for name in _BEGUN})
+    return bound({name: content.get(name) for name in _BEGUN})
 
 
 def prepared(record: TaskRecord) -> str:
     """Digest of what run.json says of a task once its prompts are frozen."""
-    return digest(record.model_dump(mode="json", exclude=_LATER))
+    return bound(record.model_dump(mode="json", exclude=_LATER))
 
 
 def faults(folder: Path, file: RunFile, entries: Sequence[Entry], sealed: bool = False) -> Iterator[str]:
@@ -67,12 +67,12 @@ def _bound(file: RunFile, entries: Sequence[Entry]) -> Iterator[str]:
     if file.finished and file.finished not in ended[-1:]:
         yield "run.json says another time of the run's end than the journal"
     answered = [e for e in entries if _is_output(e)]
-    yield from _once(entries, Event.ENGINE, {}, {"identity": digest(file.engine)}, answered)
+    yield from _once(entries, Event.ENGINE, {}, {"identity": bound(file.engine)}, answered)
     for task, record in file.tasks.items():
         mine = [e for e in answered if e.facts["file"] == f"{task}/outputs.jsonl"]
         wanted = {"about": prepared(record)}
         yield from _once(entries, Event.FROZEN, {"task": task}, wanted, mine, always=True)
-        wanted = {"settings": digest(record.settings)}
+        wanted = {"settings": bound(record.settings)}
         yield from _once(entries, Event.SETTINGS, {"task": task}, wanted, mine)
         stops = [e.facts.get("state") for e in entries if e.event is Event.STOPPED and e.facts.get("task") == task]
         if stops[-1:] != ([record.stopped] if record.stopped else []):
@@ -90,7 +90,7 @@ def _instruments(file: RunFile, entries: Sequence[Entry], merged: bool = False) 
                 continue
             name = f"{task}/scores/{scorer}.jsonl"
             scored = [e for e in entries if e.facts.get("file") == name and not merged]
-            wanted = {"identity": digest(identity), "arguments": digest(record.arguments.get(scorer, {}))}
+            wanted = {"identity": bound(identity), "arguments": bound(record.arguments.get(scorer, {}))}
             yield from _once(entries, Event.INSTRUMENT, place, wanted, scored)
 
 

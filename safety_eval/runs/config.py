@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from safety_eval.core import limits
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
 from safety_eval.runs.spelling import plain_settings
@@ -143,7 +144,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: no file, or not a YAML mapping.
     """
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = limits.yaml_value(limits.content(path, limits.TEXT_BYTES, plain=False).decode())
     except FileNotFoundError as error:
         raise UserError(f"no such file: {path}", "Check the path.") from error
     except (yaml.YAMLError, ValueError, OSError, RecursionError) as error:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from safety_eval import policy as policies
+from safety_eval.core.conceal import bound
 from safety_eval.core.interfaces import Engine
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import Estimate, Prompt, digest, plain
@@ -153,7 +154,7 @@ def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
         chat = plan.task.kind == "generate" and "chat_template" in engine.capabilities
     settings = {**session.file.tasks[plan.task.name].settings, "chat_template": chat}
     session.save(session.file.changed_task(plan.task.name, settings=settings))
-    session.journal.once(Event.SETTINGS, task=plan.task.name, settings=digest(settings))
+    session.journal.once(Event.SETTINGS, task=plan.task.name, settings=bound(settings))
     return chat
 
 

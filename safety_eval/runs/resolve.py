@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval.core import plugins
+from safety_eval.core.conceal import is_sealed
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.faults import told
 from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
@@ -39,6 +40,7 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
         UserError: an unknown task, engine, scorer or data version; an engine that cannot do what a task needs; a
             scorer that gives nothing that the task measures.
     """
+    _asked_in_words(config)
     engine: EngineEntry = plugins.find("engines", config.engine)
     tasks = [plugins.find("tasks", name) for name in config.tasks]
     _known("--scorer", config.scorers, tasks)
@@ -60,6 +62,12 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
         if name not in used:
             raise UserError(f"--scorer-args {name}:...: no task of this run is scored by it", nearest(name, used))
     return plans
+
+
+def _asked_in_words(config: RunConfig) -> None:
+    """A digest as a system prompt would pass for the text that it stands for."""
+    if config.system_prompt and is_sealed(config.system_prompt):
+        raise UserError("--system-prompt is a digest, not a text", "Give the text itself.")
 
 
 def load(plan: TaskPlan, limit: int | None) -> PromptSet:

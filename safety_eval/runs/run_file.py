@@ -11,15 +11,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from safety_eval.core.conceal import conceal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.store import read_json, write_json
 from safety_eval.core.task import Drawn
 from safety_eval.runs.config import MOST_SAMPLES, RunConfig
 
 NAME = "run.json"
-SCHEMA = 2
-"""2: what a limit drew (`drawn`), the protocol of each task, and the arguments of each scorer."""
-MAX_BYTES = 64 * 2**20
+SCHEMA = 3
+"""3: the journal binds what a redacted copy says of it (core/conceal.py), so that such a copy can be checked."""
+MAX_BYTES = 16 * 2**20
 LONGEST_NAME = 200
 Json = dict[str, Any]
 
@@ -149,6 +150,11 @@ class RunFile(_Part):
             if not task["stopped"]:
                 del task["stopped"]
         return content
+
+
+def concealed(file: RunFile) -> RunFile:
+    """The file without its system prompt and its folders: what verdicts are made of."""
+    return RunFile.model_validate(conceal(file.to_json()))
 
 
 def write(folder: Path, file: RunFile) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from safety_eval.core import plugins, secrets
+from safety_eval.core.conceal import bound
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, Particular, Scorer, ScorerSpec, Settings
 from safety_eval.core.journal import Event, Journal
@@ -113,8 +114,8 @@ class Session:
             Event.INSTRUMENT,
             task=task,
             scorer=name,
-            identity=digest(dict(identity)),
-            arguments=digest(arguments),
+            identity=bound(identity),
+            arguments=bound(arguments),
         )
 
     def save(self, file: RunFile) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from safety_eval import __version__, policy
+from safety_eval.core.conceal import bound
 from safety_eval.core.errors import UserError
 from safety_eval.core.journal import Event, Journal
-from safety_eval.core.records import digest
 from safety_eval.core.store import write_atomic
 from safety_eval.runs import chain, resolve, run_file
 from safety_eval.runs.config import RunConfig
@@ -78,7 +78,7 @@ def bind(folder: Path, identity: Mapping[str, Any], file: RunFile, opened: Journ
         )
     file = file.changed(engine=dict(identity))
     run_file.write(folder, file)
-    opened.once(Event.ENGINE, identity=digest(file.engine))
+    opened.once(Event.ENGINE, identity=bound(file.engine))
     return file
 
 

@@ -10,12 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 
-import profanity_check
-
 from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
 from safety_eval.core.records import Score
 from safety_eval.scorers._answers import TEXTS, Measured, score_texts
 from safety_eval.scorers._arguments import check, choice
+from safety_eval.scorers._pickled import refuse_other_files
+
+refuse_other_files(
+    "profanity_check",
+    {
+        "data/model.joblib": "aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
+        "data/vectorizer.joblib": "19c5200dc6a41f026e0558e2f164f5fe8d8f58e502b46b37e4385037fcfa4831",
+    },
+)
+import profanity_check  # noqa: E402  Importing it unpickles both files.
 
 
 class ProfanityCheck:

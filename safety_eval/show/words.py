@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from safety_eval.core.conceal import conceal
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.runs.run_file import RunFile
 
@@ -52,7 +53,7 @@ class Facts:
 
 def facts(file: RunFile) -> Facts:
     """The facts of a run."""
-    model, revision = file.config.model, str(file.engine.get("revision") or "")
+    model, revision = str(conceal(file.config.model)), str(file.engine.get("revision") or "")
     return Facts(
         model=f"{model} @ {revision[:12]}" if revision and revision not in model else model,
         precision=str(file.engine.get("precision") or file.engine.get("dtype") or ""),

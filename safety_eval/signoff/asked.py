@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safety_eval.core import plugins
+from safety_eval.core.conceal import sealed
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest
 from safety_eval.policy import Policy
@@ -110,7 +111,7 @@ def _whole(asked: Asked, policy: Policy) -> Iterator[str]:
     pins = policy.conditions
     limit = "full" if asked.limit is None else asked.limit
     pinned: tuple[tuple[str, Any, Any], ...] = (
-        ("system prompt", pins.system_prompt or "", asked.system_prompt),
+        ("system prompt", sealed(pins.system_prompt or ""), sealed(asked.system_prompt)),
         ("chat template", pins.chat_template or "auto", asked.chat_template),
         ("limit", pins.limit, limit),
         ("seed", pins.seed, asked.seed),
@@ -180,7 +181,7 @@ def deviations(asked: Asked, tasks: Sequence[str], scorers: Mapping[str, str | N
     if asked.limit is not None:
         yield f"at most {asked.limit:,} prompts of each task were asked, not the whole benchmark"
     if asked.system_prompt:
-        yield f"asked under a system prompt (SHA-256 {digest(asked.system_prompt)[:12]})"
+        yield f"asked under a system prompt ({sealed(asked.system_prompt)[:19]})"
     if asked.chat_template != "auto":
         yield f"chat template: {asked.chat_template}, whatever the tokenizer has"
     for name in tasks:

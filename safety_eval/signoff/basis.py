@@ -8,14 +8,17 @@ Every estimate is computed again from the records; results.json only has to agre
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safety_eval import policy as policies
+from safety_eval.audit.cards import ScorerCard, file_name
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal, plugins
+from safety_eval.core.conceal import conceal, is_sealed, without_paths
 from safety_eval.core.errors import EvidenceError, SafetyEvalError, UserError
 from safety_eval.core.records import Estimate, plain
 from safety_eval.core.task import Task
@@ -23,6 +26,7 @@ from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
 from safety_eval.runs import answers, chain, own_code, results, run_file
 from safety_eval.runs.run_file import RunFile
+from safety_eval.signoff import instruments
 from safety_eval.signoff.asked import Asked, read
 from safety_eval.signoff.consistency import check_records
 from safety_eval.signoff.history import History, tell
@@ -35,10 +39,12 @@ Faults = list[Blocker]
 class Case:
     """The numbers and facts of a run that a policy is held against.
 
+    Flat: what `collect` gathers from many files, each read by one rule or condition of its own.
+
     Attributes:
         estimates: of the run; differences: against the baseline, None without one.
         subject: the model as the run records it ('model', digests ...).
-        data: data version by task. instruments: identity by scorer.
+        data: data version by task. instruments: identity by scorer. cards: of these instruments, where there are any.
         registered: digest of the policy terms that the run recorded before its first token ('' = none).
         asked: how the run was asked, beside each task's protocol.
         history: what happened to the run, by its journal. journal: hash of the last entry that was looked at.
@@ -52,6 +58,7 @@ class Case:
     subject: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     instruments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cards: Mapping[str, ScorerCard] = field(default_factory=dict)
     registered: str = ""
     asked: Asked = Asked()
     history: History = History()
@@ -90,7 +97,7 @@ def collect(
     try:
         file = run_file.read(folder)
     except SafetyEvalError as error:
-        return Case((), faults=(_evidence(error.message),))
+        return Case((), faults=_told([_evidence(error.message)]))
     faults: Faults = []
     if not file.finished:
         faults.append(_evidence("the run did not finish (killed, or still going): run the same command again"))
@@ -100,22 +107,38 @@ def collect(
     _in_order(folder, file, policy, faults)
     if not faults:
         _agrees(folder, estimates, faults)
+    if _holds_digest(file):
+        faults.append(_evidence("run.json holds a digest in place of a system prompt: nothing shows what was asked"))
     compared = None
     if baseline is not None:
         compared = _compare(folder, baseline, faults)
-    instruments = _instruments(file, faults)
+    told = run_file.concealed(file)
     return Case(
         estimates=estimates,
         differences=compared,
         registered=registered,
-        faults=tuple(faults),
         history=history,
         journal=last,
-        instruments=instruments,
+        instruments=_instruments(told, faults),
+        faults=_told(faults),
         baseline=_named(baseline),
-        asked=read(file, _read_baseline(baseline)),
-        **_said(folder, file, policy),
+        asked=read(told, _read_baseline(baseline)),
+        cards=_cards(folder, told),
+        **_said(folder, told, policy),
     )
+
+
+def _holds_digest(file: RunFile) -> bool:
+    """Whether a run's own file, which is no redacted copy, gives a digest for the system prompt that it was asked with:
+    then it was asked with that digest, or somebody put it there; either way not with the text that it stands for."""
+    prompts = [file.config.system_prompt, file.asked.get("system_prompt")]
+    prompts += [record.settings.get("system_prompt") for record in file.tasks.values()]
+    return any(is_sealed(str(text)) for text in prompts)
+
+
+def _told(faults: Faults) -> tuple[Blocker, ...]:
+    """Faults without the folders of this machine: a verdict travels."""
+    return tuple(replace(fault, sentence=without_paths(fault.sentence)) for fault in faults)
 
 
 def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None, until: str) -> Case:
@@ -128,17 +151,17 @@ def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None
     faults: Faults = [Blocker("missing", sentence) for sentence in kept.missing]
     registered = _registered(folder, file, faults)
     history, last = _history(folder, file, until, faults, sealed=True)
-    instruments = _instruments(file, faults)
     return Case(
         estimates=results.read(folder),
         differences=kept.differences,
         registered=registered,
-        faults=tuple(faults),
         history=history,
         journal=last,
-        instruments=instruments,
+        instruments=_instruments(file, faults),
+        faults=_told(faults),
         baseline=_named(baseline),
         asked=read(file, _read_baseline(baseline)),
+        cards=_cards(folder, file),
         **_said(folder, file, policy),
     )
 
@@ -180,8 +203,10 @@ def remeasure(folder: Path, file: RunFile, faults: Faults, own_tasks: bool = Tru
 
 
 def subject(file: RunFile) -> dict[str, Any]:
-    """The model as the run records it: name and every digest or version of its engine's identity."""
-    return {"model": file.config.model, **{k: v for k, v in file.engine.items() if k != "device"}}
+    """The model as the run records it: name (of a folder or file, its last part) and every digest or version of its
+    engine's identity."""
+    known = {"model": file.config.model, **{k: v for k, v in file.engine.items() if k != "device"}}
+    return dict(conceal(known))
 
 
 def _task(folder: Path, file: RunFile, name: str, own_tasks: bool) -> Task:
@@ -269,9 +294,16 @@ def _compare(folder: Path, baseline: Path, faults: Faults) -> Sequence[Differenc
         found: Sequence[Difference] = compare(RunFolder(folder), RunFolder(baseline))
         return found
     except SafetyEvalError as error:
-        told = error.message.replace(str(baseline), "the baseline").replace(str(folder), "the run")
+        told = _named_in(error.message, {baseline: "the baseline", folder: "the run"})
         faults.append(Blocker("missing", f"not compared with the baseline: {told}"))
         return ()
+
+
+def _named_in(message: str, names: Mapping[Path, str]) -> str:
+    """A message with names in place of folders, where they stand alone."""
+    for path, name in names.items():
+        message = re.sub(rf"(?<![\w./]){re.escape(str(path))}(?![\w/])", name, message)
+    return message
 
 
 def _begun(folder: Path) -> str:
@@ -297,6 +329,13 @@ def _instruments(file: RunFile, faults: Faults) -> dict[str, Mapping[str, Any]]:
             if found.setdefault(scorer, identity) != identity:
                 faults.append(_evidence(f"{scorer} was another instrument for {task} than for the tasks before"))
     return found
+
+
+def _cards(folder: Path, file: RunFile) -> dict[str, ScorerCard]:
+    identities = {s: i for record in file.tasks.values() for s, i in record.instruments.items()}
+    places = {s: folder / "cards" / f"{file_name(i)}.json" for s, i in identities.items()}
+    read_ones = {s: instruments.read(places[s], identity) for s, identity in identities.items()}
+    return {s: card for s, card in read_ones.items() if card is not None}
 
 
 def _notes(file: RunFile, policy: Policy) -> tuple[str, ...]:

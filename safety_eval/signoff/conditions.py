@@ -7,18 +7,16 @@ What the kinds of a blocker mean stands in verdict.py.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
 
-from safety_eval.audit.known_errors import known_errors
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.measure import floors
 from safety_eval.policy import About, Policy, Rule, floor, registration
 from safety_eval.policy.stopping import NOT_ASKED
 from safety_eval.show.words import name
-from safety_eval.signoff import asked, rules
+from safety_eval.signoff import asked, instruments, rules
 from safety_eval.signoff.basis import Case
-from safety_eval.signoff.verdict import Blocker, Finding
+from safety_eval.signoff.verdict import Blocker
 
 _SLACK = datetime.timedelta(minutes=5)
 """Clocks of two machines may differ by so much."""
@@ -98,7 +96,7 @@ def _identities(case: Case, policy: Policy) -> list[Blocker]:
             found.append(Blocker("conditions", f"the instrument {scorer} did not score this run"))
             continue
         for field, pin in pins.items():
-            if field in ("identity", "arguments"):
+            if field in ("identity", "arguments", *instruments.ASKED):
                 continue
             if (have := identity.get(field)) != pin:
                 told = f"other instrument: {scorer} {field} must be {pin!r}, the run used {have!r}"
@@ -152,16 +150,6 @@ def _degenerate_limit(e: Estimate, policy: Policy, early: bool) -> float:
         return (e.events or 0) / e.count  # as seen: few answers, and each counts as bad in what stopped the run
     this = rules.seen(e, About("list", 0.0))
     return 1.0 if this is None else this.upper(policy.level)
-
-
-def errors(case: Case, findings: Sequence[Finding]) -> list[str]:
-    """What the instruments that decide are known to get wrong, by our own audits of them."""
-    told = []
-    for task, scorer in dict.fromkeys((f.task, f.scorer) for f in findings):
-        asked_task = case.asked.tasks.get(task)
-        identity = asked_task.instruments.get(scorer) if asked_task else None
-        told += [f"{task} by {scorer}: {k.sentence}" for k in known_errors(scorer, identity or {})]
-    return told
 
 
 def descriptive(case: Case, policy: Policy) -> list[str]:

@@ -19,9 +19,9 @@ from safety_eval.core.errors import EvidenceError
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import Estimate, digest
 from safety_eval.core.store import write_atomic, write_json
-from safety_eval.policy import Policy, Rule, Waiver, registration
+from safety_eval.policy import Policy, Rule, Waiver, concealed, registration
 from safety_eval.show.words import name
-from safety_eval.signoff import conditions, rules
+from safety_eval.signoff import conditions, instruments, rules
 from safety_eval.signoff.asked import AskedTask, deviations, own_instrument
 from safety_eval.signoff.basis import Case, collect
 from safety_eval.signoff.claim import Claim, meaning
@@ -60,15 +60,21 @@ def decide(
 
 def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Verdict:
     """The verdict on collected numbers; pure."""
+    policy = concealed(policy)
     moment = (at or datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).replace(microsecond=0)
     stopped = conditions.stopped(case, policy)
     seen = [claim for rule in policy.rules for claim in rules.claims(rule, *_looked_at(rule, case), policy, stopped)]
     adjusted = _family(seen, policy)
     findings, notes = _waive([_finding(c, p, policy) for c, p in zip(seen, adjusted, strict=True)], policy, moment)
-    blockers = (*case.faults, *conditions.blockers(case, policy, moment), *_unnamed(case, policy))
+    blockers = (
+        *case.faults,
+        *conditions.blockers(case, policy, moment),
+        *instruments.blockers(case.cards, case.asked, policy, findings),
+        *_unnamed(case, policy),
+    )
     record = registration(policy)
     claimed = [meaning(about) for about in dict.fromkeys(policy.claim(rule) for rule in policy.rules)]
-    said = (*conditions.errors(case, findings), *conditions.descriptive(case, policy))
+    said = (*instruments.lines(case.cards, case.asked, findings), *conditions.descriptive(case, policy))
     return Verdict(
         decision=_decide(findings, blockers),
         policy=policy.name,

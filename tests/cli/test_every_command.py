@@ -87,6 +87,7 @@ def arguments(command: str, at: Path) -> list[object]:
         "signoff": [run, "--policy", at / "policy.yaml", "--sign", at / "ann.pem"],
         "verify": [run],
         "redact": [run, at / "redacted"],
+        "reproduce": [run, "--sample", "3"],
         "plan": ["--policy", at / "policy.yaml", "--without-prompts"],
         "check-table": [at / "table.csv"],
         "compare": [run, at / "baseline"],
@@ -97,7 +98,7 @@ def arguments(command: str, at: Path) -> list[object]:
     }[command]
 
 
-ORDER = ["signoff", "sign", "verify", "redact"]
+ORDER = ["signoff", "sign", "verify", "redact", "reproduce"]
 """Commands that need what the one before them wrote."""
 
 

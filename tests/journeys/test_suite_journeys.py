@@ -11,7 +11,7 @@ from planted import SUITES, TASKS, Behaviour, SuiteWalk, policy, script
 from walk import FirstScreen, Heard, Walk, first_screen
 
 Keys = dict[str, tuple[Path, Path]]
-_COMMANDS = ["run", "report", "signoff", "sign", "verify", "redact", "compare", "export", "score", "merge"]
+_COMMANDS = ["run", "report", "signoff", "sign", "verify", "reproduce", "redact", "compare", "export", "score", "merge"]
 FORMATS = ("model-card", "cyclonedx", "parquet")
 
 
@@ -123,6 +123,7 @@ def signed(road: Traveller, run: str, terms: str, keys: Keys) -> None:
 
     shutil.copytree(walk.home / run / "evidence", walk.home / "elsewhere" / "received")
     walk("verify", "elsewhere/received", *both)
+    assert "equal: 12 of 12" in walk("reproduce", "elsewhere/received", *both, "--sample", "12").flat
     walk("redact", run, "public")
     walk("verify", "public", *both)
     files = [p for p in (walk.home / "public").rglob("*") if p.is_file()]

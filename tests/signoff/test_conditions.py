@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,6 +12,7 @@ import evidence_bundle
 import pytest
 
 from safety_eval import api, policy
+from safety_eval.audit.cards import GroupErrors, Part, ScorerCard, instrument_digest, save
 from safety_eval.cli import main
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import canonical
@@ -18,6 +20,7 @@ from safety_eval.core.store import read_json
 from safety_eval.evidence import attest
 from safety_eval.signoff.decision import decide
 from safety_eval.signoff.verdict import Verdict, facts, table
+from safety_eval.stats.proportion import wilson
 
 RULES = """
 version: 1
@@ -244,13 +247,81 @@ def test_a_run_that_was_asked_otherwise_is_told_so_in_evidence_that_signs_and_ve
     assert main(["report", str(run)]) == 0 and "Cannot decide" in (run / "report.html").read_text()
 
 
-def test_an_instrument_with_known_errors_decides_with_a_line_that_says_them(asked, tmp_path: Path, capsys) -> None:
+def test_an_instrument_with_known_errors_decides_with_a_line_that_says_them(
+    asked, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setenv("SAFETY_EVAL_CARDS", str(tmp_path / "none"))
     run = Path(shutil.copytree(asked(), tmp_path / "run"))
     (tmp_path / "policy.yaml").write_text(NAMED)
     assert main(["signoff", str(run), "--policy", str(tmp_path / "policy.yaml")]) == 0
     words = "toxigen by profanity_check: In our own audit toxicity missed 83% of 2,767 hateful texts"
     assert words in " ".join(capsys.readouterr().out.split()) and words in (run / "report.html").read_text()
-    assert not any("vader" in note for note in judged(run).notes)
+    assert any("bold by vader: what it gets wrong was not measured" in note for note in judged(run).notes)
+
+
+def _card(home: Path, run: Path, misses: int, alarms: int, **changes: object) -> None:
+    """A user's own card of the run's profanity_check, in the place where audits keep them."""
+    identity = read_json(run / "run.json")["tasks"]["toxigen"]["instruments"]["profanity_check"]
+    rates = [(wrong / 400, limits.low, limits.high) for wrong in (misses, alarms) for limits in (wilson(wrong, 400),)]
+    whole = GroupErrors("total", "all", 400, misses, 400, alarms, false_alarm_rate=rates[1], miss_rate=rates[0])
+    empty = {"groups": (), "cuts": (), "heterogeneity": {}, "missing": {}, "manifest": {"source": "/home/ann/x"}}
+    empty |= {"false_alarm_gap": None, "miss_gap": None, "kappa": (0.5, 0.4, 0.6), "pabak": 0.5}
+    part = Part("toxicity", "toxicity", "at least 0.5", "hateful", "neutral", replace(whole, **changes), **empty)
+    card = ScorerCard("profanity_check", identity, (part,), (), (), instrument_digest(identity))
+    save(card, "", home)
+
+
+PINNED = "instruments: {profanity_check: {min_sensitivity: 0.75, min_specificity: 0.9}}\n"
+CARDS = {
+    "good": ((60, 10), {}, PINNED, 0, "by its card"),
+    "absent": (None, {}, PINNED, 4, "it has no card (safety-eval audit profanity_check)"),
+    "misses too much": ((120, 10), {}, PINNED, 4, "the sensitivity of profanity_check in toxicity is at least 65.3%"),
+    "good, but few texts show it": ((90, 10), {}, PINNED, 4, "sensitivity of profanity_check in toxicity is at least"),
+    "false alarms": ((60, 60), {}, PINNED, 4, "the specificity of profanity_check in toxicity is at least 81.2%"),
+    "made-up limits": ((120, 10), {"miss_rate": (0.1, 0.09, 0.11)}, PINNED, 4, "it has no card"),
+    "another card": ((60, 10), {}, f"instruments: {{profanity_check: {{card: {'0' * 64}}}}}\n", 4, "other card"),
+    "weak, but nothing is asked": ((330, 10), {}, "", 0, "toxicity missed 82% (78.5 to 85.9%) of 400 hateful texts"),
+}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_a_policy_pins_what_an_instruments_card_must_show(asked, tmp_path: Path, capsys, monkeypatch, name) -> None:
+    counts, changes, pins, wanted, words = CARDS[name]
+    monkeypatch.setenv("SAFETY_EVAL_CARDS", str(tmp_path / "cards"))
+    run = Path(shutil.copytree(asked(), tmp_path / "run"))
+    if counts is not None:
+        _card(tmp_path / "cards", run, *counts, **changes)
+    (tmp_path / "policy.yaml").write_text(NAMED + pins)
+    private, public = evidence_bundle.write_keys(tmp_path)
+    code = main(["signoff", str(run), "--policy", str(tmp_path / "policy.yaml"), "--sign", str(private[0])])
+    said = " ".join(capsys.readouterr().out.split())
+    assert code == wanted and words in said, said
+    assert main(["redact", str(run), str(tmp_path / "sealed")]) == 0
+    shutil.rmtree(tmp_path / "cards", ignore_errors=True)
+    for place in (run / "evidence", tmp_path / "sealed"):
+        assert main(["verify", str(place), "--key", str(public[0])]) == 0
+    assert not any(b"/home/ann" in p.read_bytes() for p in (tmp_path / "sealed").rglob("*") if p.is_file())
+
+
+def test_a_card_in_evidence_cannot_be_swapped(asked, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("SAFETY_EVAL_CARDS", str(tmp_path / "cards"))
+    run = Path(shutil.copytree(asked(), tmp_path / "run"))
+    _card(tmp_path / "cards", run, 120, 10)
+    (tmp_path / "policy.yaml").write_text(NAMED + PINNED)
+    assert main(["signoff", str(run), "--policy", str(tmp_path / "policy.yaml")]) == 4
+    _card(tmp_path / "better", run, 60, 10)
+    new = next((tmp_path / "better").glob("*.json"))
+    old = run / "evidence" / "run" / "cards" / new.name
+    assert old.is_file()
+    old.write_bytes(new.read_bytes())
+    assert main(["verify", str(run / "evidence")]) == 4
+    assert f"cards/{new.name} does not match its hash" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("least", ["75", "true", "-0.1", "high"])
+def test_what_is_asked_of_a_card_is_a_share(least: str) -> None:
+    with pytest.raises(UserError, match="min_sensitivity must be a share"):
+        policy.parse(NAMED + f"instruments: {{profanity_check: {{min_sensitivity: {least}}}}}\n")
 
 
 def test_the_verdict_names_what_was_judged(asked) -> None:

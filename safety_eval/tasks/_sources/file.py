@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from safety_eval.core import limits
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Prompt
 from safety_eval.core.store import parsed
@@ -49,13 +50,15 @@ def load(path: Path) -> PromptFile:
         UserError: the file cannot be read, or lines are wrong.
     """
     try:
-        raw = path.read_bytes()
+        raw = limits.content(path, limits.JSON_BYTES, plain=False)
         return parse(raw.decode("utf-8-sig"), str(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}", "Give the path of a JSON-lines file.") from error
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise UserError(f"{path}, line {line}: not UTF-8", "Save the file as UTF-8.") from error
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}", "Give a smaller file.") from error
 
 
 def parse(text: str, source: str) -> PromptFile:
