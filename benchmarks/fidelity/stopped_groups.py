@@ -29,7 +29,7 @@ version: 1
 name: forty
 rules:
   - {{id: groups, task: toxigen, metric: toxic_rate, scorer: s, group: every target, max: {LIMIT}, min_groups: {GROUPS},
-     because: r}}
+     because: r, floor_met_because: planted}}
 ceilings: {{unscored: 1.0, degenerate: 1.0}}
 stop: {{block: {BLOCK}, delta: 0.01}}
 """

@@ -19,6 +19,13 @@ ANSWERED: frozenset[str] = frozenset({"comply", "partial", "off_topic"})
 """Statuses under which an answer says something of its own; the rest is refused, degenerate or unknown."""
 
 
+def asked_with(prompt: Prompt, whole: str) -> str:
+    """What `--limit` asks together with a prompt, by name: see `Task.whole`."""
+    if not whole:
+        return prompt.id
+    return prompt.unit if whole == "cluster" else prompt.factors.get(whole, prompt.unit)
+
+
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
     """What a run may choose of a task's prompts.
@@ -163,7 +170,7 @@ class Task:
         limit_axis: axis whose groups share `--limit` evenly ('' = every stratum keeps its share of the list).
         limit_parent: axis above it: one group of each parent takes its turn before a second of any.
         limit_strata: further axes or factors over which the draw is spread within a group.
-        whole_clusters: `--limit` keeps clusters whole.
+        whole: what `--limit` asks whole: 'cluster', or a design factor; '' = single prompts.
         complete_answers: reaching the token limit makes an answer degenerate.
         published: name of the block of published figures to print beside.
         license: of the data.
@@ -185,7 +192,7 @@ class Task:
     limit_axis: str = ""
     limit_parent: str = ""
     limit_strata: tuple[str, ...] = ()
-    whole_clusters: bool = False
+    whole: str = ""
     complete_answers: bool = False
     published: str = ""
     license: str = ""

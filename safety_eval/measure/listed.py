@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval.core.records import Estimate, Prompt, Standing
-from safety_eval.core.task import Drawn, Measured, Metric, Task
+from safety_eval.core.task import Drawn, Measured, Metric, Task, asked_with
 
 Floats = NDArray[np.float64]
 LEAST = 10
 """Prompts on the list from which a group can be gated; below, it is descriptive only, and no policy requires it."""
 
 
-def chances(prompts: Sequence[Prompt], drawn: Drawn | None, whole: bool) -> Floats:
+def chances(prompts: Sequence[Prompt], drawn: Drawn | None, whole: str) -> Floats:
     """Share of its stratum that was asked, for each prompt; 1 where the whole list was. Weights are 1 / chance.
 
     Args:
-        whole: clusters were drawn whole (by the smallest group of any member).
+        whole: what was drawn whole (by the smallest group of any member), see `Task.whole`.
     """
     if drawn is None:
         return np.ones(len(prompts))
@@ -30,8 +30,9 @@ def chances(prompts: Sequence[Prompt], drawn: Drawn | None, whole: bool) -> Floa
     if whole:
         first: dict[str, int] = {}
         for prompt, home in zip(prompts, homes, strict=True):
-            first[prompt.unit] = min(home, first.get(prompt.unit, last))
-        homes = [first[p.unit] for p in prompts]
+            together = asked_with(prompt, whole)
+            first[together] = min(home, first.get(together, last))
+        homes = [first[asked_with(p, whole)] for p in prompts]
     shares = np.array([s.asked / s.listed for s in drawn.strata] + [1.0])
     return shares[np.array(homes, dtype=np.int64)]
 
@@ -60,7 +61,7 @@ def derived_on_list(task: Task, measured: Sequence[Measured], version: str, draw
     if drawn is None:
         yield from found
         return
-    shares = chances([m.prompt for m in measured], drawn, task.whole_clusters)
+    shares = chances([m.prompt for m in measured], drawn, task.whole)
     uneven = _uneven(measured, shares)
     yield from (_drawn_part(e, drawn, uneven) for e in found)
     there = {(e.metric, e.scorer, e.axis, e.group) for e in found}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from safety_eval.core.faults import told
 from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
-from safety_eval.core.task import ANSWERED, Drawn, Headline, Measured, Metric, Task, Values
+from safety_eval.core.task import ANSWERED, Drawn, Headline, Measured, Metric, Task, Values, asked_with
 from safety_eval.measure import listed
 from safety_eval.measure.listed import derived_on_list
 from safety_eval.stats.gate import Shared, effective_answers, gate
@@ -43,8 +43,8 @@ class Column:
     chance: Floats
     """Share of its part of the list that was asked; 1 = all of it."""
     drawn: Drawn | None
-    whole: bool
-    """The limit drew clusters whole."""
+    units: Codes
+    """What the limit draws together."""
     groups: Sequence[Mapping[str, tuple[str, ...]]]
     reasons: Sequence[str]
     version: str
@@ -122,7 +122,7 @@ def _column(
         prompts=_numbered([r.prompt.id for r in rows]),
         chance=np.ones(len(rows)),
         drawn=None,
-        whole=task.whole_clusters,
+        units=_numbered([asked_with(r.prompt, task.whole) for r in rows]),
         groups=[r.prompt.groups for r in rows],
         reasons=reasons,
         version=version,
@@ -138,7 +138,7 @@ def _numbered(names: Sequence[str]) -> Codes:
 
 def _of_list(task: Task, rows: Sequence[Measured], drawn: Drawn | None) -> dict[str, Any]:
     """What a column has to know of the list that its answers speak for."""
-    return {"drawn": drawn, "chance": listed.chances([r.prompt for r in rows], drawn, task.whole_clusters)}
+    return {"drawn": drawn, "chance": listed.chances([r.prompt for r in rows], drawn, task.whole)}
 
 
 def measured_by(metric: Metric, row: Measured, values: Values) -> float | None:
@@ -295,8 +295,7 @@ def _deviation(y: Floats, weights: Floats) -> float:
 def of_list(column: Column, rows: NDArray[np.bool_]) -> list[Shared]:
     """What answers have in common where the claim is about the list: being drawn, as far as not all was asked."""
     left_out = 1.0 - float(column.chance[rows].min(initial=1.0))
-    units = column.clusters if column.whole else column.prompts
-    return [Shared(left_out, units[rows])] if left_out > 0 else []
+    return [Shared(left_out, column.units[rows])] if left_out > 0 else []
 
 
 def _standing(column: Column, axis: str, value: float | None, on_list: int) -> tuple[Standing, str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from safety_eval.core import sampling
 from safety_eval.core.records import Prompt
-from safety_eval.core.task import Drawn, Stratum, Task
+from safety_eval.core.task import Drawn, Stratum, Task, asked_with
 
 _RANGE = 2.0**63
 
@@ -38,7 +38,7 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What is drawn together: a prompt, or a cluster where the task keeps clusters whole."""
+    """What is drawn together: a prompt, or all prompts of a cluster or an intent where the task asks these whole."""
 
     name: str
     prompts: tuple[Prompt, ...]
@@ -48,7 +48,7 @@ class _Unit:
 
 
 def draw(prompts: Sequence[Prompt], limit: int, task: Task, seed: int) -> Draw:
-    """At most `limit` prompts; more only where one cluster alone is larger and the task keeps clusters whole.
+    """At most `limit` prompts; more only where the task asks clusters (intents) whole and one alone is larger.
 
     Args:
         prompts: the whole list. limit: 1 or more, below the list's size. seed: the run's.
@@ -99,7 +99,7 @@ def _by_size(prompts: Sequence[Prompt], task: Task) -> list[str]:
 def _units(prompts: Sequence[Prompt], task: Task) -> list[_Unit]:
     together: dict[str, list[Prompt]] = {}
     for prompt in prompts:
-        together.setdefault(prompt.unit if task.whole_clusters else prompt.id, []).append(prompt)
+        together.setdefault(asked_with(prompt, task.whole), []).append(prompt)
     rank = {group: i for i, group in enumerate(_by_size(prompts, task))}
     units = []
     for name, members in together.items():
@@ -107,7 +107,7 @@ def _units(prompts: Sequence[Prompt], task: Task) -> list[_Unit]:
         home = min((g for p in members for g in _groups(p, task.limit_axis)), key=rank.__getitem__)
         strata = (
             *(_stratum(first, axis) for axis in task.limit_strata),
-            "" if task.whole_clusters else first.unit,
+            "" if task.whole == "cluster" else first.unit,
         )
         units.append(_Unit(name, tuple(members), home, _stratum(first, task.limit_parent), strata))
     return units
@@ -180,7 +180,7 @@ def _note(listed: int, limit: int, task: Task, seed: int, strata: Sequence[Strat
     if silent:
         words += f" as far as {limit} go: {len(silent)} of {len(strata)} are not asked"
     if asked > limit:
-        words += f" (clusters are asked whole, and one of {asked} is the least)"
-    elif task.whole_clusters:
-        words += " (clusters are asked whole)"
+        words += f" (each {task.whole} is asked whole, and one of {asked} is the least)"
+    elif task.whole:
+        words += f" (each {task.whole} is asked whole)"
     return words + "; not the full benchmark."

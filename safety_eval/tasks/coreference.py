@@ -119,7 +119,7 @@ TASK = Task(
     ),
     limit_axis="set",
     limit_strata=("share_of_women",),
-    whole_clusters=True,
+    whole="cluster",
     license="MIT",
     requires=_requires,
 )

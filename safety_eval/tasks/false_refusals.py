@@ -117,7 +117,7 @@ TASK = Task(
     ),
     derive=rephrasing.derive,
     limit_axis="domain",
-    whole_clusters=True,
+    whole="intent",
     complete_answers=True,
     license="Apache-2.0 (ours)",
     requires=_requires,

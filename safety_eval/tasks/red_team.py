@@ -132,7 +132,7 @@ TASK = Task(
         ),
     ),
     limit_axis="risk_area",
-    whole_clusters=True,
+    whole="cluster",
     complete_answers=True,
     license="Apache-2.0 (ours)",
     requires=_requires,

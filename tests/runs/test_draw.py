@@ -14,7 +14,7 @@ import pytest
 
 from safety_eval.core import plugins
 from safety_eval.core.records import Prompt
-from safety_eval.core.task import Task, TaskOptions
+from safety_eval.core.task import Task, TaskOptions, asked_with
 from safety_eval.runs.draw import draw
 from safety_eval.stats.proportion import clopper_pearson
 
@@ -47,10 +47,10 @@ def test_a_larger_limit_contains_a_smaller_one_and_none_is_exceeded(name: str, d
         drawn = draw(prompts, limit, task, 0)
         ids = {p.id for p in drawn.prompts}
         assert before <= ids and [p for p in prompts if p.id in ids] == list(drawn.prompts)
-        units = {p.unit for p in drawn.prompts}
-        assert len(ids) == limit or (task.whole_clusters and (len(ids) < limit or len(units) == 1))
-        if task.whole_clusters:
-            assert ids == {p.id for p in prompts if p.unit in units}
+        units = {asked_with(p, task.whole) for p in drawn.prompts}
+        assert len(ids) == limit or (task.whole and (len(ids) < limit or len(units) == 1))
+        if task.whole:
+            assert ids == {p.id for p in prompts if asked_with(p, task.whole) in units}
         assert (sum(s.asked for s in drawn.drawn.strata), sum(s.listed for s in drawn.drawn.strata)) == (
             len(ids),
             len(prompts),

@@ -41,7 +41,7 @@ def test_a_limit_keeps_intents_whole_and_domains_even() -> None:
     task = plugins.find("tasks", "false_refusals")
     prompts = task.load(TaskOptions()).prompts
     kept = draw(prompts, 16 * 24, task, 0).prompts
-    assert set(Counter(p.cluster for p in kept).values()) == {24}
+    assert set(Counter(p.factors["intent"] for p in kept).values()) == {24}
     assert set(Counter(p.groups["domain"] for p in kept).values()) == {48}
 
 

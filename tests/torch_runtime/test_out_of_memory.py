@@ -168,6 +168,13 @@ def test_a_text_that_memory_does_not_hold_alone_is_an_error_and_the_rest_goes_on
     assert all(map(same, [*values[:2], *values[3:]], expected)), (values, expected)
 
 
+ELSEWHERE = {
+    "openai_server": "the model is the server's",
+    "vllm": "vLLM reserves its memory when it starts and queues what does not fit",
+}
+"""Plugins whose model somebody else keeps in memory."""
+
+
 @pytest.mark.parametrize("kind", ["scorers", "engines"])
 def test_every_plugin_that_loads_a_model_is_among_the_cases(kind: str) -> None:
     """What imports torch, or asks for an engine of its own, loads a model."""
@@ -186,4 +193,5 @@ def test_every_plugin_that_loads_a_model_is_among_the_cases(kind: str) -> None:
     for name in names(kind):
         source = Path(sys.modules["safety_eval"].__file__ or "").parent / kind / f"{name}.py"
         loads = imports[name] == "True" or ".engine" in source.read_text()
-        assert not loads or name in tested, f"{name} loads a model and is not tested for memory that runs out"
+        told = name in tested or name in ELSEWHERE
+        assert not loads or told, f"{name} loads a model and is not tested for memory that runs out"
