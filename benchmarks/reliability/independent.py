@@ -121,7 +121,6 @@ def commands() -> Iterator[Use]:
         yield Use((command, "HOME/none"))
         yield Use((command, "HOME/none", "HOME/none", "HOME/none", "HOME/none"))
         yield Use((command, "HOME", "--colour"))
-        yield Use((command, "HOME\x00x"), certain=True)
     for words in (
         ("reproduce", "HOME/none"),
         ("reproduce", "HOME", "--sample", "0"),
