@@ -81,7 +81,11 @@ class SeenShare:
 
 @dataclass(frozen=True, slots=True)
 class SeenMean:
-    """A mean with its 95% limits `low` of `low_value` and `high` of `high_value`; `units`: effective answers."""
+    """A mean with its 95% limits `low` of `low_value` and `high` of `high_value`; `units`: effective answers.
+
+    Beyond 95% a limit moves on by its distance to the value with what is unmeasured at the *other* end: a loss takes
+    the near value along with the limit, and the distance between these two may shrink.
+    """
 
     low_value: float
     high_value: float
@@ -90,14 +94,12 @@ class SeenMean:
     units: float
 
     def upper(self, level: float) -> float:
-        if math.isclose(level, PUBLISHED):
-            return self.high
-        return self.high_value + _wider(self.high - self.high_value, self.units, level)
+        far = self.high - self.low_value
+        return self.high + _wider(far, self.units, level) - max(far, 0.0)
 
     def lower(self, level: float) -> float:
-        if math.isclose(level, PUBLISHED):
-            return self.low
-        return self.low_value - _wider(self.low_value - self.low, self.units, level)
+        far = self.high_value - self.low
+        return self.low - _wider(far, self.units, level) + max(far, 0.0)
 
     def p_exceeds(self, bound: float) -> float:
         return _beyond(self.low_value - bound, self.low_value - self.low, self.units)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from safety_eval.stats.bounded import mean_lower, mean_upper
 from safety_eval.stats.limits import SeenDifference, SeenMean, SeenShare
@@ -52,3 +54,20 @@ def test_a_paired_difference_is_judged_alike_by_its_limit_and_by_its_p_value() -
         assert seen.p_exceeds(seen.lower(0.99)) == pytest.approx(0.01, rel=1e-3)
     nothing = SeenDifference((0.0, 0.0), (0.0, 0.0), 300)
     assert nothing.upper(0.95) == pytest.approx(upper_limit(0, 300)) and nothing.upper(0.95) == -nothing.lower(0.95)
+
+
+@given(
+    st.floats(-1, 1),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    st.tuples(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1)),
+    st.sampled_from([0.9, 0.95, 0.99, 0.999]),
+    st.floats(1.5, 500),
+)
+def test_a_loss_moves_no_limit_of_a_mean_inwards(
+    value: float, room: tuple[float, float], loss: tuple[float, float, float, float], level: float, units: float
+) -> None:
+    """A loss moves value and limit outwards, the value sometimes further: beyond 95% the limit moved inwards then."""
+    before = SeenMean(value, value, value - room[0], value + room[1], units)
+    after = SeenMean(value - loss[0], value + loss[1], before.low - loss[2], before.high + loss[3], units)
+    assert after.upper(level) >= before.upper(level) - 1e-12
+    assert after.lower(level) <= before.lower(level) + 1e-12
