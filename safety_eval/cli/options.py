@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from safety_eval.core.errors import UserError
+
 Command = Callable[..., Any]
 
 
@@ -99,5 +101,12 @@ _RUN = [
 
 
 def to_values(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Flags as given (those that were not are left out); runs/spelling.py reads their texts."""
+    """Flags as given (those that were not are left out); runs/spelling.py reads their texts.
+
+    Raises:
+        UserError: a flag with nothing behind it.
+    """
+    for name, value in flags.items():
+        if value == "" and name != "system_prompt":
+            raise UserError(f"--{name.replace('_', '-')} is empty", "Give a value, or leave the flag out.")
     return {k: v for k, v in flags.items() if v not in (None, (), "")}

@@ -43,7 +43,7 @@ def told(function: Callable[..., Any], what: str) -> Iterator[None]:
         yield
     except SafetyEvalError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that ends the program would choose its exit code
         file = file_of(function)
         if file is None:
             raise

@@ -89,7 +89,7 @@ def _from_file(kind: str, path: Path) -> ModuleType:
         raise PluginError(f"{path}, line {error.lineno}: {error.msg}", "Correct that line.") from error
     except (SafetyEvalError, ModuleNotFoundError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file that ends the program would choose its exit code
         raise raised(error, path, "this file") from error
     _check_entry(kind, path, module)
     return module

@@ -176,6 +176,7 @@ class Task:
         license: of the data.
         short: its name where a line holds a whole task; '' = the title.
         requires: what its prompts need, by options, without loading anything.
+        own_prompts: it takes a user's own prompt file (`--prompts`).
     """
 
     name: str
@@ -198,3 +199,4 @@ class Task:
     license: str = ""
     short: str = ""
     requires: Callable[[TaskOptions], Requires] = lambda options: NOTHING
+    own_prompts: bool = False

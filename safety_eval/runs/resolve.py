@@ -46,7 +46,9 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
     _known("--scorer", config.scorers, tasks)
     _known("--data-version", [t for t in config.data_version if t], tasks)
     _known("--prompts", config.prompts, tasks)
-    if (version := config.data_version.get("")) and not any(version in task.versions for task in tasks):
+    _take_prompts(config, tasks)
+    version = config.data_version.get("")
+    if version is not None and not any(version in task.versions for task in tasks):
         known = sorted({v for task in tasks for v in task.versions})
         raise UserError(f"no task of this run has a data version '{version}'", nearest(version, known))
     for task in tasks:
@@ -100,6 +102,16 @@ def protocol(task: Task, config: RunConfig) -> Protocol:
         scorers={choice.name: dict(choice.args) for choice in task.scorers},
         file=hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else "",
     )
+
+
+def _take_prompts(config: RunConfig, tasks: Sequence[Task]) -> None:
+    for task in tasks:
+        if task.name in config.prompts and not task.own_prompts:
+            able = [t.name for t in tasks if t.own_prompts]
+            hint = (
+                f"Of these tasks, {', '.join(able)} take them." if able else "A task that does says own_prompts=True."
+            )
+            raise UserError(f"--prompts {task.name}=...: this task takes no prompts of your own", hint)
 
 
 def _known(flag: str, wanted: Any, tasks: Sequence[Task]) -> None:

@@ -121,4 +121,5 @@ TASK = Task(
     complete_answers=True,
     license="Apache-2.0 (ours)",
     requires=_requires,
+    own_prompts=True,
 )

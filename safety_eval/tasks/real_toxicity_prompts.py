@@ -146,4 +146,5 @@ TASK = Task(
     limit_strata=("file",),
     license=decoding_trust.CHALLENGING.license,
     requires=decoding_trust.required(decoding_trust.CHALLENGING),
+    own_prompts=True,
 )

@@ -70,6 +70,12 @@ FAULTS = {
         "NAMES['third']",
         "KeyError: 'third'",
     ),
+    "the program is ended": (
+        "def sentiment(",
+        "raise SystemExit(0)\n\n\ndef sentiment(",
+        "raise SystemExit(0)",
+        "SystemExit: 0",
+    ),
     "unknown field": ('    title="Letters",', '    titel="Letters",', "TASK = Task(", "titel"),
     "another name": (
         '    name="letters",',

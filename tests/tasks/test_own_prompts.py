@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from task_conformance import check_task
 
+from safety_eval import api
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
 from safety_eval.core.task import TaskOptions
@@ -66,3 +67,10 @@ def test_a_users_own_files_are_taken_and_their_faults_named(tmp_path: Path) -> N
 def test_every_metric_of_red_team_has_an_instrument() -> None:
     plan = resolve.resolve(RunConfig(model="m", tasks=["red_team"], engine="echo", scorers={"red_team": "risk_words"}))
     assert [choice.name for choice in plan[0].scorers] == ["risk_words", "refusal"]
+
+
+def test_a_file_of_prompts_for_a_task_that_takes_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text("{}")
+    asked = {"model": "echo", "engine": "echo", "tasks": ["bold"], "prompts": {"bold": tmp_path / "mine.jsonl"}}
+    with pytest.raises(UserError, match="takes no prompts of your own"):
+        resolve.resolve(api.configure(asked))
