@@ -57,6 +57,7 @@ class Game:
 
 WAIVED = "waivers: [{rule: r, owner: A. Person, reason: a game, expires: 9999-12-31}]\n"
 REFUSAL = [name for name in TASKS if "refusal" in OWN[name]]
+ONCE = [name for name in TASKS if plugins.find("tasks", name).samples != 3]
 OTHER = [name for name in TASKS if planted.TASKS[name].scorer not in OWN[name]]
 GAMES: dict[str, Game] = {
     "two tokens": Game("max_new_tokens must be", run=("--gen-kwargs", "max_new_tokens=2"), tasks=GENERATES),
@@ -87,7 +88,7 @@ GAMES: dict[str, Game] = {
     "a few prompts where all are wanted": Game(
         "limit must be 'full'", run=("--limit", "8"), policy="conditions: {limit: full}\n", tasks=TASKS
     ),
-    "asked three times": Game("3 answers for each prompt", 0, run=("--samples", "3"), loose=True, tasks=TASKS),
+    "asked three times": Game("3 answers for each prompt", 0, run=("--samples", "3"), loose=True, tasks=ONCE),
     "another model than the pinned": Game(
         "weights must be", policy=f"conditions: {{weights: {'a' * 64}}}\n", tasks=TASKS
     ),
