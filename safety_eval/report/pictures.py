@@ -111,7 +111,7 @@ def _apart(task: str, estimates: Sequence[Estimate], first: Estimate) -> Iterato
     for d in disparities(estimates):
         if (d.metric, d.scorer) == (first.metric, first.scorer) and d.groups > LEAST_GROUPS:
             seen = f"{words.name(task)}: groups of {words.name(d.axis)} drawn towards their mean; worst "
-            seen += f"{words.name(d.worst)}; gap at least {words.number(d.gap_low, d.kind)}; p = {d.p_equal:.3g}."
+            seen += f"{words.name(d.worst)}; gap at least {words.gap(d.gap_low, d.kind)}; p = {d.p_equal:.3g}."
             yield Drawn(task, f"{task}.{d.metric}-by-{d.axis}.disparity", disparity_chart(d), seen)
 
 

@@ -57,7 +57,7 @@ def _fine_print(d: Disparity) -> str:
     shown = "to differ from" if d.better == "neither" else "worse than"
     return (
         f"Are all {d.groups} groups the same? p = {p_words(d.p_equal)}. Largest gap between two groups: "
-        f"{words.number(d.gap, d.kind)} as measured, at least {words.number(d.gap_low, d.kind)} (95%). "
+        f"{words.gap(d.gap, d.kind)} as measured, at least {words.gap(d.gap_low, d.kind)} (95%). "
         "Without its noise: drawn towards the mean of all by as much as chance explains, so that the worst of many "
         f"does not look worse than it is. Red: shown {shown} all other groups together, right for all red ones at once "
         f"(95%). About these prompts; instrument: {d.scorer or 'none needed'}."

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from safety_eval.measure.disparity import Disparity
 from safety_eval.show import words
 from safety_eval.show.tables import Row, Table
-from safety_eval.show.words import number
+from safety_eval.show.words import gap, number
 
 _COLUMNS = (
     "metric",
@@ -48,7 +48,7 @@ def _row(d: Disparity) -> Row:
             spread,
             f"{words.name(d.worst)} {number(d.worst_value, d.kind)}",
             f"{number(d.worst_low, d.kind)} to {number(d.worst_high, d.kind)}",
-            f"{number(d.gap, d.kind)} ({number(d.gap_low, d.kind)})",
+            f"{gap(d.gap, d.kind)} ({gap(d.gap_low, d.kind)})",
             named + more or "none",
         )
     )

@@ -117,6 +117,11 @@ def metric_name(metric: str) -> str:
     return f"{name(stem)}{': ' + name(suffix) if dot else ''}"
 
 
+def gap(value: float, kind: str) -> str:
+    """A difference between two numbers: of rates in percentage points."""
+    return f"{100 * value:.2f} points" if kind == "rate" else number(value, kind)
+
+
 def number(value: float | None, kind: str) -> str:
     """A value in its unit: rates in per cent with two digits, as the papers print them, else three digits."""
     if value is None:
