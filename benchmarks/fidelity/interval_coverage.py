@@ -205,8 +205,8 @@ the others compare methods, among them published ones that do not hold.
 ## Losses
 
 `python benchmarks/fidelity/losses.py 100000 26`: 100,000 losses of one, several, a cluster's or a group's answers over
-10,000 random runs, rules of every kind and both estimands: 0 improved a verdict or moved a deciding limit the favourable
-way (13 minutes of one processor). An earlier run found one kind that did, a mean's limit at 99%; it was mended.
+10,000 random runs, rules of every kind and both estimands: 0 improved a verdict or moved a deciding limit the
+favourable way (13 minutes of one processor). An earlier run found one kind that did, a mean's limit at 99%: mended.
 `python benchmarks/fidelity/losses_on_lists.py 6000 26`, on the real lists of six tasks: 6,000 losses, 0 improvements;
 of rules that the whole list breaks a limited draw approved 1 in 345, of those that it meets 22% (the whole list: 30%).
 `tests/test_no_silent_safety.py` loses answers of every shipped task.
