@@ -3,7 +3,7 @@
 A plan is a function of the number of a POST request (from 0) and its text, that names a fault or gives '': '429' (with
 Retry-After), '500', 'half' (the body ends in the middle), 'json' (no JSON), 'list' (JSON that is no object), 'two' (two
 answers for one prompt), 'reset' (the connection is cut), 'stall' (nothing comes for a while), '400' (refused), 'filter'
-(the answer was withheld).
+(the answer was withheld), 'other' (other words each time), 'long' (more tokens than were allowed).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class FaultyProxy:
                 fault = proxy.fault(asked.decode())
                 if not fault or not self._break(fault):
                     self._reply(*proxy.forward("POST", self.path, asked))
-                elif fault in ("half", "two", "filter"):
+                elif fault in ("half", "two", "filter", "other", "long"):
                     self._bend(fault, *proxy.forward("POST", self.path, asked))
 
             def _break(self, fault: str) -> bool:
@@ -81,6 +81,10 @@ class FaultyProxy:
                 body = json.loads(content)
                 if fault == "two":
                     body["choices"] *= 2
+                elif fault == "other":
+                    body["choices"][0]["text"] = f"answer number {proxy.posts}"
+                elif fault == "long":
+                    body["usage"]["completion_tokens"] = 99
                 else:
                     body["choices"][0]["finish_reason"] = "content_filter"
                 self._reply(status, json.dumps(body).encode())

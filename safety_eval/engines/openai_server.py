@@ -15,9 +15,9 @@ witness that is asked for again at each task and after each lost connection.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -25,7 +25,7 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.core.requires import ModelNeed, Requires
-from safety_eval.engines._server.asking import StrangeReplyError, lost, output, read, request
+from safety_eval.engines._server.asking import StrangeReplyError, lost, output, output_tokens, read, request
 from safety_eval.engines._server.crowd import Crowd
 from safety_eval.engines._server.dialect import DIALECTS
 from safety_eval.engines._server.handshake import Draws, Shaking
@@ -35,6 +35,9 @@ from safety_eval.engines._server.wire import LostError, RefusedError, Wire
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
 ARGS = frozenset({"base_url", "api_key", "tokenizer", "dialect", "concurrency", "deadline", "unseeded"})
 """Names that --model-args may give this engine."""
+_PASSING = frozenset({"empty", "stops", "counts", "witness"})
+"""What of the handshake decides no answer, or stands in the identity by itself: a busy server may say otherwise when a
+run is resumed."""
 _AHEAD = 2
 """Requests that wait for a place, as a multiple of the most under way."""
 
@@ -48,7 +51,7 @@ class Terms:
     """
 
     base_url: str
-    key: str
+    key: str = field(repr=False)
     tokenizer: str
     dialect: str
     most: int
@@ -109,10 +112,10 @@ class OpenaiServer:
         try:
             self._seen = self._shaking.run(self._terms.dialect)
             self._refuse_ignored()
+            self._weigher = Weigher(self._post, self._terms.tokenizer, self._seen)
         except UserError:
             self.close()
             raise
-        self._weigher = Weigher(self._wire, spec, self._terms.tokenizer, self._seen)
         self.identity: Mapping[str, Any] = {
             "name": "openai_server",
             "model": spec.model,
@@ -123,7 +126,7 @@ class OpenaiServer:
             "chat_template": "the server's" if self._seen.chat else "",
             "dtype": "the server's",
             "device": "the server's",
-            "handshake": asdict(self._seen),
+            "handshake": {k: v for k, v in asdict(self._seen).items() if k not in _PASSING},
             "unseeded": self._terms.unseeded,
             "versions": {self._seen.owner or "server": self._seen.version},
         }
@@ -141,9 +144,14 @@ class OpenaiServer:
             UserError: names what it ignores, and what to do.
         """
         if kind == "choose":
-            self._weigher.check(self._terms.deadline)
+            self._weigher.check()
             return
         draws = self._seen.draws
+        if settings.temperature == 0 and not self._seen.repeats and not self._terms.unseeded:
+            raise UserError(
+                f"{settings.task} asks greedily, and this server gives another answer each time",
+                "Accept that with --model-args unseeded=true, or use another server.",
+            )
         if settings.temperature > 0 and draws is Draws.IGNORED:
             raise UserError(
                 f"{settings.task} draws at temperature {settings.temperature:g}, and this server ignores temperature "
@@ -174,7 +182,9 @@ class OpenaiServer:
             UserError: the server cannot tell log-likelihoods, or is another one now.
         """
         self.check("choose", settings)
-        yield from self._each(prompts, lambda prompt: self._weigh(prompt, settings), self._terms.most)
+        yield from self._each(
+            prompts, lambda p: self._told(p, settings, lambda: self._weigher.weigh(p, settings)), self._terms.most
+        )
 
     def _each(self, prompts: Iterable[Prompt], ask: Any, most: int) -> Iterator[Output]:
         """Outputs in the order in which they end, a few requests ahead of the server."""
@@ -198,38 +208,29 @@ class OpenaiServer:
         path, body = request(prompt, settings, DIALECTS[self._seen.dialect])
         if not settings.chat_template and not body["prompt"] and not self._seen.empty:
             return lost(prompt, settings, "the server takes no empty prompt")
-        return self._asked(prompt, settings, path, body)
+        chat = settings.chat_template
+        return self._told(prompt, settings, lambda: output(prompt, settings, read(self._post(path, body), chat)))
 
-    def _asked(self, prompt: Prompt, settings: Settings, path: str, body: Mapping[str, Any]) -> Output:
-        with self._crowd.place():
-            try:
-                reply = self._open().post(path, {"model": self._seen.model, **body}, self._terms.deadline)
-                found = read(reply.body, chat=settings.chat_template)
-            except (LostError, StrangeReplyError) as error:
-                self._same()
-                return lost(prompt, settings, f"no answer from the server: {error}")
-            except RefusedError as error:
-                return self._refused(prompt, settings, error)
-        self._crowd.told(reply.throttled, reply.seconds / max(found.output_tokens, 1))
-        if reply.tries > 1:
-            self._same()
-        return output(prompt, settings, found)
-
-    def _refused(self, prompt: Prompt, settings: Settings, error: RefusedError) -> Output:
-        """A server that still takes the handshake's request refuses this prompt alone (too long, most often); for one
-        that refuses that too, the run stops."""
+    def _told(self, prompt: Prompt, settings: Settings, ask: Callable[[], Output]) -> Output:
+        """What `ask` gives, or why there is nothing. A server that still takes the handshake's request refuses this
+        prompt alone (too long, most often); for one that refuses that too, the run stops."""
+        try:
+            return ask()
+        except (LostError, StrangeReplyError) as error:
+            why = f"no answer from the server: {error}"
+        except RefusedError as error:
+            why = f"the server refuses this prompt: {error}"
         self._same()
-        return lost(prompt, settings, f"the server refuses this prompt: {error}")
+        return lost(prompt, settings, why)
 
-    def _weigh(self, prompt: Prompt, settings: Settings) -> Output:
+    def _post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The server's reply to one request, when it has a place for it; after a break it is held to what it was."""
         with self._crowd.place():
-            try:
-                return self._weigher.weigh(prompt, settings, self._terms.deadline)
-            except (LostError, StrangeReplyError) as error:
-                self._same()
-                return lost(prompt, settings, f"no log-likelihoods from the server: {error}")
-            except RefusedError as error:
-                return self._refused(prompt, settings, error)
+            reply = self._open().post(path, {"model": self._seen.model, **body}, self._terms.deadline)
+        self._crowd.told(reply.throttled, reply.seconds / max(output_tokens(reply.body), 1))
+        if reply.broken:
+            self._same()
+        return reply.body
 
     def _same(self) -> None:
         """Hold the server to the handshake.

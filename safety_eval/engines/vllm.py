@@ -94,7 +94,7 @@ class Vllm:
             UserError: settings that mean nothing, or a chat template that the model does not have.
         """
         from safety_eval.engines._transformers.answer import check_stop
-        from safety_eval.engines._transformers.work import Work, answered, prepare
+        from safety_eval.engines._transformers.work import Work, answered, failed, prepare
 
         self._open()
         check_stop(settings.stop)
@@ -108,6 +108,9 @@ class Vllm:
                 self._ask(name, work.ids, self._sampling(work, settings))
             for name, found in self._ended(len(waiting)):
                 work, made = waiting.pop(name), found.outputs[0]
+                if made.finish_reason not in ("stop", "length"):
+                    yield failed(work.prompt, settings, f"vLLM ended the request: {made.finish_reason}", len(work.ids))
+                    continue
                 ids, reason = self._tokens(made)
                 yield answered(work, ids, reason, self._reader, settings)
 

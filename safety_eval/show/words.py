@@ -212,12 +212,13 @@ _SIZE = re.compile(r", \d+ df\b| \(as [^ ]+ answers of equal weight\)")
 
 def methods(estimates: Iterable[Estimate]) -> str:
     """How the intervals of these estimates were computed, each way once: results.json has the sizes of each."""
-    given = [e.method for e in estimates if e.low is not None and e.method]
+    given = {e.method for e in estimates if e.low is not None and e.method}
+    if len(given) == 1:
+        return given.pop()
     ways = sorted({_SIZE.sub("", method) for method in given})
-    if len(set(given)) > 1 and any("equal weight" in method for method in given):
+    if any("equal weight" in method for method in given):
         ways.append("answers of unequal weight count as fewer")
-        return "; ".join(ways)
-    return "; ".join(ways if len(set(given)) != 1 else given[:1])
+    return "; ".join(ways)
 
 
 def direction(better: str) -> str:

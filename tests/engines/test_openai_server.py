@@ -94,7 +94,7 @@ def test_the_handshake_sees_what_this_server_takes_and_ignores(served: Served, o
     """A temperature without a configuration of its own is ignored in silence; log-probabilities are, too."""
     found = opened(served.url, dialect="openai")
     seen = found.identity["handshake"]
-    assert seen["draws"] is Draws.IGNORED and seen["limits"] and seen["repeats"] and not seen["empty"]
+    assert seen["draws"] is Draws.IGNORED and seen["limits"] and seen["repeats"] and not seen["prefill"]
     with pytest.raises(UserError, match="ignores temperature"):
         found.check("generate", HOT)
     found.check("generate", GREEDY)
@@ -119,6 +119,33 @@ def test_greedy_answers_are_those_of_the_model_itself(served: Served, opened: Op
         ours, theirs = (by_id(e.generate(asked, settings)) for e in (engine, direct))
         assert {i: o.text for i, o in ours.items()} == {i: o.text for i, o in theirs.items()}
         assert {i: o.prompt_tokens for i, o in ours.items()} == {i: o.prompt_tokens for i, o in theirs.items()}
+
+
+def test_a_server_that_answers_otherwise_each_time_is_refused_or_named(broken: FaultyProxy, opened: Opened) -> None:
+    broken.plan = lambda number, asked: "other"
+    engine = opened(broken.url)
+    with pytest.raises(UserError, match="another answer each time"):
+        engine.check("generate", GREEDY)
+    accepted = opened(broken.url, unseeded="true")
+    accepted.check("generate", GREEDY)
+    assert accepted.identity["unseeded"] is True
+
+
+def test_a_server_that_ignores_the_token_limit_is_refused(broken: FaultyProxy, opened: Opened) -> None:
+    broken.plan = lambda number, asked: "long"
+    with pytest.raises(UserError, match="ignores max_tokens"):
+        opened(broken.url)
+
+
+def test_a_full_server_is_not_asked_for_more_than_its_prompts(broken: FaultyProxy, opened: Opened) -> None:
+    """Only a break may hide another server: in a storm of 429 nothing but the prompts is asked again."""
+    engine = opened(broken.url)
+    asked = [p for p in prompts() if p.text]
+    list(engine.generate(asked, GREEDY))
+    start = broken.posts
+    broken.plan = lambda number, text: "429" if (number - start) % 2 == 1 else ""
+    list(engine.generate(asked, GREEDY))
+    assert broken.posts - start == len(asked) + broken.happened["429"] + 1  # and the witness at the beginning
 
 
 def test_what_passes_is_asked_again_and_changes_no_answer(broken: FaultyProxy, opened: Opened) -> None:

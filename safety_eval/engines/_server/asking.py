@@ -68,8 +68,13 @@ def read(body: Mapping[str, Any], chat: bool) -> Read:
         str(row.get("finish_reason") or ""),
         by if isinstance(by, str) else "",
         _count(used, "prompt_tokens"),
-        _count(used, "completion_tokens"),
+        output_tokens(body),
     )
+
+
+def output_tokens(body: Mapping[str, Any]) -> int:
+    """Tokens of a reply's answer as the server counted; 0 where it does not."""
+    return _count(body.get("usage"), "completion_tokens")
 
 
 def _count(used: Any, name: str) -> int:

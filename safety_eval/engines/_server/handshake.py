@@ -6,7 +6,7 @@ off a version number: every answer is compared with what it would be if the para
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -112,7 +112,7 @@ class Shaking:
             stops=self._stops(chosen, greedy),
             counts=greedy.prompt_tokens > 0 and greedy.output_tokens > 0,
             chat=self._works(lambda: self._chat(chosen)),
-            prefill=chosen.prefill is not None and self._works(lambda: self._chat(chosen, chosen.prefill)),
+            prefill=self._prefills(chosen),
             empty=self._works(lambda: self._empty(chosen)),
             witness=self._witness(about, greedy.text if greedy.text == again.text else ""),
         )
@@ -162,12 +162,22 @@ class Shaking:
         body = {"prompt": PROBE, **stop, **self._body(dialect, asked, seed)}
         return read(self._wire.post(TEXT, body, self._seconds).body, chat=False)
 
-    def _chat(self, dialect: Dialect, prefill: Any = None) -> Read:
+    def _chat(self, dialect: Dialect, begun: str = "", how: Mapping[str, Any] | None = None) -> Read:
         turns = [{"role": "user", "content": "Say yes."}]
-        if prefill:
-            turns.append({"role": "assistant", "content": "Well,"})
-        body = {"messages": turns, **(prefill or {}), **self._body(dialect, Settings("handshake", max_new_tokens=8))}
+        turns += [{"role": "assistant", "content": begun}] if begun else []
+        body = {"messages": turns, **(how or {}), **self._body(dialect, Settings("handshake", max_new_tokens=8))}
         return read(self._wire.post(CHAT, body, self._seconds).body, chat=True)
+
+    def _prefills(self, dialect: Dialect) -> bool:
+        """Whether a turn that was begun is continued: it is read without the marks that would end it and open another,
+        so it has fewer tokens. A server that takes the flag and ignores it counts as many as without."""
+        if dialect.prefill is None:
+            return False
+        try:
+            ended, open_ = (self._chat(dialect, "Well,", how) for how in (None, dialect.prefill))
+        except (RefusedError, LostError, StrangeReplyError):
+            return False
+        return 0 < open_.prompt_tokens < ended.prompt_tokens
 
     def _takes(self, dialect: Dialect) -> bool:
         return self._works(lambda: self._said(dialect, max_new_tokens=1))
@@ -204,7 +214,9 @@ class Shaking:
 
     def _limits(self, dialect: Dialect, whole: Read) -> bool:
         short = self._said(dialect, max_new_tokens=2)
-        return len(whole.text) < _LEAST_SAID or len(short.text) < len(whole.text)
+        if short.output_tokens:
+            return short.output_tokens <= 2
+        return len(short.text) < len(whole.text)
 
     def _stops(self, dialect: Dialect, whole: Read) -> bool:
         middle = whole.text[len(whole.text) // 2 :].strip()[:3]

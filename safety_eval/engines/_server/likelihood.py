@@ -7,16 +7,19 @@ number for each token, none for the first, and not all of them zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from safety_eval.core.errors import UserError
-from safety_eval.core.interfaces import ModelSpec, Settings
+from safety_eval.core.interfaces import Settings
 from safety_eval.core.records import Output, Prompt, key
-from safety_eval.engines._server.asking import TEXT, StrangeReplyError, lost
+from safety_eval.engines._server.asking import TEXT, Read, StrangeReplyError, lost, read
 from safety_eval.engines._server.dialect import DIALECTS
 from safety_eval.engines._server.handshake import PROBE, Handshake
-from safety_eval.engines._server.wire import LostError, RefusedError, Wire
+from safety_eval.engines._server.wire import LostError, RefusedError
+
+Post = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+_FEW = 8
 
 
 class Weigher:
@@ -26,9 +29,11 @@ class Weigher:
         tokenizer: digest of the tokenizer's files, '' without one.
     """
 
-    def __init__(self, wire: Wire, spec: ModelSpec, tokenizer: str, seen: Handshake) -> None:
-        self._wire, self._seen = wire, seen
-        self._echo = DIALECTS[seen.dialect].echo or {}
+    def __init__(self, post: Post, tokenizer: str, seen: Handshake) -> None:
+        """`post`: a body to a path of the server. `tokenizer`: folder or Hub id, '' = none."""
+        self._post, self._seen = post, seen
+        self._dialect = DIALECTS[seen.dialect]
+        self._echo = self._dialect.echo or {}
         self._tokens: Any = None
         self.tokenizer = ""
         self._checked = False
@@ -39,11 +44,11 @@ class Weigher:
             weights = find(tokenizer, tokenizer_only=True)
             self._tokens, self.tokenizer = load_tokenizer(weights), weights.settings_digest
 
-    def check(self, seconds: float) -> None:
-        """Ask for the log-probabilities of a known text, once.
+    def check(self) -> None:
+        """Ask for the log-probabilities of a known text, once, and whether its tokens are the server's.
 
         Raises:
-            UserError: there is no tokenizer, or the server ignores the question.
+            UserError: there is no tokenizer, it is another model's, or the server ignores the question.
         """
         if self._checked:
             return
@@ -57,16 +62,28 @@ class Weigher:
                 f"this server (dialect {self._seen.dialect}) has no log-probabilities of a prompt's tokens",
                 "Use vLLM's server, or leave out the tasks that choose.",
             )
+        ids = self._tokens(PROBE)["input_ids"]
         try:
-            self._of_tokens(self._tokens(PROBE)["input_ids"], seconds)
+            self._of_tokens(ids)
+            as_text, as_tokens = (self._greedy(asked) for asked in (PROBE, ids))
         except (RefusedError, LostError, StrangeReplyError) as error:
             raise UserError(
                 f"this server ignores or refuses log-probabilities of a prompt's tokens: {error}",
                 "Use vLLM's server, or leave out the tasks that choose.",
             ) from error
+        same = as_text.text == as_tokens.text or not self._seen.repeats
+        if not same or as_text.prompt_tokens not in (0, len(ids)):
+            raise UserError(
+                "the tokenizer is not that of the server's model: a text and its tokens are read in two ways",
+                "Give --model-args tokenizer= the model's own folder.",
+            )
         self._checked = True
 
-    def weigh(self, prompt: Prompt, settings: Settings, seconds: float) -> Output:
+    def _greedy(self, asked: str | list[int]) -> Read:
+        told = self._dialect.parameters(Settings("tokens", max_new_tokens=_FEW), _FEW, 0)
+        return read(self._post(TEXT, {"prompt": asked, **told}), chat=False)
+
+    def weigh(self, prompt: Prompt, settings: Settings) -> Output:
         """The Output of a prompt's choices.
 
         Raises:
@@ -79,7 +96,7 @@ class Weigher:
         (ready,) = prepare_choices(Asking(self._tokens, self._seen.context), [prompt], settings)
         if isinstance(ready, Output):
             return ready
-        sums = [math.fsum(self._of_tokens(ids, seconds)[start:]) for ids, start in ready.choices]
+        sums = [math.fsum(self._of_tokens(ids)[start:]) for ids, start in ready.choices]
         return Output(
             prompt_key=key(prompt),
             prompt_id=prompt.id,
@@ -90,10 +107,9 @@ class Weigher:
             output_tokens=sum(len(ids) - start for ids, start in ready.choices),
         )
 
-    def _of_tokens(self, ids: Sequence[int], seconds: float) -> list[float]:
+    def _of_tokens(self, ids: Sequence[int]) -> list[float]:
         """The log-probability of each token but the first (0.0 in its place)."""
-        body = {"model": self._seen.model, "prompt": list(ids), "temperature": 0.0, **self._echo}
-        return _checked(self._wire.post(TEXT, body, seconds).body, len(ids))
+        return _checked(self._post(TEXT, {"prompt": list(ids), "temperature": 0.0, **self._echo}), len(ids))
 
 
 def _checked(body: Mapping[str, Any], expected: int) -> list[float]:

@@ -17,7 +17,7 @@ MOST_BYTES = 1 << 26
 """Of a reply: 64 MiB hold the log-probabilities of any context."""
 _AGAIN = frozenset({408, 409, 425, 429})
 """Statuses that may pass, beside 5xx: too slow, in conflict, too early, too many."""
-_TOO_MANY = frozenset({429, 503})
+_TOO_MANY = 429
 _CONNECT_SECONDS = 10.0
 _LONGEST_PAUSE = 30.0
 _SHOWN = 300
@@ -43,7 +43,8 @@ class _PassingError(Exception):
     """Something that may be gone at the next try.
 
     Attributes:
-        pause: seconds that the server asked for; None = it did not say. throttled: it has too much to do.
+        pause: seconds that the server asked for; None = it did not say. throttled: it has too much to do, and said so
+            itself; anything else may be another server's first word.
     """
 
     def __init__(self, why: str, pause: float | None = None, throttled: bool = False) -> None:
@@ -56,14 +57,14 @@ class Reply:
     """What came back.
 
     Attributes:
-        body: a JSON object. seconds: of the try that brought it. tries: how many there were.
-        throttled: the server said at one of them that it has too much to do.
+        body: a JSON object. seconds: of the try that brought it. throttled: the server said at an earlier one that it
+            has too much to do. broken: an earlier one ended otherwise, so that the server may have been replaced.
     """
 
     body: Mapping[str, Any]
     seconds: float
-    tries: int
     throttled: bool
+    broken: bool
 
 
 class Wire:
@@ -93,14 +94,14 @@ class Wire:
         return self._asked("POST", path, body, seconds)
 
     def _asked(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> Reply:
-        end, tries, throttled = time.monotonic() + seconds, 0, False
+        end, tries, throttled, broken = time.monotonic() + seconds, 0, False, False
         while True:
             begun, tries = time.monotonic(), tries + 1
             try:
                 found = self._once(method, path, body, end)
-                return Reply(found, time.monotonic() - begun, tries, throttled)
+                return Reply(found, time.monotonic() - begun, throttled, broken)
             except _PassingError as error:
-                throttled = throttled or error.throttled
+                throttled, broken = throttled or error.throttled, broken or not error.throttled
                 pause = _backoff(tries) if error.pause is None else error.pause
                 if time.monotonic() + pause >= end:
                     raise LostError(f"no answer in {seconds:g} seconds and {tries} tries; last: {error}") from error
@@ -117,7 +118,7 @@ class Wire:
         status, text = reply.status_code, content[:_SHOWN].decode("utf-8", "replace")
         if status in _AGAIN or status >= 500:
             pause = _asked_pause(reply.headers.get("retry-after", ""))
-            raise _PassingError(f"status {status}: {text}", pause, status in _TOO_MANY)
+            raise _PassingError(f"status {status}: {text}", pause, status == _TOO_MANY)
         if status != 200:
             raise RefusedError(status, text)
         try:
