@@ -19,6 +19,7 @@ from safety_eval.compare.comparison import Comparison, comparison
 from safety_eval.compare.comparison import write as write_comparison
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.interfaces import IMPORTED, ModelSpec
 from safety_eval.core.journal import Event
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.core.store import write_atomic, writing
@@ -82,6 +83,24 @@ def run(config: RunConfig | None = None, progress: Progress | None = None, **set
         UserError: wrong use; nothing that was done before is lost.
     """
     return open_run(pipeline.run(config or configure(settings), progress))
+
+
+def adopt(model: str, files: Mapping[str, str | Path], progress: Progress | None = None, **settings: Any) -> Run:
+    """Adopt answers that were made elsewhere as the outputs of a run, score and measure them.
+
+    Args:
+        model: its name, for tables and verdicts ('' = as the file says, or the first file's name).
+        files: by task: Inspect's `.eval`, lm-eval's samples, or `.jsonl` and `.csv`; see engines/imported.py.
+        settings: of a run, as far as they do not ask for a way of answering: limit, data_version, scorers, policy ...
+
+    Raises:
+        UserError: a file that cannot be read, holds nothing of its task or answers one prompt twice; a bad setting.
+    """
+    paths = {Path(task).stem: str(file) for task, file in files.items()}
+    holding = plugins.find("engines", IMPORTED).build(ModelSpec(model, paths))
+    named = model or str(holding.identity["model_by_file"]) or Path(next(iter(paths.values()))).stem
+    given = {"engine": IMPORTED, "model": named, "model_args": paths, "tasks": list(files), **plain_settings(settings)}
+    return open_run(pipeline.run(run_config(given), progress))
 
 
 def preflight(config: RunConfig) -> list[Check]:
@@ -356,7 +375,7 @@ def unfinished(found: Run) -> Unfinished:
         measured = found.measured(name)
         lost = sum(1 for m in measured if is_lost(m.output))
         if lost:
-            limit = int(found.file.tasks[name].settings["max_new_tokens"])
+            limit = int(found.file.tasks[name].settings["max_new_tokens"] or 0)
             thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
         for m in measured:
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):

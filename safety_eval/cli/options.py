@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +110,30 @@ def to_values(flags: Mapping[str, Any]) -> dict[str, Any]:
         if value == "" and name != "system_prompt":
             raise UserError(f"--{name.replace('_', '-')} is empty", "Give a value, or leave the flag out.")
     return {k: v for k, v in flags.items() if v not in (None, (), "")}
+
+
+def files_by_task(given: Sequence[str], tasks: str) -> dict[str, str]:
+    """TASK=FILE each; or one FILE alone for the one task of --tasks.
+
+    Raises:
+        UserError: a file without a task, or a task with two files.
+    """
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if names and (len(names) > 1 or len(given) > 1 or _task_of(given[0])[0]):
+        raise UserError("--tasks names the task of one file", "Of several, write each as TASK=FILE, without --tasks.")
+    found: dict[str, str] = {}
+    for text in given:
+        task, file = _task_of(text)
+        task = task or (names[0] if names else "")
+        if not task or not file:
+            raise UserError(f"of which task are the answers of '{text}'?", f"Write TASK={text}, or add --tasks TASK.")
+        if task in found:
+            raise UserError(f"{task} has two files: {found[task]} and {file}", "Join them into one.")
+        found[task] = file
+    return found
+
+
+def _task_of(text: str) -> tuple[str, str]:
+    """('' or the task, the file). A file of that very name is a file."""
+    head, equals, rest = text.partition("=")
+    return (head.strip(), rest) if equals and not Path(text).exists() else ("", text)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from safety_eval.cli.group import DETAILS, OWN_TASKS, RUN, cli
-from safety_eval.cli.options import options, run_options, to_values
+from safety_eval.cli.options import files_by_task, options, run_options, to_values
 from safety_eval.runs.spelling import scorer_args
 
 
@@ -36,6 +36,45 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
     if config.shard:
         show.part(found, config.shard)
     elif not config.predict_only:
+        api.report(found)
+        show.run(found, left, details)
+    context.exit(show.unfinished(found, left))
+
+
+@cli.command("import")
+@click.argument("files", nargs=-1, required=True, metavar="[TASK=]FILE...")
+@click.option("--model", default="", help="Name of the model. Default: as the file says, or the file's own name.")
+@options(
+    "tasks",
+    "limit",
+    "samples",
+    "device",
+    "seed",
+    "data",
+    "data_version",
+    "prompts",
+    "scorer",
+    "scorer_args",
+    "policy",
+    "predict_only",
+    "output_path",
+)
+@DETAILS
+@click.pass_context
+def import_(context: click.Context, files: tuple[str, ...], model: str, details: bool, **flags: Any) -> None:
+    """Adopt answers made elsewhere: Inspect's .eval logs, lm-eval's samples, CSV or JSON lines; then score and measure.
+
+    A policy has to allow them by name (conditions: {engine: imported}).
+    """
+    from safety_eval import api
+    from safety_eval.cli import progress, show
+
+    values = to_values(flags)
+    by_task = files_by_task(files, values.pop("tasks", ""))
+    with progress.progress() as told:
+        found = api.adopt(model, by_task, told, **values)
+    left = api.unfinished(found)
+    if not values.get("predict_only"):
         api.report(found)
         show.run(found, left, details)
     context.exit(show.unfinished(found, left))

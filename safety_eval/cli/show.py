@@ -13,6 +13,7 @@ from safety_eval.api import Unfinished
 from safety_eval.audit.cards import ScorerCard, card_digest
 from safety_eval.audit.review import Findings
 from safety_eval.compare.comparison import Comparison
+from safety_eval.core.records import Reason
 from safety_eval.evidence import SignedOff
 from safety_eval.preflight.checks import Check, State, size_text
 from safety_eval.runs import thoughts
@@ -132,6 +133,9 @@ def unfinished(found: Run, left: Unfinished) -> int:
     if left.too_long and not left.scores:
         out.print("-> These prompts do not fit the model's context; everything else was kept.", markup=False)
         return 2
+    if set(left.outputs) == {Reason.NOT_IN_FILE} and not left.scores:
+        out.print("-> They stay missing. With a whole file: the same command with another --output-path.", markup=False)
+        return 4
     out.print("-> The same command asks again for what is owed; see `error` in the .jsonl files.", markup=False)
     return 4
 

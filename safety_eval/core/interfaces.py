@@ -7,7 +7,7 @@ that one file, which is itself imported only when it was asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +15,8 @@ from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.core.requires import NOTHING, Requires
 
 Answer = tuple[Prompt, Output]
+IMPORTED = "imported"
+"""The engine that adopts answers which were made elsewhere. A policy has to allow it by this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,33 @@ class Particular(Protocol):
         """Raises UserError for settings that it would ignore. `kind`: 'generate' or 'choose'."""
 
 
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What was found for a task among answers that were made elsewhere.
+
+    Attributes:
+        settings: how they were asked, as far as their file says; None = not known.
+        answers, without: answers that are owed, with something to adopt and without.
+        strangers: names of the file's rows that belong to nothing that is owed.
+        unended: answers of which the file does not say how they ended, so that a cut one is not seen.
+        left: the file's columns that were not read.
+    """
+
+    settings: Mapping[str, Any]
+    answers: int
+    without: int
+    strangers: tuple[str, ...] = ()
+    unended: int = 0
+    left: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Adopting(Protocol):
+    """An engine that asks nobody: it matches a task's prompts with answers that it holds, before it gives the first."""
+
+    def adopt(self, kind: str, prompts: Sequence[Prompt], settings: Settings, samples: int) -> Adopted: ...
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """Answers -> scores, one for each answer, in any order. Failure of one answer is a Score with `error`."""
@@ -115,12 +144,14 @@ class EngineEntry:
         capabilities: checked before anything is loaded.
         default_model: the model where `--model ENGINE` names none; '' = it has to be given.
         requires: what a spec needs, without loading anything; raises UserError for arguments that it does not have.
+        asks: False = its answers are there already, so that no setting can change how they are made.
     """
 
     build: Callable[[ModelSpec], Engine]
     capabilities: frozenset[str]
     default_model: str = ""
     requires: Callable[[ModelSpec], Requires] = lambda spec: NOTHING
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Event(enum.StrEnum):
     ENGINE = "engine"  # identity of the model's engine, before the first token
     SETTINGS = "settings"  # how a task is asked, before its first token
     INSTRUMENT = "instrument"  # identity of a task's instrument, before its first score
+    ADOPTED = "adopted"  # answers made elsewhere, matched with a task's prompts before the first is taken over
     GREW = "grew"  # a record file so far
     RESUMED = "resumed"  # the run's own command found something owed and went on
     RESCORED = "rescored"  # `score` began to score

@@ -41,6 +41,7 @@ PACKAGES: Mapping[str, Package] = {
     "matplotlib": Package("matplotlib", "charts"),
     "pandas": Package("pandas", "tables"),
     "httpx2": Package("httpx2", "the openai_server engine", "server"),
+    "zstandard": Package("zstandard", "import of Inspect's logs", "import"),
     "vllm": Package("vllm", "the vllm engine", "vllm"),
     "gguf": Package("gguf", "GGUF files", "demo"),
     "accelerate": Package("accelerate", "GGUF files, and models spread over several cards", "demo"),

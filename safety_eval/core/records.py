@@ -30,6 +30,8 @@ class Reason(StrEnum):
     EMPTY = "empty answer"
     NOT_SCORED = "not scored"
     UNDECIDED = "undecided"
+    NOT_IN_FILE = "not in the file"
+    ELSEWHERE = "failed elsewhere"
     OTHER = "other"
 
 

@@ -25,15 +25,16 @@ Record = TypeVar("Record")
 _SYNC_SECONDS = 1.0
 
 
-def parsed(content: bytes) -> Any:
-    """The JSON value of some bytes that anybody may have written.
+def parsed(content: bytes, lenient: bool = False) -> Any:
+    """The JSON value of some bytes that anybody may have written. `lenient`: NaN and infinity are read as null, as
+    other programs write them where there is no value.
 
     Raises:
         ValueError: not JSON, not UTF-8, NaN or infinity, or nested deeper than Python reads.
     """
     limits.refuse_many(content)
     try:
-        value = _DECODER.decode(content.decode())
+        value = (_LENIENT if lenient else _DECODER).decode(content.decode())
     except RecursionError:
         value = _TOO_DEEP
     if value is _TOO_DEEP or (content.count(b"[") + content.count(b"{") > DEEPEST and _deep(value)):
@@ -59,6 +60,7 @@ def _no_number(word: str) -> Any:
 DEEPEST = 60
 _TOO_DEEP = object()
 _DECODER = json.JSONDecoder(parse_constant=_no_number)
+_LENIENT = json.JSONDecoder(parse_constant=lambda word: None)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:

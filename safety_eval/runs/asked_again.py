@@ -70,8 +70,13 @@ def ask_again(folder: Path, places: Sequence[Place], model: str, device: str, tr
     config = file.config.model_copy(update={k: v for k, v in (("model", model), ("device", device)) if v})
     if not trusted:
         _harmless(config, folder)
-    refuse(look(wanted_model(config)))
     entry: EngineEntry = plugins.find("engines", config.engine)
+    if not entry.asks:
+        raise UserError(
+            f"the answers of this run were adopted from files (engine '{config.engine}'): nobody can be asked again",
+            "Ask the model itself: safety-eval run --model MODEL, then safety-eval compare.",
+        )
+    refuse(look(wanted_model(config)))
     engine = entry.build(model_spec(config, file.started))
     try:
         _same_model(file, engine)

@@ -20,6 +20,7 @@ from safety_eval.measure import metrics
 from safety_eval.policy import stopping
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import answers, chain, own_code, resolve, results, run_file, start
+from safety_eval.runs.adopted import adopted
 from safety_eval.runs.answers import Records
 from safety_eval.runs.before import fits, not_ready, wanted
 from safety_eval.runs.config import RunConfig
@@ -152,7 +153,7 @@ def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:
     chat = session.config.chat_template == "on"
     if session.config.chat_template == "auto":
         chat = plan.task.kind == "generate" and "chat_template" in engine.capabilities
-    settings = {**session.file.tasks[plan.task.name].settings, "chat_template": chat}
+    settings = {**session.file.tasks[plan.task.name].settings, "chat_template": chat, **adopted(session, plan, engine)}
     session.save(session.file.changed_task(plan.task.name, settings=settings))
     session.journal.once(Event.SETTINGS, task=plan.task.name, settings=bound(settings))
     return chat

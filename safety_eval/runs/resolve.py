@@ -42,6 +42,8 @@ def resolve(config: RunConfig) -> list[TaskPlan]:
     """
     _asked_in_words(config)
     engine: EngineEntry = plugins.find("engines", config.engine)
+    if not engine.asks:
+        _already_made(config)
     tasks = [plugins.find("tasks", name) for name in config.tasks]
     _known("--scorer", config.scorers, tasks)
     _known("--data-version", [t for t in config.data_version if t], tasks)
@@ -70,6 +72,20 @@ def _asked_in_words(config: RunConfig) -> None:
     """A digest as a system prompt would pass for the text that it stands for."""
     if config.system_prompt and is_sealed(config.system_prompt):
         raise UserError("--system-prompt is a digest, not a text", "Give the text itself.")
+
+
+def _already_made(config: RunConfig) -> None:
+    """Settings that ask for a way of answering change nothing in answers that are there already."""
+    given = {
+        "--gen-kwargs": config.generation != type(config.generation)(),
+        "--system-prompt": config.system_prompt is not None,
+        "--apply-chat-template": config.chat_template != "auto",
+        "--chat-template-args": bool(config.chat_template_args),
+        "--stop-when-decided": config.stop_when_decided,
+        "--shard": config.shard is not None,
+    }
+    for flag in (flag for flag, is_given in given.items() if is_given):
+        raise UserError(f"{flag}: the answers of engine '{config.engine}' were made elsewhere", "Leave it out.")
 
 
 def load(plan: TaskPlan, limit: int | None) -> PromptSet:

@@ -32,6 +32,10 @@ def sentence(found: LostToThought) -> str:
     """What happened and which flag to raise."""
     return (
         f"{found.task}: {found.lost} of {found.answers} answers ended inside the model's own thought (<think> was "
-        f"never closed) and count as degenerate. Raise --gen-kwargs max_new_tokens= (it was {found.limit}) in a new "
-        "run folder, or give the model a chat template that opens no thought."
+        "never closed) and count as degenerate. "
+    ) + (
+        f"Raise --gen-kwargs max_new_tokens= (it was {found.limit}) in a new run folder, or give the model a chat "
+        "template that opens no thought."
+        if found.limit
+        else "Where they were made, they need a higher limit, or a chat template that opens no thought."
     )

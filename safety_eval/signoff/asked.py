@@ -9,6 +9,7 @@ from typing import Any
 from safety_eval.core import plugins
 from safety_eval.core.conceal import sealed
 from safety_eval.core.errors import UserError, nearest
+from safety_eval.core.interfaces import IMPORTED
 from safety_eval.core.records import digest
 from safety_eval.policy import Policy
 from safety_eval.runs.run_file import RunFile, TaskRecord
@@ -63,11 +64,17 @@ def read(file: RunFile, baseline: RunFile | None = None) -> Asked:
         weights=weights(file.engine),
         seed=file.config.seed,
         limit=file.config.limit,
-        system_prompt=file.config.system_prompt or "",
+        system_prompt=file.config.system_prompt or _system_elsewhere(file),
         chat_template=file.config.chat_template,
         tasks={name: _task(record) for name, record in file.tasks.items()},
         baseline_weights=weights(baseline.engine) if baseline else "",
     )
+
+
+def _system_elsewhere(file: RunFile) -> str:
+    """The system prompt under which adopted answers were made, where their file names one; by task, so the first."""
+    told = (record.settings.get("system_prompt") for record in file.tasks.values())
+    return next((str(text) for text in told if text), "")
 
 
 def weights(engine: Mapping[str, Any]) -> str:
@@ -109,6 +116,11 @@ def blockers(asked: Asked, policy: Policy) -> list[Blocker]:
 
 def _whole(asked: Asked, policy: Policy) -> Iterator[str]:
     pins = policy.conditions
+    if asked.engine == IMPORTED and pins.engine is None:
+        yield (
+            "the answers were made elsewhere and adopted from a file (engine 'imported'), which only a policy that "
+            "allows it by name may accept (conditions: {engine: imported})"
+        )
     limit = "full" if asked.limit is None else asked.limit
     pinned: tuple[tuple[str, Any, Any], ...] = (
         ("system prompt", sealed(pins.system_prompt or ""), sealed(asked.system_prompt)),
@@ -132,11 +144,18 @@ def _settings(asked: Asked, policy: Policy, name: str) -> Iterator[str]:
             raise UserError(f"conditions.settings.{name}: no setting is called '{key}'", known)
     for key, own in task.own_settings.items():
         wanted, whose = (pins[key], "by the policy") if key in pins else (own, "as in the task's protocol")
+        if key not in pins and _untold(asked, task, key):
+            continue  # a policy that accepts adopted answers accepts that their file tells little; `deviations` says it
         if task.settings.get(key) != wanted:
             yield f"other settings: {name} {key} must be {wanted!r}, {whose}; the run has {task.settings.get(key)!r}"
     samples = policy.conditions.samples.get(name)
     if samples is not None and samples != task.samples:
         yield f"other conditions: {name} must be asked {samples} times each, the run asked {task.samples} times"
+
+
+def _untold(asked: Asked, task: AskedTask, key: str) -> bool:
+    """Whether a setting is one that the file of adopted answers does not tell."""
+    return asked.engine == IMPORTED and task.settings.get(key) is None
 
 
 def _file(asked: Asked, policy: Policy, name: str) -> Iterator[str]:
@@ -178,6 +197,8 @@ def deviations(asked: Asked, tasks: Sequence[str], scorers: Mapping[str, str | N
     Args:
         tasks: that rules look at. scorers: the instrument that the rules on a task name.
     """
+    if asked.engine == IMPORTED:
+        yield "the answers were made elsewhere: that this model gave them is the word of whoever made the file"
     if asked.limit is not None:
         yield f"at most {asked.limit:,} prompts of each task were asked, not the whole benchmark"
     if asked.system_prompt:
@@ -193,8 +214,10 @@ def deviations(asked: Asked, tasks: Sequence[str], scorers: Mapping[str, str | N
             yield f"{name}: data version '{task.version}', where the protocol has '{task.default_version}'"
         if task.samples != task.default_samples:
             yield f"{name}: {task.samples} answers for each prompt, where the protocol has {task.default_samples}"
+        if untold := [key for key in task.own_settings if _untold(asked, task, key)]:
+            yield f"{name}: {', '.join(untold)} are not known"
         for key, own in task.own_settings.items():
-            if (have := task.settings.get(key)) != own:
+            if (have := task.settings.get(key)) != own and key not in untold:
                 yield f"{name}: {key} {have!r}, where the protocol has {own!r}"
         named = scorers.get(name)
         if named and named not in task.own_instruments:

@@ -37,6 +37,9 @@ def tell(entries: Sequence[Entry], shards: Sequence[Sequence[Entry]] = ()) -> Hi
 
 
 def _lines(entries: Sequence[Entry]) -> Iterator[str]:
+    for e in entries:
+        if e.event is Event.ADOPTED:
+            yield _adopted(e)
     resumed = [e.at for e in entries if e.event is Event.RESUMED]
     if resumed:
         many = f"{len(resumed)} times, last" if len(resumed) > 1 else "once,"
@@ -56,3 +59,13 @@ def _lines(entries: Sequence[Entry]) -> Iterator[str]:
     back = [e for before, e in zip(entries, entries[1:], strict=False) if e.at < before.at]
     if back:
         yield f"the clock went back {len(back)} times while it ran: times are not certain"
+
+
+def _adopted(entry: Entry) -> str:
+    task, answers, without, strangers, unended = (
+        str(entry.facts.get(name, "?")) for name in ("task", "answers", "without", "strangers", "unended")
+    )
+    return (
+        f"{task}: {answers} answers adopted from a file that lacks {without} of those owed; {strangers} of its rows "
+        f"belong to no prompt, and of {unended} answers it does not say how they ended"
+    )

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import test_command_journeys
+import test_imported_journey
 import test_server_journey
 import test_suite_journeys
 import test_wrong_turns
@@ -22,6 +23,7 @@ from walk import Walk
 JOURNEYS: tuple[ModuleType, ...] = (
     test_suite_journeys,
     test_command_journeys,
+    test_imported_journey,
     test_server_journey,
     test_wrong_turns,
 )

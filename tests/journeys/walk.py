@@ -196,7 +196,7 @@ def _used(home: Path, argv: Sequence[str]) -> set[str]:
     if "--tasks" in argv:
         found |= {f"suite {name}" for name in argv[argv.index("--tasks") + 1].split(",")}
     folder = argv[argv.index("--output-path") + 1] if "--output-path" in argv else argv[-1]
-    if argv[0] == "run" and "--dry-run" not in argv and (home / folder / "run.json").exists():
+    if argv[0] in ("run", "import") and "--dry-run" not in argv and (home / folder / "run.json").exists():
         facts = json.loads((home / folder / "run.json").read_text())
         found.add(f"engine {facts['engine']['name']}")
         for task, about in facts["tasks"].items():
