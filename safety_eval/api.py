@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,43 +20,24 @@ from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import IMPORTED, ModelSpec
 from safety_eval.core.journal import Event
-from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
 from safety_eval.export import cyclonedx, model_card
 from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
-from safety_eval.runs import engine_names, own_code, pipeline, resolve, scoring, suites
-from safety_eval.runs.before import fits, wanted, wanted_model
+from safety_eval.runs import cost, engine_names, own_code, pipeline, resolve, scoring, suites
+from safety_eval.runs.before import wanted, wanted_model
 from safety_eval.runs.config import RunConfig, read_yaml, run_config
 from safety_eval.runs.merge import merge as join_shards
+from safety_eval.runs.preview import preview as preview
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
-from safety_eval.runs.thoughts import LostToThought, is_lost
+from safety_eval.runs.unfinished import Unfinished as Unfinished
+from safety_eval.runs.unfinished import unfinished as unfinished
 from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """What a run still owes: reasons with their counts.
-
-    Attributes:
-        outputs: prompts whose last answer is an error, or that were not asked.
-        scores: answers without a value, by scorer and reason.
-        thoughts: tasks whose answers ended inside a thought. Nothing is owed there: asking again gives the same.
-    """
-
-    outputs: Mapping[str, int]
-    scores: Mapping[str, int]
-    thoughts: tuple[LostToThought, ...] = ()
-
-    @property
-    def too_long(self) -> bool:
-        """Only prompts longer than the model's context are left: asking again cannot help."""
-        return bool(self.outputs) and set(self.outputs) == {Reason.TOO_LONG}
 
 
 def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
@@ -126,26 +106,6 @@ def doctor(**settings: Any) -> Iterator[Check]:
 _NO_MODEL = {"model": "echo", "engine": "echo"}
 
 
-def preview(config: RunConfig) -> list[dict[str, Any]]:
-    """What `run` would do, one row for each task; loads prompts, no model."""
-    rows = []
-    for plan in resolve.resolve(config):
-        found = resolve.load(plan, config.limit)
-        rows.append(
-            {
-                "task": plan.task.name,
-                "data_version": found.version,
-                "prompts": len(found.prompts),
-                "answers": len(found.prompts) * plan.samples,
-                "instruments": [c.name for c in plan.scorers],
-                "settings": {k: getattr(plan.settings, k) for k in ("temperature", "top_p", "max_new_tokens")},
-                "notes": list(found.notes),
-                "context": fits(config, plan, found.prompts),
-            }
-        )
-    return rows
-
-
 def score(
     folder: str | Path,
     scorers: Sequence[str] = (),
@@ -163,6 +123,7 @@ def score(
             "Name each with --scorer as well.",
         )
     config = found.file.config.model_copy(update={"output_path": found.folder})
+    own_code.refuse_reaching(config, found.folder)
     args = {name: {**config.scorer_args.get(name, {}), **(scorer_args or {}).get(name, {})} for name in scorers}
     plans = [_with_scorers(plan, scorers, args) for plan in resolve.resolve(config)]
     if scorers and not any(plan.scorers for plan in plans):
@@ -362,31 +323,22 @@ def plan(
     return planning.plan(read, prompts)
 
 
-def unfinished(found: Run) -> Unfinished:
-    """What is still owed, for the closing message and the exit code. A shard owes only its own part, and a run that
-    its stopping rule ended owes nothing that it did not ask."""
-    outputs: Counter[str] = Counter()
-    scores: Counter[str] = Counter()
-    thoughts: list[LostToThought] = []
-    part = found.file.config.shard
-    stopped = any(record.stopped for record in found.file.tasks.values())
-    for name in found.tasks:
-        mine = {p.id for p in pipeline.shard(found.records(name).prompts, part)}
-        measured = found.measured(name)
-        lost = sum(1 for m in measured if is_lost(m.output))
-        if lost:
-            limit = int(found.file.tasks[name].settings["max_new_tokens"] or 0)
-            thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
-        for m in measured:
-            if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
-                continue
-            if m.output.error:
-                outputs[heading(m.output.error)] += 1
-                continue
-            for scorer, error in m.errors.items():
-                if reason_of(error) not in FINAL:
-                    scores[f"{scorer}: {heading(error)}"] += 1
-    return Unfinished(dict(outputs), dict(scores), tuple(thoughts))
+def costs(config: RunConfig, probe: int = 0, price: str = "") -> tuple[list[cost.TaskCost], cost.Price | None]:
+    """What each task of a run takes: tokens, with a probe of so many prompts hours and what is written; and the rates.
+
+    Args:
+        price: 'gpu_hour=2.5,gpus=8,million_in=0.15,million_out=0.6', or a part of it.
+    """
+    rates = cost.price(price) if price else None
+    return cost.costs(config, probe), rates
+
+
+def planned(policy: str | Path, **settings: Any) -> RunConfig:
+    """The run that a policy needs: its tasks and data versions, with a model and other settings."""
+    read = policies.load(Path(policy))
+    tasks = list(dict.fromkeys(rule.task for rule in read.rules))
+    versions = {task: version for task, version in read.data.items() if task in tasks}
+    return configure({"tasks": tasks, "data_version": versions, **settings})
 
 
 def names(kind: str) -> list[tuple[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,9 +29,25 @@ OWN_TASKS = click.option(
     is_flag=True,
     expose_value=False,
     callback=_allow,
-    help="Import .py files that the run names, also those that you have not run here.",
+    help="Import .py files and ask judges at servers that the run names, also those that you have not used here.",
 )
 DETAILS = click.option("--details", is_flag=True, help="Print every table, not only a line for each task.")
+
+
+def COST(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a run takes: --probe and --price."""
+    for option in (
+        click.option("--price", default="", help="gpu_hour=,gpus=,million_in=,million_out=: rates, for the price."),
+        click.option(
+            "--probe",
+            type=click.IntRange(min=0),
+            default=0,
+            metavar="N",
+            help="Ask and score N prompts of each task first, for hours and written tokens; nothing of it is kept.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings=_BOTH_SPELLINGS)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from safety_eval.cli.group import OWN_TASKS, RUN, cli
+from safety_eval.cli.group import COST, OWN_TASKS, RUN, cli
+from safety_eval.cli.options import options, to_values
 from safety_eval.core.errors import UserError
 from safety_eval.runs.spelling import pairs
 
@@ -86,14 +87,34 @@ def redact(path: Path, target: Path) -> None:
 @click.option("--data", type=click.Path(path_type=Path), envvar="SAFETY_EVAL_DATA", help="Local mirror of the data.")
 @click.option("--limit", type=int, help="Plan for a run with this --limit.")
 @click.option("--without-prompts", is_flag=True, help="Plan from the policy alone; load no data.")
+@options("model", "engine", "model_args")
+@COST
 @click.pass_context
-def plan(context: click.Context, policy: Path, data: Path | None, limit: int | None, without_prompts: bool) -> None:
-    """How many prompts the verdict needs, before hours are spent. Exit 4 when it could hardly be approved."""
+def plan(
+    context: click.Context,
+    policy: Path,
+    data: Path | None,
+    limit: int | None,
+    without_prompts: bool,
+    probe: int,
+    price: str,
+    **flags: Any,
+) -> None:
+    """How many prompts the verdict needs, before hours are spent. Exit 4 when it could hardly be approved.
+
+    With --model also what the run takes: tokens, with --probe hours, with --price their price.
+    """
     from safety_eval import api
+    from safety_eval.cli import show
     from safety_eval.signoff import planning
 
     made = api.plan(policy, data, limit, with_prompts=not without_prompts)
     click.echo(planning.text(made))
+    model = to_values(flags)
+    if model and not without_prompts:
+        show.costs(*api.costs(api.planned(policy, data=data, limit=limit, **model), probe, price))
+    elif probe or price or model:
+        raise UserError("what a run takes depends on its model and prompts", "Add --model, without --without-prompts.")
     context.exit(4 if made.hopeless or made.objections else 0)
 
 

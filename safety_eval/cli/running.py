@@ -7,17 +7,27 @@ from typing import Any
 
 import click
 
-from safety_eval.cli.group import DETAILS, OWN_TASKS, RUN, cli
+from safety_eval.cli.group import COST, DETAILS, OWN_TASKS, RUN, cli
 from safety_eval.cli.options import files_by_task, options, run_options, to_values
+from safety_eval.core.errors import UserError
 from safety_eval.runs.spelling import scorer_args
 
 
 @cli.command()
 @run_options
-@click.option("--dry-run", is_flag=True, help="Print what would run and what it needs; load no model.")
+@click.option("--dry-run", is_flag=True, help="Print what would run, what it needs and what it takes; load no model.")
+@COST
 @DETAILS
 @click.pass_context
-def run(context: click.Context, dry_run: bool, details: bool, config_file: Path | None, **flags: Any) -> None:
+def run(
+    context: click.Context,
+    dry_run: bool,
+    probe: int,
+    price: str,
+    details: bool,
+    config_file: Path | None,
+    **flags: Any,
+) -> None:
     """Ask, score and measure a model. The same command again continues."""
     from safety_eval import api
     from safety_eval.cli import progress, show
@@ -29,7 +39,11 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
             rows = api.preview(config)
             missing = show.checks(check for row in rows for check in row["context"])
             show.preview(rows)
+        if not missing:
+            show.costs(*api.costs(config, probe, price))
         context.exit(missing)
+    if probe or price:
+        raise UserError("--probe and --price tell what a run would take", "Add --dry-run, or leave them out.")
     with progress.progress() as told:
         found = api.run(config, told)
     left = api.unfinished(found)

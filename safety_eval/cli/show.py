@@ -16,7 +16,8 @@ from safety_eval.compare.comparison import Comparison
 from safety_eval.core.records import Reason
 from safety_eval.evidence import SignedOff
 from safety_eval.preflight.checks import Check, State, size_text
-from safety_eval.runs import thoughts
+from safety_eval.runs import cost, thoughts
+from safety_eval.runs.cost import Price, TaskCost
 from safety_eval.show.notebook import Run
 from safety_eval.show.words import printable
 from safety_eval.signoff import verdict as decided
@@ -48,6 +49,35 @@ def preview(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         for note in row["notes"]:
             out.print(f"{row['task']}: {note}", style="dim", markup=False)
+
+
+def costs(tasks: Sequence[TaskCost], rates: Price | None) -> None:
+    """What a run takes, task by task, and what is not known of it."""
+    asked = ["task", "answers", "tokens in", "tokens out", "hours", *(["price"] if rates else [])]
+    table = Table(*asked, title="What it takes")
+    for task in tasks:
+        written = f"at most {task.most_out:,}" if task.tokens_out is None else f"{task.tokens_out:,.0f}"
+        hours = "-" if task.asking is None else f"{task.asking:.3g} + {task.scoring or 0.0:.3g}"
+        row = [task.task, f"{task.answers:,}", f"{'' if task.counted else '~'}{task.tokens_in:,}", written, hours]
+        table.add_row(*row, *([_amount(cost.paid(task, rates))] if rates else []))
+    out = console()
+    out.print(table)
+    if any(not task.counted for task in tasks):
+        out.print("~ estimated: the model's tokenizer is not here to count with", markup=False)
+    if any(task.asking is None for task in tasks):
+        out.print("hours: --probe N asks and scores N prompts of each task, and measures", markup=False)
+    else:
+        out.print("hours: asking + scoring at the probe's speed; loading and downloads are not in it", markup=False)
+        total = sum((task.asking or 0.0) + (task.scoring or 0.0) for task in tasks)
+        out.print(f"all: {total:.3g} hours", markup=False)
+    if rates:
+        known = [cost.paid(task, rates) for task in tasks]
+        whole = None if None in known else sum(price or 0.0 for price in known)
+        out.print(f"price of all: {_amount(whole)}, in the currency of --price", markup=False)
+
+
+def _amount(price: float | None) -> str:
+    return "not known without --probe" if price is None else f"{price:,.2f}"
 
 
 _MARKS = {

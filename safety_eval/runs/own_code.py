@@ -15,6 +15,8 @@ from pathlib import Path
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.fetch import cache_folder
+from safety_eval.core.records import digest
+from safety_eval.core.secrets import FROM_ENVIRONMENT
 from safety_eval.runs.config import RunConfig
 
 _known: set[str] = set()
@@ -30,8 +32,8 @@ def named(config: RunConfig) -> list[Path]:
 
 
 def remember(config: RunConfig) -> None:
-    """This user has asked for these files by name."""
-    digests = {_digest(path) for path in named(config)} - _remembered() - {""}
+    """This user has asked for these files by name, and for judges at these servers with these variables."""
+    digests = {*map(_digest, named(config)), _reach(config)} - _remembered() - {""}
     _known.update(digests)
     if digests:
         with suppress(OSError):  # a home that cannot be written to: known for this process
@@ -54,6 +56,29 @@ def refuse(config: RunConfig, folder: Path) -> None:
                 f"{folder} names code of somebody's own, {path}, which was not run here as it is now",
                 "Importing it would run it. Read it; if you trust it, give --own-tasks.",
             )
+
+
+def refuse_reaching(config: RunConfig, folder: Path) -> None:
+    """Refuse to ask a judge that only a run folder names where that sends answers, or a secret, to somebody's server.
+
+    Raises:
+        UserError: a server, or a variable of this machine's environment, that this user has not named here.
+    """
+    if not _allowed.get() and (reach := _reach(config)) and reach not in _remembered():
+        raise UserError(
+            f"{folder} names judges at a server, or variables of this machine for them, which were not used here",
+            "Read scorer_args in its run.json; if you trust it, give --own-tasks.",
+        )
+
+
+def _reach(config: RunConfig) -> str:
+    """Digest of the scorers' arguments that reach out of this process; '' where none does."""
+    reaching = {
+        scorer: args
+        for scorer, args in config.scorer_args.items()
+        if "base_url" in args or any(value.startswith(FROM_ENVIRONMENT) for value in args.values())
+    }
+    return digest(reaching) if reaching else ""
 
 
 @contextmanager

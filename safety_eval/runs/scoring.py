@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from safety_eval.core import plugins
 from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
@@ -68,6 +69,7 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
 
 
 def judge_engine(spec: ModelSpec) -> Engine:
-    """The engine of a judge: a scorer gets it as an argument."""
-    engine: Engine = plugins.find("engines", spec.args.get("engine", "transformers")).build(spec)
+    """The engine of a judge: a scorer gets it as an argument. The argument `engine` names it."""
+    args = dict(spec.args)
+    engine: Engine = plugins.find("engines", args.pop("engine", "transformers")).build(replace(spec, args=args))
     return engine

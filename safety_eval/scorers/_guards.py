@@ -8,7 +8,8 @@ score between 0 (safe) and 1 (risk), not a calibrated probability.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -222,7 +223,59 @@ def ids_of(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(clean, add_special_tokens=not begins and _adds_bos(tokenizer))["input_ids"])
 
 
+def pieces_of(tokenizer: Any, context: str, forced: list[int], classes: list[list[int]]) -> tuple[str, list[list[str]]]:
+    """Tokens behind `context` as texts that are read as these very tokens: (those forced, by class those read).
+
+    Raises:
+        UserError: a token has no such text, so that an engine cannot be asked for it.
+    """
+    before = ids_of(tokenizer, context)
+
+    def text(ids: list[int]) -> str:
+        whole = tokenizer.decode([*before, *ids], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        piece = whole[len(tokenizer.decode(before, skip_special_tokens=False, clean_up_tokenization_spaces=False)) :]
+        if ids and ids_of(tokenizer, context + piece) != [*before, *ids]:
+            raise UserError(
+                f"risk_judge: the token of {piece!r} cannot be asked for as a text", "Load the guard here: no engine=."
+            )
+        return str(piece)
+
+    return text(forced), [[text([*forced, token]) for token in own] for own in classes]
+
+
+def unbegun(tokenizer: Any, text: str) -> str:
+    """A templated text without the begin token that whoever reads it as plain text puts there again."""
+    begins = bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+    return text[len(tokenizer.bos_token) :] if begins and _adds_bos(tokenizer) else text
+
+
 def _adds_bos(tokenizer: Any) -> bool:
     """The tokenizer puts a begin token, and nothing behind the text (an end token would hide the verdict)."""
     ids = tokenizer("a")["input_ids"]
     return bool(ids) and ids[0] == tokenizer.bos_token_id and ids[-1] != tokenizer.eos_token_id
+
+
+def added(logprobs: Sequence[float]) -> float:
+    """The log of the probabilities' sum; -inf of none."""
+    top = max(logprobs, default=-math.inf)
+    return top + math.log(sum(math.exp(p - top) for p in logprobs)) if top > -math.inf else top
+
+
+def verdict(safe: float, unsafe: float, halfway: float, strict: bool) -> dict[str, float]:
+    """risk, log_odds and mass from log-probabilities (natural; -inf where there is no such word)."""
+    p_safe, p_unsafe, p_half = math.exp(safe), math.exp(unsafe), math.exp(halfway)
+    mass = p_safe + p_unsafe + p_half
+    bad = p_unsafe + (1.0 if strict else 0.5) * p_half
+    good = mass - bad
+    split = math.log(max(bad, 1e-300)) - math.log(max(good, 1e-300))
+    odds = split if p_half else unsafe - safe
+    return {
+        "risk": 1.0 / (1.0 + math.exp(-odds)) if abs(odds) < 700 else float(odds > 0),
+        "log_odds": max(-700.0, min(700.0, odds)),
+        "mass": min(1.0, mass),
+    }
+
+
+def cost_of(cost: float) -> dict[str, float]:
+    """A cost (above 0 = unsafe) on the shared scale: its logistic."""
+    return {"risk": 1.0 / (1.0 + math.exp(-max(-700.0, min(700.0, cost)))), "log_odds": cost, "mass": 1.0}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safety_eval.core.errors import UserError
-from safety_eval.core.interfaces import Answer, Engine, Settings
+from safety_eval.core.interfaces import Answer
 from safety_eval.core.records import Message, Output, Prompt, Score, key
 from safety_eval.scorers._answers import chunks
 
@@ -94,7 +94,10 @@ def read(reading: Reading, words: str) -> str | None:
 
 
 def judge(
-    engine: Engine, reading: Reading, template: str, asked: Sequence[tuple[str, str]]
+    ask: Callable[[Sequence[Prompt]], Iterable[Output]],
+    reading: Reading,
+    template: str,
+    asked: Sequence[tuple[str, str]],
 ) -> list[tuple[str | None, str]]:
     """For each (question, answer) the status, or None and the reason."""
     prompts = []
@@ -104,9 +107,8 @@ def judge(
         else:
             assert reading.ask is not None
             prompts.append(Prompt("refusal_judge", str(number), messages=reading.ask(question, answer)))
-    settings = Settings("refusal_judge", max_new_tokens=reading.tokens, chat_template=not template)
     found: list[tuple[str | None, str]] = [(None, "the judge gave no answer")] * len(prompts)
-    for output in engine.generate(prompts, settings):
+    for output in ask(prompts):
         if output.error:
             found[int(output.prompt_id)] = (None, f"the judge failed: {output.error}")
             continue

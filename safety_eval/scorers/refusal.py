@@ -12,24 +12,29 @@ also of a degenerate answer). Instead of our rules, by name:
     yes/no'
 
 Degenerate answers stay degenerate under every instrument; the papers count them as compliance.
-Arguments: parser, judge, reading, template (a file with {question} and {answer}), engine (for the judge).
+    --scorer-args refusal:judge=openai/NAME,base_url=http://HOST:8000/v1,api_key=env:VARIABLE     behind a server
+
+Arguments: parser, judge, reading, template (a file with {question} and {answer}), engine (for the judge: transformers,
+openai_server ...; arguments that are none of these go to it).
 How often the rules are right: docs/explanation/refusal-scorer.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from safety_eval import __version__
 from safety_eval.core.errors import UserError
-from safety_eval.core.interfaces import Answer, Engine, ModelSpec, Scorer, ScorerEntry, ScorerSpec
+from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec, Settings
 from safety_eval.core.records import Output, Prompt, Score, digest, key
-from safety_eval.core.requires import NOTHING, FileNeed, ModelNeed, Requires
+from safety_eval.core.requires import NOTHING, FileNeed, Requires
 from safety_eval.refusal import rules as refusals
 from safety_eval.refusal.degenerate import degenerate
 from safety_eval.scorers import _refusal_judge as reader
-from safety_eval.scorers._arguments import check, check_names, choice
+from safety_eval.scorers._arguments import check, choice
+from safety_eval.scorers._judge_engine import Asked, Through, through
 
 _ARGUMENTS = ("parser", "judge", "reading", "template", "engine")
 
@@ -78,12 +83,10 @@ class Rules:
 
 
 class Judge:
-    """A model through an engine, read by its own words. The engine is built when the first answer comes."""
+    """A model through an engine, read by its own words."""
 
     def __init__(self, spec: ScorerSpec) -> None:
         name = choice(spec.args, "reading", reader.READINGS, "xstest")
-        if spec.engine is None:
-            raise UserError("refusal: this run offers no engine to a judge", "Leave out judge=.")
         self._reading = reader.READINGS[name]
         self._template = reader.template_of(spec.args["template"]) if "template" in spec.args else ""
         if self._reading.ask is None and not self._template:
@@ -91,9 +94,8 @@ class Judge:
                 f"refusal: reading={name} needs template=FILE, since the model's tokenizer carries none",
                 "Copy the template from the model's card, with {question} and {answer} in it.",
             )
-        self._make, self._engine = spec.engine, None
-        inner = {"engine": spec.args["engine"]} if "engine" in spec.args else {}
-        self._spec = ModelSpec(spec.args["judge"], inner, spec.dtype, spec.device)
+        settings = Settings("refusal_judge", max_new_tokens=self._reading.tokens, chat_template=not self._template)
+        self._judge = Asked(spec, _way(spec.args), "generate", settings)
         self.identity: Mapping[str, Any] = {
             "name": "refusal",
             "version": __version__,
@@ -101,10 +103,8 @@ class Judge:
             "judge": spec.args["judge"],
             "reading": name,
             "template": digest(self._template) if self._template else "the tokenizer's chat template",
-            "engine": spec.args.get("engine", "transformers"),
+            "engine": self._judge.identity(),
         }
-
-    _engine: Engine | None
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         yield from reader.judged(answers, question, self._settled, self._ask)
@@ -117,14 +117,16 @@ class Judge:
         return None
 
     def _ask(self, asked: Sequence[tuple[str, str]]) -> list[tuple[str | None, str]]:
-        if self._engine is None:
-            self._engine = self._make(self._spec)
-        return reader.judge(self._engine, self._reading, self._template, asked)
+        return reader.judge(self._judge.ask, self._reading, self._template, asked)
 
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        self._judge.close()
+
+
+def _way(args: Mapping[str, str]) -> Through:
+    way = through("refusal", args, _ARGUMENTS, args["judge"], always=True)
+    assert way is not None
+    return way
 
 
 def build(spec: ScorerSpec) -> Scorer:
@@ -133,11 +135,11 @@ def build(spec: ScorerSpec) -> Scorer:
     Raises:
         UserError: unknown or contradictory arguments.
     """
-    check(spec, _ARGUMENTS)
     if "judge" in spec.args:
         if "parser" in spec.args:
             raise UserError("refusal: parser= and judge= are two instruments", "Give one of them.")
         return Judge(spec)
+    check(spec, _ARGUMENTS)
     alone = [name for name in ("reading", "template", "engine") if name in spec.args]
     if alone:
         raise UserError(f"refusal: {alone[0]}= is about a judge, and there is none", "Add judge=MODEL.")
@@ -147,12 +149,13 @@ def build(spec: ScorerSpec) -> Scorer:
 def _requires(args: Mapping[str, str]) -> Requires:
     if "judge" not in args:
         return NOTHING
-    check_names("refusal", args, _ARGUMENTS)
+    needed = _way(args).requires()
     choice(args, "reading", reader.READINGS, "xstest")
     files = tuple(FileNeed(args[name]) for name in ("template",) if name in args)
-    return Requires(
-        models=(ModelNeed(args["judge"], kind="causal", whose="judge"),),
-        files=files,
+    return replace(
+        needed,
+        models=tuple(replace(need, whose="judge") for need in needed.models),
+        files=(*needed.files, *files),
         instead="Leave out judge= to read refusals by the rules (no weights).",
     )
 

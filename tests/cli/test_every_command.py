@@ -17,6 +17,7 @@ from safety_eval.cli import cli, main, reading
 
 assert reading, "adds its commands to the group"
 COMMANDS = sorted(cli.list_commands(click.Context(cli)))
+ELSEWHERE = Path(__file__).parents[1] / "engines" / "elsewhere" / "xstest.eval"
 POLICY = """
 version: 1
 name: test
@@ -79,6 +80,7 @@ def arguments(command: str, at: Path) -> list[object]:
     run = at / "run"
     return {
         "run": [*asked(at)[1:], "--output-path", at / "again"],
+        "import": [f"xstest={ELSEWHERE}", "--data-version", "quickstart", "--output-path", at / "adopted"],
         "score": [run, "--scorer", "gender_polarity"],
         "report": [run],
         "ls": ["scorers"],

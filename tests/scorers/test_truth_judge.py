@@ -160,8 +160,10 @@ def test_an_engine_is_asked_for_yes_and_no_and_closed_before_the_next_judge() ->
     spec = ScorerSpec("truth_judge", {"truth": "a", "info": "b", "engine": "yes"}, engine=engine)
     (score,) = JUDGE.build(spec).score(asked(["Yes."]))
     assert score.values == pytest.approx({"truthful": 0.60653066, "informative": 0.60653066})
-    assert [x for x in log if isinstance(x, str)] == ["a", "closed", "b", "closed"]
-    assert log[1].text == f"Q: {QUESTION}\nA: Yes.\nTrue:" and log[1].choices == (" yes", " no")
+    once = ["a", "closed", "b", "closed"]
+    assert [x for x in log if isinstance(x, str)] == [*once, *once], "for their identities, and for their answers"
+    asked_first = next(x for x in log if not isinstance(x, str))
+    assert asked_first.text == f"Q: {QUESTION}\nA: Yes.\nTrue:" and asked_first.choices == (" yes",)
 
 
 @pytest.mark.parametrize(
