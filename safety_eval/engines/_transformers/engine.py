@@ -14,7 +14,8 @@ from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers import template
 from safety_eval.engines._transformers.answer import Reader, check_stop
-from safety_eval.engines._transformers.check import ALONE, FLAT, choose_way
+from safety_eval.engines._transformers.beyond import CheckedBeyond, Path, alone_beyond
+from safety_eval.engines._transformers.check import ALONE, FLAT, Way, choose_way
 from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
 from safety_eval.engines._transformers.source import CAPABILITIES
@@ -45,7 +46,7 @@ class TransformersEngine:
             LOG.info("%s path: %s", way.kind, way.reason)
         if way.kind == ALONE:
             limit.rows = 1
-        self._path = (FlatPath if way.kind == FLAT else PlainPath)(loaded, self._reader, limit, mode)
+        self._path = _path(way, loaded, self._reader, limit, mode)
         split = spec.args.get("split", "lm_eval")
         self._asking = Asking(loaded.tokenizer, loaded.context, loaded.rows, template.arguments(spec.template), split)
         self.identity: Mapping[str, Any] = {
@@ -93,6 +94,14 @@ class TransformersEngine:
         """Free the model. Repeating it does nothing."""
         self._loaded = None
         vars(self).pop("_path", None)
+
+
+def _path(way: Way, loaded: Loaded, reader: Reader, limit: Limit, mode: str) -> Path:
+    make = FlatPath if way.kind == FLAT else PlainPath
+    if not way.unprobed:
+        return make(loaded, reader, limit, mode)
+    inner = make(alone_beyond(loaded, way.unprobed), reader, limit, mode)
+    return CheckedBeyond(inner, loaded, way.unprobed, mode)
 
 
 def _check(settings: Settings) -> None:
