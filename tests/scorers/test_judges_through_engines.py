@@ -56,7 +56,7 @@ def test_truth_judges_agree_with_those_that_are_loaded_here(folder: Path, value:
 
 def test_a_guard_agrees_with_the_one_that_is_loaded_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind blanks, which an engine gives to the choice. Random weights put no mass on the verdict's words."""
-    monkeypatch.setattr("safety_eval.scorers.risk_judge.MASS", 0.0)
+    monkeypatch.setattr("safety_eval.scorers._risk_guard.MASS", 0.0)
     guard = causal_lm(tmp_path / "guard", "llama", seed=3, chat_template=TURNS)
     args = {"recipe": "shieldgemma", "model": str(guard), "probe": "no"}
     template = tmp_path / "t.txt"
