@@ -60,6 +60,9 @@ _RUN = [
     click.option("--system-prompt", help="System turn put before every prompt."),
     click.option("--gen-kwargs", help="Decoding in place of the tasks' own: temperature=,top_p=,max_new_tokens=."),
     click.option(
+        "--max-thinking-tokens", type=int, help="Of a thought, apart from the answer's max_new_tokens. [they share it]"
+    ),
+    click.option(
         "--data",
         type=click.Path(path_type=Path),
         envvar="SAFETY_EVAL_DATA",

@@ -143,6 +143,9 @@ def _details(out: Console, measured: Run) -> None:
     for task, metrics in not_measured(measured, measured.estimate_records()).items():
         named = ", ".join(map(words.metric_name, metrics)) or "anything"
         out.print(f"{words.name(task)}: no instrument of this run measured {named}", markup=False)
+    for task in measured.tasks:
+        if told := thoughts.in_words(thoughts.thoughts(m.output for m in measured.measured(task))):
+            out.print(f"{words.name(task)}: thoughts {told}", markup=False)
     for sentence in review_table.cautions(measured):
         out.print(f"! {sentence}", style="yellow", markup=False)
 

@@ -10,8 +10,9 @@ from typing import Any
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.runs import answers
 from safety_eval.runs.opened import RunFolder
+from safety_eval.runs.thoughts import in_words, thoughts
 
-ENGINE_FIELDS = {"engine": "name", "dtype": "dtype", "split": "split"}
+ENGINE_FIELDS = {"engine": "name", "dtype": "dtype", "split": "split", "chat_template_args": "template_args"}
 """Field -> its name in the engine's identity. `split`: where a choice begins, which may move likelihoods by nats."""
 SETTINGS = (
     "seed",
@@ -20,10 +21,11 @@ SETTINGS = (
     "temperature",
     "top_p",
     "max_new_tokens",
+    "max_thinking_tokens",
     "stop",
     "chat_prefix",
 )
-FIELDS = ("model", *ENGINE_FIELDS, *SETTINGS, "samples", "limit")
+FIELDS = ("model", *ENGINE_FIELDS, *SETTINGS, "thoughts", "samples", "limit")
 """What may differ on purpose (`--across`). 'model' may always; 'limit' compares the prompts that both asked."""
 _NEVER = {
     "instrument": "Numbers of two instruments differ by their errors; score the baseline by this run's instrument "
@@ -111,15 +113,24 @@ def _task(run: RunFolder, baseline: RunFolder, task: str) -> Iterator[tuple[str,
     if new.prompts_digest != old.prompts_digest:
         yield "limit", f"{task} has other prompts: {new.prompts} against {old.prompts}"
     for field in SETTINGS:
-        a, b = new.settings.get(field), old.settings.get(field)
+        a, b = (side.settings.get(field, 0 if field == "max_thinking_tokens" else None) for side in (new, old))
         if a != b:
             yield field, f"{task}: {field} differs: {_shown(a)} against {_shown(b)}"
+    yield from _thoughts(run, baseline, task)
     if new.samples != old.samples:
         yield "samples", f"{task}: samples differ: {new.samples} against {old.samples}"
     for scorer in sorted({*_scorers(run, task)} & {*_scorers(baseline, task)}):
         changed = _changed(run, baseline, task, scorer)
         if changed:
             yield "instrument", f"{task}: {scorer} is another instrument ({'; '.join(changed)})"
+
+
+def _thoughts(run: RunFolder, baseline: RunFolder, task: str) -> Iterator[tuple[str, str]]:
+    """Answers after a thought and answers without one are not of one kind, whatever was asked for."""
+    both = [thoughts(answers.outputs(side.folder, task).values()) for side in (run, baseline)]
+    if bool(both[0]) != bool(both[1]):
+        here, there = (in_words(found) or "none" for found in both)
+        yield "thoughts", f"{task}: thoughts differ: {here} against {there}"
 
 
 def _changed(run: RunFolder, baseline: RunFolder, task: str, scorer: str) -> list[str]:
@@ -131,7 +142,7 @@ def _changed(run: RunFolder, baseline: RunFolder, task: str, scorer: str) -> lis
 def _notes(run: RunFolder, baseline: RunFolder) -> Iterator[str]:
     """What may differ unnamed, and is said."""
     new, old = run.file.engine, baseline.file.engine
-    for field in ("device", "versions", "template_date", "template_args"):
+    for field in ("device", "versions", "template_date"):
         if new.get(field) != old.get(field):
             yield f"{field} of the engine: {_shown(new.get(field))} against {_shown(old.get(field))}"
     for task in sorted({*run.tasks} ^ {*baseline.tasks}):

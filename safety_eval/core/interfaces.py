@@ -26,6 +26,7 @@ class Settings:
     Attributes:
         task: keys the random draws (seed, task, prompt id, sample, step).
         max_new_tokens: token limit of an answer.
+        max_thinking_tokens: of a thought before it, counted apart; 0 = thought and answer share max_new_tokens.
         temperature: 0 = greedy.
         top_p: nucleus; 1 = off.
         stop: strings that end an answer (removed from it).
@@ -38,6 +39,7 @@ class Settings:
 
     task: str
     max_new_tokens: int = 64
+    max_thinking_tokens: int = 0
     temperature: float = 0.0
     top_p: float = 1.0
     stop: tuple[str, ...] = ()

@@ -16,7 +16,17 @@ MOST_ROWS = 2_000_000
 MOST_REPEATS = 10_000
 LONGEST = 1 << 20
 """Characters of an answer or a prompt."""
-SETTINGS = ("max_new_tokens", "temperature", "top_p", "stop", "seed", "system_prompt", "chat_template", "chat_prefix")
+SETTINGS = (
+    "max_new_tokens",
+    "max_thinking_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "seed",
+    "system_prompt",
+    "chat_template",
+    "chat_prefix",
+)
 """How prompts are asked; what a file does not say of these is not known."""
 ENDS: Mapping[str, str] = {
     "eos": "eos",

@@ -147,6 +147,11 @@ class OpenaiServer:
         if kind == "choose":
             self._weigher.check()
             return
+        if settings.max_thinking_tokens:
+            raise UserError(
+                "no server counts a thought's tokens apart: --max-thinking-tokens would do nothing",
+                "Give both their room in --gen-kwargs max_new_tokens=.",
+            )
         draws = self._seen.draws
         if settings.temperature == 0 and not self._seen.repeats and not self._terms.unseeded:
             raise UserError(

@@ -35,6 +35,7 @@ from safety_eval.report.pictures import of_run
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.run_file import RunFile
+from safety_eval.runs.thoughts import in_words, thoughts
 from safety_eval.show import chart_style, selection, tables, words
 from safety_eval.show.disparity_table import disparity_table
 from safety_eval.show.selection import Made
@@ -159,10 +160,11 @@ def _task(report: Report, name: str, facts: words.Facts, beside: Mapping[Made, B
         laid_out.append(report_parts.laid_out(table, rows, models))
     about = report.about.get(name, {})
     measured = report.measured.get(name, ())
+    thought = in_words(thoughts(m.output for m in measured))
     return TaskPart(
         title=asked.title or words.name(name),
         anchor=f"task-{report_parts.slug(name)}",
-        meta=report_parts.task_meta(asked, facts.chat_template.get(name, "")),
+        meta=report_parts.task_meta(asked, facts.chat_template.get(name, ""), thought),
         notes=asked.notes,
         cards=_cards(list(mine.values()), facts),
         charts=tuple(report.pictures.get(name, ())),

@@ -184,18 +184,20 @@ def warnings(file: RunFile, estimates: Sequence[Estimate]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def task_meta(asked: TaskRecord, template: str) -> str:
+_DECODING = ("temperature", "top_p", "max_new_tokens", "max_thinking_tokens")
+
+
+def task_meta(asked: TaskRecord, template: str, thoughts: str) -> str:
     """Source, version, size and settings of a task on one line."""
     settings = asked.settings
-    decoding = [
-        f"{k.replace('_', ' ')} {settings[k]}" for k in ("temperature", "top_p", "max_new_tokens") if k in settings
-    ]
+    decoding = [f"{k.replace('_', ' ')} {settings[k]}" for k in _DECODING if settings.get(k) is not None]
     parts = (
         asked.paper,
         f"data version {asked.data_version}",
         f"{asked.prompts:,} prompts, {asked.samples} answer(s) each",
         ", ".join(decoding),
         f"chat template {template}" if template else "",
+        f"thoughts: {thoughts}" if thoughts else "",
         f"instruments: {', '.join(asked.instruments) or 'none'}",
     )
     return "; ".join(p for p in parts if p)

@@ -37,7 +37,8 @@ def wanted(config: RunConfig, plans: Sequence[TaskPlan], ask: bool = True) -> Wa
 def fits(config: RunConfig, plan: TaskPlan, prompts: Sequence[Prompt]) -> list[Check]:
     """Whether a task's prompts fit into the model's context; [] where the model's files do not say."""
     folder = model_folder(wanted_model(config))
-    return context(folder, plan.task.name, prompts, plan.settings.max_new_tokens) if folder else []
+    most = plan.settings.max_new_tokens + plan.settings.max_thinking_tokens
+    return context(folder, plan.task.name, prompts, most) if folder else []
 
 
 def not_ready(checks: Sequence[Check]) -> list[str]:

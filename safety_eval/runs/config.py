@@ -28,6 +28,7 @@ class Generation(BaseModel):
     temperature: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_new_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    max_thinking_tokens: int | None = Field(default=None, ge=0, le=1_000_000)
 
 
 class RunConfig(BaseModel):
@@ -92,6 +93,8 @@ class RunConfig(BaseModel):
         # Not there where nothing is asked: run folders from before this setting go on.
         if not self.chat_template_args:
             del asked["chat_template_args"]
+        if self.generation.max_thinking_tokens is None:
+            del asked["generation"]["max_thinking_tokens"]
         return asked
 
     def folder(self) -> Path:

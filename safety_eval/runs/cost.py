@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.records import Prompt
+from safety_eval.core.records import Output, Prompt
 from safety_eval.preflight.look import model_folder
 from safety_eval.preflight.tokens import tokens
 from safety_eval.runs import pipeline, resolve
@@ -20,6 +20,7 @@ from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.spelling import pairs
 
+Clock = Callable[[], float]
 RATES = ("gpu_hour", "gpus", "million_in", "million_out")
 
 
@@ -85,19 +86,20 @@ def price(text: str) -> Price:
     return Price(**found)
 
 
-def costs(config: RunConfig, probe: int = 0) -> list[TaskCost]:
+def costs(config: RunConfig, probe: int = 0, clock: Clock = time.monotonic) -> list[TaskCost]:
     """What each task of a run takes.
 
     Args:
         probe: so many prompts of each task are asked and scored, in a folder that is thrown away; 0 = none, and
             nothing is loaded.
+        clock: seconds; the time of the processor where a shared machine makes that of the wall worthless.
     """
     folder = model_folder(wanted_model(config))
     found = []
-    seen = probed(config, probe) if probe else {}
+    measured = probed(config, probe, clock) if probe else {}
     for plan in resolve.resolve(config):
         prompts = resolve.load(plan, config.limit).prompts
-        found.append(_cost(plan, prompts, folder, config, seen.get(plan.task.name)))
+        found.append(_cost(plan, prompts, folder, config, measured.get(plan.task.name)))
     return found
 
 
@@ -106,7 +108,9 @@ def _cost(
 ) -> TaskCost:
     held = tokens(folder, prompts, plan.settings, config.chat_template)
     chooses = plan.task.kind == "choose"
-    most = held.choices if chooses else len(prompts) * plan.settings.max_new_tokens
+    most = (
+        held.choices if chooses else len(prompts) * (plan.settings.max_new_tokens + plan.settings.max_thinking_tokens)
+    )
     cost = TaskCost(
         plan.task.name,
         len(prompts),
@@ -140,40 +144,49 @@ def paid(cost: TaskCost, rates: Price) -> float | None:
     return (hours or 0.0) * rates.gpus * rates.gpu_hour + tokens_paid / 1e6
 
 
-class _Clock:
-    """Progress that times each stage: from when it begins, its model loaded, to its last answer."""
+class Stopwatch:
+    """Progress that times each stage: from when it begins, its model loaded, to its last answer.
 
-    def __init__(self) -> None:
+    Attributes:
+        seconds: by the stage's name, on `clock`.
+    """
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
         self.seconds: dict[str, float] = {}
-        self._name, self._begun = "", 0.0
+        self._clock, self._name, self._begun = clock, "", 0.0
 
     def stage(self, name: str, total: int, done: int) -> None:
-        self._name, self._begun = name, time.monotonic()
+        self._name, self._begun = name, self._clock()
         self.seconds.setdefault(name, 0.0)
 
     def advance(self, count: int = 1) -> None:
-        self.seconds[self._name] = time.monotonic() - self._begun
+        self.seconds[self._name] = self._clock() - self._begun
 
     def note(self, text: str) -> None: ...
 
 
-def probed(config: RunConfig, many: int) -> Mapping[str, Probed]:
+def probed(config: RunConfig, many: int, clock: Clock = time.monotonic) -> Mapping[str, Probed]:
     """Ask and score `many` prompts of each task, drawn as --limit draws, and time it. Nothing of it is kept."""
-    clock = _Clock()
+    watch = Stopwatch(clock)
     with tempfile.TemporaryDirectory(prefix="safety-eval-probe-") as place:
         folder = Path(place) / "run"
         least = many if config.limit is None else min(many, config.limit)
         changes = {"limit": least, "output_path": folder, "policy": None, "stop_when_decided": False, "shard": None}
-        pipeline.run(config.model_copy(update=changes), clock)
+        pipeline.run(config.model_copy(update=changes), watch)
         found = {}
         for plan in resolve.resolve(config):
             name = plan.task.name
             answered = [output for output in outputs(folder, name).values() if not output.error]
-            found[name] = Probed(
-                len(answered),
-                sum(output.prompt_tokens for output in answered),
-                sum(output.output_tokens for output in answered),
-                clock.seconds.get(f"generate {name}", 0.0),
-                sum(s for stage, s in clock.seconds.items() if stage.startswith(f"score {name} by ")),
-            )
+            found[name] = seen(answered, watch.seconds, name)
     return found
+
+
+def seen(answered: Sequence[Output], seconds: Mapping[str, float], task: str) -> Probed:
+    """What a task took, from its outputs and the seconds of its stages."""
+    return Probed(
+        len(answered),
+        sum(output.prompt_tokens for output in answered),
+        sum(output.output_tokens for output in answered),
+        seconds.get(f"generate {task}", 0.0),
+        sum(s for stage, s in seconds.items() if stage.startswith(f"score {task} by ")),
+    )

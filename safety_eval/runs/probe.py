@@ -19,6 +19,7 @@ from safety_eval.core.task import Metric, PromptSet, Task
 
 _TEXT_KINDS: Mapping[str, tuple[type, ...]] = {
     "max_new_tokens": (int,),
+    "max_thinking_tokens": (int,),
     "temperature": (int, float),
     "top_p": (int, float),
     "stop": (tuple, list),

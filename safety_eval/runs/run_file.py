@@ -146,6 +146,8 @@ class RunFile(_Part):
         for name in ("finished", "policy", "merged_from"):
             if not content[name]:
                 del content[name]
+        if self.config.generation.max_thinking_tokens is None:  # a run from before this setting stays as it was bound
+            del content["config"]["generation"]["max_thinking_tokens"]
         for task in content["tasks"].values():
             if not task["stopped"]:
                 del task["stopped"]

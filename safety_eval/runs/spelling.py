@@ -30,6 +30,8 @@ def plain_settings(values: Mapping[str, Any]) -> dict[str, Any]:
         if field in ready:
             raise UserError(f"'{name}' and '{field}' are the same setting", "Give it once.")
         ready[field] = _FORMS[field](value, _flag(name)) if field in _FORMS else value
+    if (budget := ready.pop("max_thinking_tokens", None)) is not None:
+        ready["generation"] = {**_thinking_apart(ready.get("generation")), "max_thinking_tokens": budget}
     stop = ready.get("stop_when_decided")
     if stop is not None and not isinstance(stop, bool):
         ready |= {"policy": stop, "stop_when_decided": True}
@@ -94,6 +96,13 @@ def _arguments(given: Any, flag: str) -> Any:
 
 def _generation(given: Any, flag: str) -> Any:
     return pairs(given, flag) if isinstance(given, str) else given
+
+
+def _thinking_apart(given: Any) -> Mapping[str, Any]:
+    """Decoding as given, without a second limit of thoughts."""
+    if isinstance(given, Mapping) and given.get("max_thinking_tokens") is not None:
+        raise UserError("--max-thinking-tokens and max_thinking_tokens= are the same setting", "Give it once.")
+    return given if isinstance(given, Mapping) else {}
 
 
 def _by_task(given: Any, flag: str) -> Any:

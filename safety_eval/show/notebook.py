@@ -10,6 +10,7 @@ from safety_eval.core import packages
 from safety_eval.core.records import plain
 from safety_eval.core.task import Measured
 from safety_eval.runs.opened import RunFolder
+from safety_eval.runs.thoughts import thought
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,7 @@ class Run(RunFolder):
         return pd.DataFrame([plain(e) for e in self.estimate_records()])
 
     def outputs(self, task: str) -> pd.DataFrame:
-        """One row for each owed (prompt, sample): prompt, answer, status, error, groups (tuples, by axis as
+        """One row for each owed (prompt, sample): prompt, answer, status, thought, error, groups (tuples, by axis as
         'group.<axis>'), factors ('factor.<name>') and every score as '<scorer>.<value>'.
 
         Raises:
@@ -64,6 +65,7 @@ def _row(m: Measured) -> Mapping[str, Any]:
         "text": m.output.text,
         "status": m.status,
         "stop_reason": m.output.stop_reason,
+        "thought": str(thought(m.output)),
         "error": m.output.error,
         "cluster": m.prompt.unit,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,22 @@ class Reader:
         if family is None:
             return Text(self.plain(ids), "", True)
         return parted(self.plain(self._with_marks(ids), skip=False), family, opened)
+
+    def thought(self, ids: Sequence[int], opened: str = "") -> int | None:
+        """Tokens up to the end of the first thought: 0 without one, None while it is open."""
+        family = self._family or family_of(self.plain(ids[:_HEAD], skip=False), opened)
+        if family is None:
+            return 0
+
+        def ended(many: int) -> bool:
+            text = self.plain(self._with_marks(ids[:many]), skip=False)
+            return any(mark in text for mark in family.ends)
+
+        if not opened and not any(mark in self.plain(self._with_marks(ids), skip=False) for mark in family.starts):
+            return 0
+        if not ended(len(ids)):
+            return None
+        return bisect_left(range(1, len(ids) + 1), True, key=ended) + 1
 
     def _with_marks(self, ids: Sequence[int]) -> list[int]:
         """The tokens without special ones that mark no thought."""

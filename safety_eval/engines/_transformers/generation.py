@@ -20,9 +20,11 @@ from safety_eval.engines._transformers.draw import BROKEN, Sampler
 from safety_eval.engines._transformers.flat import forward
 from safety_eval.engines._transformers.load import Loaded
 from safety_eval.engines._transformers.plain import has_stop
-from safety_eval.engines._transformers.work import BROKEN_ROW, Work
+from safety_eval.engines._transformers.work import BROKEN_ROW, Work, within
 from safety_eval.torch_runtime.batches import Limit, packs
 
+_LOOK = 16
+"""Tokens between two looks at whether a thought has ended, or has used up its limit: reading an answer takes time."""
 Done = tuple[Work, list[int], str]
 """A finished answer: its work, its tokens (the end token included), and 'eos', 'stop' or 'length'."""
 
@@ -161,7 +163,11 @@ class Loop:
         risky = self._risky and (token >= len(self._risky) or self._risky[token])
         if risky and has_stop(row.work, row.ids, self._reader, self._settings.stop):
             return "stop"
-        return "length" if len(row.ids) >= row.work.most else ""
+        many = len(row.ids)
+        if self._settings.max_thinking_tokens and many % _LOOK == 0:
+            kept = within(row.work, row.ids, self._reader, self._settings)
+            return "length" if len(kept) < many or many >= row.work.most else ""
+        return "length" if many >= row.work.most else ""
 
 
 def _room(like: KeyValue, tokens: int) -> KeyValue:

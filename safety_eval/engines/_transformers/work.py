@@ -124,7 +124,8 @@ def prepare(asking: Asking, prompts: Iterable[Prompt], settings: Settings) -> li
         if context is not None and len(ids) >= context:
             ready.append(too_long(prompt, settings, len(ids), context))
             continue
-        most = settings.max_new_tokens if context is None else min(settings.max_new_tokens, context - len(ids))
+        room = settings.max_new_tokens + settings.max_thinking_tokens
+        most = room if context is None else min(room, context - len(ids))
         draw = sampling.draw_key(settings.seed, settings.task, prompt.id, settings.sample)
         ready.append(Work(prompt, tuple(ids), most, draw, opened_by(rendered.text)))
     return ready
@@ -166,6 +167,9 @@ def answered(work: Work, ids: list[int], reason: str, reader: Reader, settings: 
     """
     if reason == BROKEN_ROW:
         return failed(work.prompt, settings, f"{NOT_FINITE} at token {len(ids)} of the answer")
+    kept = within(work, ids, reader, settings)
+    if len(kept) < len(ids):
+        ids, reason = kept, "length"
     text = reader.read(ids[:-1] if reason == "eos" else ids, work.opened)
     answer, hit = cut_at(text.answer, settings.stop)
     return Output(
@@ -178,6 +182,18 @@ def answered(work: Work, ids: list[int], reason: str, reader: Reader, settings: 
         prompt_tokens=len(work.ids),
         output_tokens=len(ids),
     )
+
+
+def within(work: Work, ids: list[int], reader: Reader, settings: Settings) -> list[int]:
+    """An answer's tokens as far as the limits of its first thought and of what follows it allow. A pure function of the
+    tokens, so that it does not matter how far somebody went on before looking."""
+    budget, limit = settings.max_thinking_tokens, settings.max_new_tokens
+    if not budget or len(ids) <= min(budget, limit):
+        return ids
+    thought = reader.thought(ids, work.opened)
+    if thought is None or thought > budget:
+        return ids[:budget]
+    return ids[: thought + limit]
 
 
 def chosen(asked: Asked, logprobs: list[float], settings: Settings) -> Output:
