@@ -116,7 +116,7 @@ def lm_eval_flags() -> str:
 
     return (
         f"# Flags of lm-eval {lm_eval.VERSION}, and what becomes of each\n\n`safety-eval run` takes all of them, long "
-        "and short. What would do less, or something else, than was asked is refused with exit code 2, and says what to "
+        "and short. What would do less or something else than was asked is refused with exit code 2, and says what to "
         f"write.\n\n{lm_eval.table()}"
     )
 
