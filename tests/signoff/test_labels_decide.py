@@ -150,7 +150,8 @@ def write_card(run: Path) -> None:
     whole = cards.GroupErrors("total", "all", 100, 10, 100, 10)
     nothing_more: tuple[Any, ...] = ((), (), (0, 0, 0), 0, None, None, {}, {}, {})
     part = cards.Part("toxicity", "toxicity", "", "hateful", "neutral", whole, *nothing_more)
-    card = cards.ScorerCard("profanity_check", identity, (part,), (), ())
+    digest = cards.instrument_digest(identity)
+    card = cards.ScorerCard("profanity_check", identity, (part,), (), (), digest=digest)
     (run / "cards").mkdir(exist_ok=True)
     held = {"schema": cards.SCHEMA, **plain(card)}
     (run / "cards" / f"{cards.file_name(identity)}.json").write_text(json.dumps(held))
