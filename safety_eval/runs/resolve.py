@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core import plugins
+from safety_eval.core import packages, plugins
 from safety_eval.core.conceal import is_sealed
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.faults import told
@@ -148,7 +148,7 @@ def _instruments(config: RunConfig, task: Task) -> tuple[ScorerChoice, ...]:
         args = {**choice.args, **config.scorer_args.get(choice.name, {})}
         try:
             entry: ScorerEntry = plugins.find("scorers", choice.name)
-        except plugins.MissingPackageError:
+        except packages.MissingPackageError:
             ready.append(ScorerChoice(choice.name, args))
             continue  # preflight names it, with everything else that is missing
         with told(entry.offers, f"offers of scorer '{choice.name}'"):
