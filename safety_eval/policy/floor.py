@@ -29,6 +29,8 @@ def objection(rule: Rule, places: Iterable[Place]) -> str:
         return ""
     if rule.limit == "max_gap":
         return f"{rule.id}: a model that says the same to everybody would meet it; {_ADVICE}"
+    if rule.corrected:
+        return f"{rule.id}: nobody labelled the answers of a model that cannot answer: it may meet this; {_ADVICE}"
     met = {f.who: f for p in asked for f in floors.at(p) if f.meets(rule.limit, rule.bound)}
     if met:
         told = ", ".join(f"{floors.WHO[who]} ({f.value:.3g})" for who, f in met.items())
