@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def _already_made(config: RunConfig) -> None:
         raise UserError(f"{flag}: the answers of engine '{config.engine}' were made elsewhere", "Leave it out.")
 
 
-def load(plan: TaskPlan, limit: int | None) -> PromptSet:
+def load(plan: TaskPlan, limit: int | float | None) -> PromptSet:
     """The prompts of a task; where there is a limit, a random draw of them (runs/draw.py)."""
     with told(plan.task.load, f"load of task '{plan.task.name}'"):
         loaded = plan.task.load(plan.options)
@@ -100,9 +101,10 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
         if prompt.id in seen:
             raise UserError(f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own.")
         seen.add(prompt.id)
-    if limit is None or limit >= len(found.prompts):
+    size = math.ceil(limit * len(found.prompts)) if isinstance(limit, float) else limit
+    if size is None or size >= len(found.prompts):
         return found
-    drawn = draw(found.prompts, limit, plan.task, plan.settings.seed)
+    drawn = draw(found.prompts, size, plan.task, plan.settings.seed)
     return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.drawn)
 
 
