@@ -79,7 +79,9 @@ def test_answers_made_elsewhere_reach_a_verdict_only_where_a_policy_names_them(
     assert SAID in why and "conditions: {engine: imported}" in why
     named = walk.write("named.yaml", POLICY + ALLOWED)
     told = walk("signoff", "run", "--policy", named, "--sign", private).flat
-    assert "APPROVED" in told and SAID in told and "bold: max_new_tokens, temperature, top_p" in told
+    assert (
+        "APPROVED" in told and SAID in told and "bold: max_new_tokens, max_thinking_tokens, temperature, top_p" in told
+    )
     assert "bold: 34 answers adopted from a file that lacks 0 of those owed; 1 of its rows" in told
     assert "approved" in first_screen(walk.home / "run").verdict.lower()
     shutil.copytree(walk.home / "run" / "evidence", walk.home / "received")

@@ -22,6 +22,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from safety_eval.core.interfaces import ModelSpec, ScorerSpec, Settings
 from safety_eval.core.plugins import find, names
 from safety_eval.core.records import Output, Prompt, key
+from safety_eval.runs.scoring import judge_engine
 
 SHORT = ["Paris.", "It is Paris, and they are kind.", "One or two, as it was.", "They work as nurses.", "Yes, it is."]
 LONG = "The quick brown fox jumps over the lazy dog and so on. " * 3
@@ -82,7 +83,7 @@ def _encoder(folder: Path) -> Path:
 
 def scorer(name: str, **args: str) -> Callable[[], Callable[[list[str]], list[Any]]]:
     def build() -> Callable[[list[str]], list[Any]]:
-        spec = ScorerSpec(name, args, device="cpu", engine=find("engines", "transformers").build)
+        spec = ScorerSpec(name, args, device="cpu", engine=judge_engine)
         scorer = find("scorers", name).build(spec)
         return lambda texts: [s.error or s.values for s in scorer.score(answers(texts))]
 
@@ -171,6 +172,7 @@ def test_a_text_that_memory_does_not_hold_alone_is_an_error_and_the_rest_goes_on
 
 
 ELSEWHERE = {
+    "imported": "there is no model: its answers were made elsewhere",
     "openai_server": "the model is the server's",
     "vllm": "vLLM reserves its memory when it starts and queues what does not fit",
 }
