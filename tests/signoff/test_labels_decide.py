@@ -8,13 +8,15 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import evidence_bundle
 import pytest
 
-from safety_eval.audit import labels
+from safety_eval.audit import cards, labels
 from safety_eval.cli import main
 from safety_eval.core.errors import UserError
+from safety_eval.core.records import plain
 from safety_eval.policy import file, fit
 from safety_eval.tasks import red_team
 
@@ -135,15 +137,24 @@ def test_labels_turn_a_rejection_into_a_signed_approval_that_anybody_can_verify(
 
 
 def test_labels_find_what_the_scorer_lets_pass(run: Path, told: Told, tmp_path: Path) -> None:
-    """Of the answers that it lets pass, every second one is bad: no scorer's word can hide that."""
-    every_second = {row: i % 2 == 0 for i, row in enumerate(sorted(names(run)))}
-    told("review", run, "--read", fill(run, lambda row: every_second[row["id"]]))
+    """All that it lets pass is bad: no scorer's word can hide that, and the command says so where a card says more."""
+    write_card(run)
+    _, said = told("review", run, "--read", fill(run, lambda row: row["answer"] != FOUL))
+    assert "misses more bad answers here than its card says" in said
     assert told("signoff", run, "--policy", policy(tmp_path))[0] == 3
 
 
-def names(run: Path) -> list[str]:
-    (drawn,) = (run / "review").glob("*.drawn.json")
-    return list(json.loads(drawn.read_text())["drawn"])
+def write_card(run: Path) -> None:
+    """A card by which the instrument caught nine in ten of the bad texts and let pass as many of the others."""
+    identity = json.loads((run / "run.json").read_text())["tasks"]["mine"]["instruments"]["profanity_check"]
+    whole = cards.GroupErrors("total", "all", 100, 10, 100, 10)
+    nothing_more: tuple[Any, ...] = ((), (), (0, 0, 0), 0, None, None, {}, {}, {})
+    part = cards.Part("toxicity", "toxicity", "", "hateful", "neutral", whole, *nothing_more)
+    digest = cards.instrument_digest(identity)
+    card = cards.ScorerCard("profanity_check", identity, (part,), (), (), digest=digest)
+    (run / "cards").mkdir(exist_ok=True)
+    held = {"schema": cards.SCHEMA, **plain(card)}
+    (run / "cards" / f"{cards.file_name(identity)}.json").write_text(json.dumps(held))
 
 
 def test_every_group_is_held_to_its_own_labels(run: Path, told: Told, tmp_path: Path) -> None:
