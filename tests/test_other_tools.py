@@ -1,4 +1,4 @@
-"""What other tools open: every number as it stands in results.json, nothing missing turned into one, no text unasked."""
+"""What other tools open: every number as in results.json, nothing missing turned into one, no text unasked."""
 
 from __future__ import annotations
 
