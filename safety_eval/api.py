@@ -182,11 +182,18 @@ def merge(shards: Sequence[str | Path], folder: str | Path) -> Run:
     return Run(join_shards([Path(s) for s in shards], Path(folder)))
 
 
-def report(found: Run) -> Path:
-    """RUN/charts/*.png and RUN/report.html, from the records and estimates of the run."""
+def report(found: Run, baseline: str | Path | None = None) -> Path:
+    """RUN/charts/*.png and RUN/report.html, from the records and estimates of the run.
+
+    Args:
+        baseline: a run whose answers to the same prompts stand beside this one's in the list of answers.
+
+    Raises:
+        UserError: the two runs may not be compared.
+    """
     from safety_eval.report.page import write
 
-    return write(found)
+    return write(found, baseline=Run(baseline) if baseline else None)
 
 
 def compare(
