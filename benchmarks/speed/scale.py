@@ -38,8 +38,8 @@ MODELS = (
     Model("405B (Llama 3.1)", 405.9e9, 126, 8, 128),
 )
 GPUS = (1, 8, 16, 64)
-TOKENS_IN, TOKENS_OUT, ANSWERS = 1_950_000, 2_260_000, 36_000
-"""Of the suite: read, written at most, and answers."""
+TOKENS_IN, TOKENS_OUT, ANSWERS = 1_565_000, 1_970_000, 30_965
+"""Of the suite code-llama with smollm2's tokenizer and chat template: read, written at most, and answers."""
 LENGTH = 128
 """Tokens that a sequence holds when its answer ends."""
 USED_COMPUTE, USED_BANDWIDTH = 0.4, 0.6
