@@ -18,10 +18,11 @@ from typing import Any
 from safety_eval.runs import answers, cost, pipeline
 from safety_eval.runs.config import run_config
 
+SHORT = {"max_new_tokens": 24}
 CASES = (
-    {"tasks": ("xstest",), "limit": 96, "probe": 24},
-    {"tasks": ("truthfulqa_choice",), "limit": 120, "probe": 24},
-    {"tasks": ("bold",), "limit": 256, "probe": 64},
+    {"tasks": ("xstest",), "limit": 64, "probe": 24, "generation": SHORT},
+    {"tasks": ("truthfulqa_choice",), "limit": 32, "probe": 8},
+    {"tasks": ("bold",), "limit": 96, "probe": 32, "generation": SHORT},
 )
 TOKENS, HOURS = 0.10, 0.25
 """How far an estimate may lie from what was then taken."""
@@ -33,9 +34,10 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    rows = [row(dict(case), given.model, given.data) for case in CASES]
-    for one in rows:
-        print(json.dumps(one))
+    rows = []
+    for case in CASES:
+        rows.append(row(dict(case), given.model, given.data))
+        print(json.dumps(rows[-1]), flush=True)
     held = all(one["tokens_off"] <= TOKENS and one["hours_off"] <= HOURS for one in rows)
     print("within the bounds" if held else "OUTSIDE of the bounds")
     if given.write:
