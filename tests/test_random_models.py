@@ -126,8 +126,15 @@ def beaten_by_more_than_chance(trained: Mapping[str, Standing], random: Sequence
 
 
 def luckier(trained: Mapping[str, Standing], random: Sequence[Mapping[str, Standing]]) -> set[str]:
-    """Headlines on which some random model stands higher, if only by luck."""
-    return {task for task in trained for r in random if r[task].worst > trained[task].worst}
+    """Headlines on which some random model stands higher, if only by luck: at its worst, or as it is printed where the
+    larger share is the better one (of harm words that say nothing do least)."""
+    return {t for t in trained for r in random if r[t].worst > trained[t].worst or _printed_higher(r[t], trained[t])}
+
+
+def _printed_higher(one: Standing, other: Standing) -> bool:
+    e, beside = one.estimate, other.estimate
+    counted = (e.kind, e.better) == ("rate", "higher") and e.value is not None and beside.value is not None
+    return counted and float(e.value or 0) > float(beside.value or 0)
 
 
 def no_better(made: Run) -> str:
