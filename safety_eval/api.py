@@ -17,7 +17,7 @@ from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.cards import save as keep_card
 from safety_eval.compare.comparison import Comparison, comparison
 from safety_eval.compare.comparison import write as write_comparison
-from safety_eval.core import plugins
+from safety_eval.core import packages, plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.journal import Event
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
@@ -317,6 +317,7 @@ def export(folder: str | Path, form: str) -> list[Path]:
     elif form == "cyclonedx":
         files = {target / "cyclonedx.json": json.dumps(cyclonedx.fragment(found.folder), indent=1) + "\n"}
     elif form == "parquet":
+        packages.need("pyarrow", "an export as Parquet")
         target.mkdir(parents=True, exist_ok=True)
         found.estimates().astype({"missing": str}).to_parquet(target / "estimates.parquet")
         for name in found.tasks:

@@ -202,6 +202,10 @@ def test_a_number_no_better_than_a_floor_is_said_to_be() -> None:
     assert "is no better than that of a model with random weights (" in notes
     high = [replace(e, value=0.99, better="higher") for e in made.bold()]
     assert "no better than" not in " ".join(tables.papers_table(high, made.FACTS, {}).notes)
+    lexicon = {("bold", "vader"): {**made.FACTS.identities["bold", "vader"], "settings": {"text": "answer"}}}
+    another = tables.papers_table(low, replace(made.FACTS, identities=lexicon), {})
+    assert "no better than" not in " ".join(another.notes) and "no floor was computed" in " ".join(another.notes)
+    assert not any(r.cells[0].startswith(tables.FLOOR) for r in another.rows)
 
 
 def test_a_suspect_row_is_shown_as_printed_marked_and_never_compared_by_group() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -30,12 +30,12 @@ from safety_eval.measure.disparity import disparities
 from safety_eval.report import parts as report_parts
 from safety_eval.report.answers import answer_parts
 from safety_eval.report.cards import card_parts, instruments_of
+from safety_eval.report.drawn_before import Drawn, charts
 from safety_eval.report.parts import Card, Picture, PublishedPart, TaskPart
-from safety_eval.report.pictures import of_run
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.run_file import RunFile
-from safety_eval.show import chart_style, selection, tables, words
+from safety_eval.show import selection, tables, words
 from safety_eval.show.disparity_table import disparity_table
 from safety_eval.show.selection import Made
 
@@ -79,10 +79,10 @@ def write(run: RunFolder, judged: Standing | None = None) -> Path:
     """
     estimates = run.estimate_records()
     pictures: dict[str, list[Picture]] = {}
-    for drawn in of_run(run):
-        content = chart_style.png(drawn.figure)
-        write_atomic(run.folder / "charts" / f"{drawn.name}.png", content)
-        pictures.setdefault(drawn.task, []).append(Picture(_data_uri(content), drawn.words))
+    for task in dict.fromkeys(e.task for e in estimates):
+        for drawn in charts(run, task, _draw):
+            write_atomic(run.folder / "charts" / f"{drawn.name}.png", drawn.png)
+            pictures.setdefault(task, []).append(Picture(_data_uri(drawn.png), drawn.words))
     measured = {t: run.measured(t) for t in run.tasks}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
     page = html(
@@ -102,6 +102,12 @@ def write(run: RunFolder, judged: Standing | None = None) -> Path:
     )
     write_atomic(run.folder / "report.html", page.encode("utf-8", "backslashreplace"))
     return run.folder / "report.html"
+
+
+def _draw(run: RunFolder, task: str) -> Iterable[Drawn]:
+    from safety_eval.report.pictures import of_task  # matplotlib is a second of every command that draws nothing
+
+    return of_task(run, task)
 
 
 def html(report: Report) -> str:

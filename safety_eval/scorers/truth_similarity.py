@@ -26,8 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
-from sacrebleu.metrics import BLEU
 
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError
@@ -104,6 +102,9 @@ class TruthSimilarity:
     """BLEU and ROUGE by the answer; embeddings of a chunk of answers and references in one go."""
 
     def __init__(self, spec: ScorerSpec) -> None:
+        from rouge_score.rouge_scorer import RougeScorer  # nltk: a second of importing
+        from sacrebleu.metrics import BLEU
+
         check(spec, _ARGUMENTS)
         self._name, self._trim = spec.name, yes(spec.args, "trim", True)
         self._bleu = BLEU(smooth_method="exp", smooth_value=0.0, tokenize="intl", effective_order=False)
@@ -212,6 +213,9 @@ def _build(spec: ScorerSpec) -> Scorer:
 def _requires(args: Mapping[str, str]) -> Requires:
     check_names("truth_similarity", args, _ARGUMENTS)
     given = args.get("embedding", "")
+    embeds = () if given == "none" else (*packages.MODELS, *(() if given else (_PACKAGE,)))
+    if lacking := packages.missing(("rouge_score", "sacrebleu", *embeds)):
+        return Requires(lacking, instead=_MISSING)
     if given == "none":
         return NOTHING
     if not given:
