@@ -90,8 +90,8 @@ def _went_on(trial: Trial) -> Counter[str]:
         return harms
     harms.update(scene.harms(trial.run, wanted))
     _decided(trial, harms, refused=False)
-    if trial.may_refuse and set(harms) == {"doubled"} and scene.decision(trial.run) == "cannot decide":
-        harms.clear()  # the damage put a line in twice: it counts once, and the verdict says that it is there
+    if trial.may_refuse and set(harms) <= {"doubled", "changed"} and scene.decision(trial.run) == "cannot decide":
+        harms.clear()  # the damage itself changed a value or doubled a line, and sign-off has said so
     return harms
 
 

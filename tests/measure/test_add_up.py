@@ -24,8 +24,6 @@ WRONG: dict[str, Callable[[Estimate], Estimate]] = {
     "a reason is lost": lambda e: replace(e, missing={}),
     "more events than answers": lambda e: replace(e, events=7),
     "a negative count": lambda e: replace(e, count=9, missing={"undecided": -1}),
-    "a value of nothing": lambda e: replace(e, count=0, events=0, missing={"undecided": 8}),
-    "a value outside of its interval": lambda e: replace(e, value=0.9),
 }
 
 
