@@ -1,4 +1,5 @@
-"""The report is one file that loads nothing, runs nothing, hides harmful text and shows every estimate."""
+"""The report is one file that loads nothing, runs nothing but its own script, hides harmful text and shows every
+estimate. What the script does is tested in a browser: report/test_in_browser.py."""
 
 from __future__ import annotations
 
@@ -84,21 +85,27 @@ def page(html: str) -> Page:
     return Page(html)
 
 
-def test_the_page_runs_nothing_and_loads_nothing(page: Page) -> None:
+def test_the_page_runs_its_own_script_alone_and_loads_nothing(page: Page) -> None:
     names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "iframe", "object", "embed", "link", "form", "base", "audio", "video"}
+    ours, *data = [attributes for tag, attributes in reversed(page.tags) if tag == "script"]
+    assert ours == {} and {attributes["type"] for attributes in data} == {"application/x-deflate-base64"}
+    assert not names & {"iframe", "object", "embed", "link", "form", "base", "audio", "video"}
     for tag, attributes in page.tags:
         assert not [a for a in attributes if a.startswith("on") or a == "style"], (tag, attributes)
         assert (attributes.get("src") or PNG).startswith(PNG)
         assert (attributes.get("href") or "#").startswith("#")
 
 
-def test_the_content_security_policy_allows_only_the_pages_own_style_and_images(html: str, page: Page) -> None:
+def test_the_content_security_policy_allows_only_the_pages_own_style_script_and_images(html: str, page: Page) -> None:
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
-    style = re.search("<style>(.*?)</style>", html, re.S).group(1)  # type: ignore[union-attr]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, script = (
+        base64.b64encode(hashlib.sha256(re.search(f"<{tag}>(.*?)</{tag}>", html, re.S).group(1).encode()).digest())  # type: ignore[union-attr]
+        for tag in ("style", "script")
+    )
     assert policy == (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style.decode()}'; script-src "
+        f"'sha256-{script.decode()}'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
     )
 
 

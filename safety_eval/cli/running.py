@@ -77,13 +77,14 @@ def score(
 @OWN_TASKS
 @RUN
 @DETAILS
-def report(run: Path, details: bool) -> None:
+@click.option("--baseline", type=click.Path(path_type=Path), help="A run whose answers stand beside this one's.")
+def report(run: Path, details: bool, baseline: Path | None) -> None:
     """Write RUN/report.html and the charts."""
     from safety_eval import api
     from safety_eval.cli import show
 
     measured = api.open_run(run)
-    path = api.report(measured)
+    path = api.report(measured, baseline)
     if details:
         show.run(measured, api.unfinished(measured), details)
         return

@@ -95,8 +95,12 @@ def printable(text: object, keep: str = "") -> str:
     Terminal sequences, bidirectional overrides and zero-width characters lose their effect; letters of every
     script, marks and emoji stay. Characters in `keep` (newline, tab) are left alone.
     """
+    text = str(text)
+    bare = text.translate({ord(char): None for char in keep}) if keep else text
+    if bare.isprintable():  # most texts are, and a long run has many
+        return text
     shown = []
-    for char in str(text):
+    for char in text:
         if char in keep or unicodedata.category(char) not in _INVISIBLE:
             shown.append(char)
         elif ord(char) < 0x100:
