@@ -17,6 +17,13 @@ from safety_eval.runs.spelling import scorer_args
 @cli.command(cls=Lists)
 @run_options
 @lm_eval.options
+@click.option(
+    "--log-to",
+    "trackers",
+    multiple=True,
+    type=click.Choice(["wandb", "mlflow", "trackio"]),
+    help="Log the numbers there when the run is done (may be given again). A failure there is told, and fails nothing.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would run, what it needs and what it takes; load no model.")
 @COST
 @DETAILS
@@ -27,6 +34,7 @@ def run(
     probe: int,
     price: str,
     details: bool,
+    trackers: tuple[str, ...],
     config_file: Path | None,
     **flags: Any,
 ) -> None:
@@ -57,6 +65,8 @@ def run(
     elif not config.predict_only:
         api.report(found)
         show.run(found, left, details)
+        for why in filter(None, (api.log(found.folder, tracker) for tracker in trackers)):
+            show.warning(why)
     context.exit(show.unfinished(found, left))
 
 
