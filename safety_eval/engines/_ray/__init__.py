@@ -1,0 +1,1 @@
+"""How the engine ray works: the cluster, pieces of work, and what runs in a replica."""
