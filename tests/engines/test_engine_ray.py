@@ -31,7 +31,7 @@ HOT = Settings("ray", max_new_tokens=24, temperature=0.9, top_p=0.95, seed=5)
 
 
 def asked(count: int) -> list[Prompt]:
-    return [Prompt("ray", f"p{i}", text=f"On day {i} the nurse said") for i in range(count)]
+    return [Prompt("ray", f"n{i}", text=f"On day {i} the nurse said") for i in range(count)]
 
 
 def emptied(queue: Queue) -> list[Piece]:
@@ -73,7 +73,7 @@ def test_the_same_prompt_twice_is_asked_twice() -> None:
 
 def test_what_killed_a_replica_is_found_and_all_else_is_answered() -> None:
     """One prompt kills whatever asks it: it alone is given up, after three deaths alone."""
-    poison, queue = "p333", Queue(asked(500), 1)
+    poison, queue = "n333", Queue(asked(500), 1)
     answered: list[str] = []
     given_up: list[str] = []
     deaths = 0
