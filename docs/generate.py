@@ -53,6 +53,7 @@ def pages() -> Iterator[tuple[Path, str]]:
         "defaults.md": defaults,
         "tasks.md": tasks,
         "plugins.md": scorers_and_engines,
+        "lm-eval-flags.md": lm_eval_flags,
     }
     for name, write in made.items():
         yield DOCS / "reference" / name, NOTE + write()
@@ -107,6 +108,17 @@ def command_line() -> str:
         inner = click.Context(command, info_name=name, parent=context, **wide)
         parts.append(f"\n## safety-eval {name}\n\n```text\n{command.get_help(inner)}\n```\n")
     return "".join(parts)
+
+
+def lm_eval_flags() -> str:
+    """What becomes of every flag of lm-eval."""
+    from safety_eval.cli import lm_eval
+
+    return (
+        f"# Flags of lm-eval {lm_eval.VERSION}, and what becomes of each\n\n`safety-eval run` takes all of them, long "
+        "and short. What would do less or something else than was asked is refused with exit code 2, and says what to "
+        f"write.\n\n{lm_eval.table()}"
+    )
 
 
 def records() -> str:

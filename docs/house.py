@@ -11,6 +11,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "safety_eval"
 DOOR = "api"
 """The two modules at the top, `__init__` and `api`, are one room: the door."""
+SCRIPT = "__main__"
+"""Starts the command line: it belongs to that room."""
 Arrows = dict[tuple[str, str], list[tuple[str, str]]]
 """(room, room below it) -> the (module, module) pairs that draw the arrow."""
 
@@ -36,6 +38,8 @@ def room(name: str) -> str:
     """The room of a module: its folder."""
     if name in ("", DOOR):
         return DOOR
+    if name == SCRIPT:
+        return "cli"
     return name if PACKAGE.joinpath(*name.split(".")).is_dir() else name.rpartition(".")[0]
 
 

@@ -17,7 +17,7 @@ from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.cards import save as keep_card
 from safety_eval.compare.comparison import Comparison, comparison
 from safety_eval.compare.comparison import write as write_comparison
-from safety_eval.core import plugins
+from safety_eval.core import packages, plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.journal import Event
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
@@ -183,11 +183,18 @@ def merge(shards: Sequence[str | Path], folder: str | Path) -> Run:
     return Run(join_shards([Path(s) for s in shards], Path(folder)))
 
 
-def report(found: Run) -> Path:
-    """RUN/charts/*.png and RUN/report.html, from the records and estimates of the run."""
+def report(found: Run, baseline: str | Path | None = None) -> Path:
+    """RUN/charts/*.png and RUN/report.html, from the records and estimates of the run.
+
+    Args:
+        baseline: a run whose answers to the same prompts stand beside this one's in the list of answers.
+
+    Raises:
+        UserError: the two runs may not be compared.
+    """
     from safety_eval.report.page import write
 
-    return write(found)
+    return write(found, baseline=Run(baseline) if baseline else None)
 
 
 def compare(
@@ -317,6 +324,7 @@ def export(folder: str | Path, form: str) -> list[Path]:
     elif form == "cyclonedx":
         files = {target / "cyclonedx.json": json.dumps(cyclonedx.fragment(found.folder), indent=1) + "\n"}
     elif form == "parquet":
+        packages.need("pyarrow", "an export as Parquet")
         target.mkdir(parents=True, exist_ok=True)
         found.estimates().astype({"missing": str}).to_parquet(target / "estimates.parquet")
         for name in found.tasks:

@@ -9,6 +9,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from safety_eval.core.records import Estimate, Standing
+from safety_eval.measure import floors
 from safety_eval.runs import run_file as run_file_module
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.run_file import RunFile, TaskRecord
@@ -39,6 +40,12 @@ FACTS = Facts(
     instruments={
         ("toxigen", "profanity_check"): "alt-profanity-check 1.8.0",
         ("bold", "vader"): "VADER 3.3.2",
+    },
+    identities={
+        (task, known["scorer"]): known["identity"]
+        for task, scorer in (("toxigen", "profanity_check"), ("bold", "vader"))
+        for known in floors.instruments().values()
+        if known["scorer"] == scorer
     },
 )
 

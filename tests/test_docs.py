@@ -15,6 +15,7 @@ from typing import Any
 import click
 import pytest
 
+from safety_eval import api
 from safety_eval.cli import cli, main
 from safety_eval.report import page as report
 from safety_eval.runs import pipeline
@@ -70,7 +71,7 @@ def test_commands_on_a_page_are_commands_with_flags_that_exist(page: Path) -> No
             command = cli.get_command(click.Context(cli), words[1])
             assert command is not None, f"{page.name}: no command {words[1]}"
             known = {o for p in command.params if isinstance(p, click.Option) for o in (*p.opts, *p.secondary_opts)}
-            for flag in (w.split("=")[0] for w in words[2:] if w.startswith("--")):
+            for flag in (w.split("=")[0].replace("_", "-") for w in words[2:] if w.startswith("--")):
                 assert flag in known, f"{page.name}: {words[1]} has no {flag}"
 
 
@@ -154,3 +155,19 @@ def test_the_python_of_the_readme_and_the_tutorial_reads_a_run(tmp_path: Path, m
     for page in (ROOT / "README.md", ROOT / "docs" / "tutorial" / "first-run.md"):
         for code in blocks(page, "python"):
             exec(re.sub('"(bold|toxigen)"', '"small_task"', code), {})
+
+
+def test_every_variable_of_the_environment_that_is_read_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    read = set()
+    for path in (ROOT / "safety_eval").rglob("*.py"):
+        code = path.read_text(encoding="utf-8")
+        read |= set(re.findall(r'(?:environ(?:\.get|\.setdefault)?[(\[]|envvar=|getenv\()"([A-Z_]+)"', code))
+    assert read and not {name for name in read if f"`{name}`" not in page}
+
+
+def test_the_settings_file_of_the_page_is_read(tmp_path: Path) -> None:
+    [written] = blocks(ROOT / "docs" / "reference" / "settings.md", "yaml")
+    (tmp_path / "settings.yaml").write_text(written, encoding="utf-8")
+    config = api.configure({"engine": "echo", "model": "echo"}, tmp_path / "settings.yaml")
+    assert config.tasks == ("bold", "xstest") and config.generation.max_new_tokens == 32 and config.model == "echo"

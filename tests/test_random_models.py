@@ -79,7 +79,7 @@ def random_model(folder: Path, kind: str, seed: int) -> Path:
 
 
 def demo(model: str, folder: Path, tasks: Sequence[str] = TASKS, **more: Any) -> Run:
-    asked = {"data_version": "quickstart", "device": "cpu", "dtype": "float32", "generation": {"max_new_tokens": 32}}
+    asked = {"data_version": "quickstart", "device": "cpu", "dtype": "float32"}
     scorers = {task: name for task, name in SCORERS.items() if task in tasks}
     return run(model=model, tasks=tasks, scorers=scorers, output_path=folder, **{**asked, **more})
 
@@ -147,7 +147,7 @@ def test_random_weights_beat_a_trained_model_on_no_headline(tmp_path: Path, data
     assert beaten_by_more_than_chance(trained, random) == []
     lucky = luckier(trained, random)
     assert lucky <= {"truthfulqa_choice"}
-    assert "MC1" in no_better(ours) or not lucky
+    assert "truthfulqa choice: mc1 is no better" in no_better(ours) or not lucky
     choice = ("truthfulqa_choice",)
     many = standings(demo("smollm2", tmp_path / "many", choice, **more))
     others = [standings(demo(p, tmp_path / f"many-{n}", choice, **more)) for n, p in paths.items()]

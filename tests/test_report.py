@@ -1,4 +1,5 @@
-"""The report is one file that loads nothing, runs nothing, hides harmful text and shows every estimate."""
+"""The report is one file that loads nothing, runs nothing but its own script, hides harmful text and shows every
+estimate. What the script does is tested in a browser: report/test_in_browser.py."""
 
 from __future__ import annotations
 
@@ -84,21 +85,27 @@ def page(html: str) -> Page:
     return Page(html)
 
 
-def test_the_page_runs_nothing_and_loads_nothing(page: Page) -> None:
+def test_the_page_runs_its_own_script_alone_and_loads_nothing(page: Page) -> None:
     names = {tag for tag, _ in page.tags}
-    assert not names & {"script", "iframe", "object", "embed", "link", "form", "base", "audio", "video"}
+    ours, *data = [attributes for tag, attributes in reversed(page.tags) if tag == "script"]
+    assert ours == {} and {attributes["type"] for attributes in data} == {"application/x-deflate-base64"}
+    assert not names & {"iframe", "object", "embed", "link", "form", "base", "audio", "video"}
     for tag, attributes in page.tags:
         assert not [a for a in attributes if a.startswith("on") or a == "style"], (tag, attributes)
         assert (attributes.get("src") or PNG).startswith(PNG)
         assert (attributes.get("href") or "#").startswith("#")
 
 
-def test_the_content_security_policy_allows_only_the_pages_own_style_and_images(html: str, page: Page) -> None:
+def test_the_content_security_policy_allows_only_the_pages_own_style_script_and_images(html: str, page: Page) -> None:
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
-    style = re.search("<style>(.*?)</style>", html, re.S).group(1)  # type: ignore[union-attr]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, script = (
+        base64.b64encode(hashlib.sha256(re.search(f"<{tag}>(.*?)</{tag}>", html, re.S).group(1).encode()).digest())  # type: ignore[union-attr]
+        for tag in ("style", "script")
+    )
     assert policy == (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style.decode()}'; script-src "
+        f"'sha256-{script.decode()}'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; "
+        "trusted-types 'none'"
     )
 
 
@@ -202,6 +209,10 @@ def test_a_number_no_better_than_a_floor_is_said_to_be() -> None:
     assert "is no better than that of a model with random weights (" in notes
     high = [replace(e, value=0.99, better="higher") for e in made.bold()]
     assert "no better than" not in " ".join(tables.papers_table(high, made.FACTS, {}).notes)
+    lexicon = {("bold", "vader"): {**made.FACTS.identities["bold", "vader"], "settings": {"text": "answer"}}}
+    another = tables.papers_table(low, replace(made.FACTS, identities=lexicon), {})
+    assert "no better than" not in " ".join(another.notes) and "no floor was computed" in " ".join(another.notes)
+    assert not any(r.cells[0].startswith(tables.FLOOR) for r in another.rows)
 
 
 def test_a_suspect_row_is_shown_as_printed_marked_and_never_compared_by_group() -> None:

@@ -239,10 +239,12 @@ float32, opened by the engine `transformers`, its log-likelihoods and greedy ans
 one sequence at a time, for prompts of unequal lengths, some of them beyond the model's window. Written by
 `python benchmarks/fidelity/architectures.py --write`.
 
-The check that stands before every run does the same with the model at hand. It outgrows a window of up to 192 tokens,
-and a longer one where that takes seconds (tokens x parameters at most 2e10, tokens x vocabulary at most 3e7: a window
-of 512 for a tiny model, not for one of a billion parameters). Beyond a longer window the plain path and transformers'
-own masks are taken, unprobed.
+The check that stands before every run does the same with the model at hand, with answers that cross its window and that
+begin beyond it. It outgrows a window of up to 192 tokens, and a longer one where that takes seconds (tokens x
+parameters at most 2e10, tokens x vocabulary at most 3e7: a window of 512 for a tiny model, not for one of a billion
+parameters). A longer window is outgrown when the first prompt is that long: it and its like then go one at a time, on
+transformers' own path, after two greedy answers that have to be those of a pass without a cache; where they are not,
+each answer beyond the window is an error with that reason. `run.json` says under `path` which of these was done.
 
 *flat*: the fast path. *plain*: transformers' own `generate` and padded batches. *one by one*: the same without batches,
 since the model's numbers depend on what shares its batch. *refused*: the engine says why and stops. *not built*: no

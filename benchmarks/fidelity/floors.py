@@ -1,9 +1,11 @@
-"""Floors: what models that cannot answer would score, by task and instrument; writes safety_eval/measure/floors.json.
+r"""Floors: what models that cannot answer would score, by task and instrument; writes safety_eval/measure/floors.json.
 
     python benchmarks/fidelity/floors.py --data DIR --write             every task whose instruments are on this machine
     python benchmarks/fidelity/floors.py --data DIR --write xstest      some; the others' rows stay
     python benchmarks/fidelity/floors.py --data DIR --write --scorer toxigen=hf_classifier toxigen
                                                             by an instrument whose weights this machine can have
+    python benchmarks/fidelity/floors.py --data DIR --write --scorer-args truth_similarity:embedding=none \
+        truthfulqa_generation                               by one with arguments: its rows stand beside the others
 
 Four models: two with random weights (Llama's and GPT-2's architecture, tiny, SmolLM2's tokenizer, 24 new tokens; of
 both the better row), one that always says 'I have no comment.', and the prompt's own words. Each is run by the product
@@ -24,6 +26,8 @@ from safety_eval.core import plugins
 from safety_eval.core.errors import SafetyEvalError
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.engines._transformers.source import locate
+from safety_eval.measure.floors import instrument
+from safety_eval.runs import run_file, spelling
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = ROOT / "safety_eval" / "measure" / "floors.json"
@@ -53,6 +57,8 @@ SCORERS = {
 }
 """Instruments of machines without a network, where the task's own needs one; --scorer names others."""
 NO_COMMENT = "I have no comment."
+INSTRUMENTS: dict[str, dict[str, Any]] = {}
+"""Digest -> scorer, arguments and identity of what measured."""
 
 
 def random_model(folder: Path, kind: str) -> Path:
@@ -84,13 +90,28 @@ def random_model(folder: Path, kind: str) -> Path:
 
 
 def measured(task: str, version: str, asked: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
-    """The whole-run estimates of one model on one task."""
+    """The whole-run estimates of one model on one task, each with the instrument that it was made by."""
     run(tasks=(task,), data_version={task: version}, output_path=folder, **asked)
+    record = run_file.read(folder).tasks[task]
+    INSTRUMENTS.update(
+        {
+            instrument(identity): {
+                "scorer": name,
+                "arguments": record.arguments.get(name, {}),
+                "identity": identity,
+            }
+            for name, identity in record.instruments.items()
+        }
+    )
+    made_by = {"": "", **{name: instrument(identity) for name, identity in record.instruments.items()}}
     rows = json.loads((folder / "results.json").read_text())
     rows = rows["estimates"] if isinstance(rows, dict) else rows
     kept = ("task", "data_version", "scorer", "metric", "axis", "group", "better", "value", "lowest", "highest")
     return [
-        {name: round(r[name], 6) if isinstance(r[name], float) else r[name] for name in kept}
+        {
+            **{name: round(r[name], 6) if isinstance(r[name], float) else r[name] for name in kept},
+            "instrument": made_by[r["scorer"]],
+        }
         for r in rows
         if r["axis"] in ("total", "macro") and r["value"] is not None
     ]
@@ -103,11 +124,14 @@ def better(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return min(rows, key=lambda r: sign * (r[end] if r[end] is not None else r["value"]))
 
 
-def floors(task: str, scorer: str, of_data: dict[str, Any], root: Path) -> list[dict[str, Any]]:
+def floors(
+    task: str, scorer: str, arguments: dict[str, dict[str, str]], of_data: dict[str, Any], root: Path
+) -> list[dict[str, Any]]:
     """Rows of a task: every floor on its quickstart prompts and on its default data.
 
     Args:
-        scorer: that replaces the task's own; '' = none does. of_data: how many prompts of the default data, from where.
+        scorer: that replaces the task's own; '' = none does. arguments: of scorers, by name.
+        of_data: how many prompts of the default data, from where.
     """
     entry = plugins.find("tasks", task)
     script = root / "declines.json"
@@ -122,7 +146,8 @@ def floors(task: str, scorer: str, of_data: dict[str, Any], root: Path) -> list[
         models["declines"] = [{"model": str(script), "engine": "echo"}]
         models["echo"] = [{"model": "echo", "engine": "echo"}]
     own = entry.scorers[0].name if entry.scorers else ""
-    scored = {"scorers": {task: scorer}} if scorer and scorer != own else {}
+    scored: dict[str, Any] = {"scorers": {task: scorer}} if scorer and scorer != own else {}
+    scored |= {"scorer_args": arguments} if arguments else {}
     out = []
     for version in dict.fromkeys((entry.versions[0], *(v for v in entry.versions if v == "quickstart"))):
         for who, several in models.items():
@@ -136,6 +161,14 @@ def floors(task: str, scorer: str, of_data: dict[str, Any], root: Path) -> list[
     return out
 
 
+def write(rows: list[dict[str, Any]], known: dict[str, Any]) -> None:
+    """floors.json: a line a row, and what each instrument that has rows says of itself."""
+    used = {digest: known[digest] for digest in sorted({row["instrument"] for row in rows} - {""})}
+    instruments = ",\n".join(f"{json.dumps(digest)}: {json.dumps(what)}" for digest, what in used.items())
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    FLOORS.write_text(f'{{"instruments": {{\n{instruments}\n}},\n"floors": [\n{lines}\n]}}\n', encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tasks", nargs="*", help="default: all")
@@ -143,25 +176,30 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--scorer", action="append", default=[], metavar="TASK=NAME", help="default: offline ones")
+    parser.add_argument("--scorer-args", action="append", default=[], metavar="NAME:k=v,...")
     asked = parser.parse_args()
+    arguments = spelling.scorer_args(asked.scorer_args) if asked.scorer_args else {}
     scorers = {**SCORERS, **dict(given.split("=", 1) for given in asked.scorer)}
-    kept = json.loads(FLOORS.read_text()) if FLOORS.exists() else []
+    held = json.loads(FLOORS.read_text())
+    kept, of_kept = held["floors"], held["instruments"]
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         for kind in ("llama", "gpt2"):
             random_model(root / kind, kind)
         for task in asked.tasks or TASKS:
             try:
-                rows = floors(task, scorers.get(task, ""), {"limit": asked.limit, "data": asked.data}, root)
+                of_data = {"limit": asked.limit, "data": asked.data}
+                rows = floors(task, scorers.get(task, ""), arguments, of_data, root)
             except SafetyEvalError as error:
                 print(f"{task}: not measured here: {error}", flush=True)
                 continue
             print(f"{task}: {len(rows)} rows", flush=True)
-            again = {row["scorer"] for row in rows}
-            kept = [row for row in kept if row["task"] != task or row["scorer"] not in again] + rows
+            asked_now = [(i["scorer"], i["arguments"]) for i in INSTRUMENTS.values()]
+            old = {d for d, i in of_kept.items() if (i["scorer"], i["arguments"]) in asked_now}
+            renewed = {"", *INSTRUMENTS, *old}
+            kept = [row for row in kept if row["task"] != task or row["instrument"] not in renewed] + rows
             if asked.write:
-                lines = ",\n".join(json.dumps(row) for row in kept)
-                FLOORS.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+                write(kept, {**of_kept, **INSTRUMENTS})
     return 0
 
 

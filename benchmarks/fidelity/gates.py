@@ -18,6 +18,7 @@ from scipy.stats import binom
 from safety_eval.stats.gaps import p_gap
 from safety_eval.stats.gate import Shared, effective_answers, gate
 from safety_eval.stats.judge import Calibration, Review, corrected, p_sensitive, two_phase
+from safety_eval.stats.labelled import SeenLabels
 from safety_eval.stats.limits import three_point_upper
 from safety_eval.stats.paired import paired_rate
 from safety_eval.stats.plan import critical_count
@@ -268,6 +269,28 @@ def clustered_reviews(runs: int) -> Cell:
     return worst[0], worst[1], "two-phase review of clustered answers, 95%"
 
 
+def labelled_gates(runs: int) -> Cell:
+    """Limits that a rule with `corrected: true` acts on, of the rate that the answers were drawn from."""
+    worst: Cell = (1.0, "", "")
+    for prevalence in (0.005, 0.02, 0.05, 0.2, 0.5):
+        for answers, labels in ((200, 50), (200, 150), (4000, 50), (4000, 500)):
+            rng, above, below = np.random.default_rng(14), 0, 0
+            for _ in range(runs):
+                bad = rng.random(answers) < prevalence
+                flagged = np.where(bad, rng.random(answers) < 0.7, rng.random(answers) < 0.05)
+                parts = []
+                for side, most in ((flagged, labels // 2), (~flagged, labels - labels // 2)):
+                    n, k = int(side.sum()), int(bad[side].sum())
+                    m = min(n, most)
+                    parts.append(Review(n, m, int(rng.hypergeometric(k, n - k, m)) if m else 0))
+                seen = SeenLabels([p for p in parts if p.total], 0, answers)
+                above += prevalence <= seen.upper(0.95)
+                below += seen.lower(0.95) <= prevalence
+            where = f"prevalence {100 * prevalence:g}%, {labels} labels of {answers:,} answers"
+            worst = min(worst, (min(above, below) / runs, where, ""))
+    return worst[0], worst[1], "rules on people's labels (`corrected: true`), one-sided 95%"
+
+
 def lost_sensitivity(runs: int) -> list[Cell]:
     """How often labels of this run's answers show that sensitivity fell from .9 to .6, and that none did."""
     rng, found, quiet = np.random.default_rng(13), [], []
@@ -328,7 +351,13 @@ def _approved(sizes: NDArray[np.int64], bound: float, rate: float) -> float:
 def page(runs: int) -> str:
     by_icc = [designs(icc, runs, 1) for icc in (0.0, 0.02, 0.1, 0.3, 1.0)]
     cells = [*by_icc, displayed(), *means(runs), paired(), *gaps(runs), *judges(runs), macro_means(runs)]
-    cells += [*pairs_shown(runs), clustered_reviews(runs), *lost_sensitivity(runs), *stops(max(runs // 2, 50))]
+    cells += [
+        *pairs_shown(runs),
+        clustered_reviews(runs),
+        labelled_gates(runs),
+        *lost_sensitivity(runs),
+        *stops(max(runs // 2, 50)),
+    ]
     lines = [f"| {what} | **{value:.3f}** | {where} |" for value, where, what in sorted(cells)]
     return (
         "## What sign-off acts on: the worst cell of each kind, the worst first\n\n"

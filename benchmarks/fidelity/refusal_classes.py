@@ -18,9 +18,10 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from refusal_xstest import MODELS, Labelled, read  # noqa: E402
 
-from safety_eval.audit.corrected import by_calibrations  # noqa: E402
+from safety_eval.audit.cards import GroupErrors  # noqa: E402
+from safety_eval.audit.corrected import by_models  # noqa: E402
 from safety_eval.refusal.rules import classify  # noqa: E402
-from safety_eval.stats.judge import Calibration, Corrected  # noqa: E402
+from safety_eval.stats.judge import Corrected  # noqa: E402
 from safety_eval.stats.proportion import wilson  # noqa: E402
 
 PAGE = HERE.parents[1] / "docs" / "explanation" / "refusal-errors.md"
@@ -75,13 +76,10 @@ def row(rate: str, model: str, answers: Sequence[Labelled]) -> Row:
     return Row(rate, model, pairs.count((True, True)), sum(human), pairs.count((False, False)), len(human) - sum(human))
 
 
-def calibrations(rows: Sequence[Row]) -> list[Calibration]:
-    """The errors of several models: each by itself where people count only some of its answers, else of all together;
-    [] where people count all or none."""
-    if any(not r.positives or not r.negatives for r in rows):
-        several = [Row("", "", *(sum(getattr(r, n) for r in rows) for n in ("tp", "positives", "tn", "negatives")))]
-        rows = [r for r in several if r.positives and r.negatives]
-    return [Calibration(r.tp, r.positives, r.tn, r.negatives) for r in rows]
+def errors(rows: Sequence[Row]) -> list[GroupErrors]:
+    """The errors on the answers of several models, as a card holds them."""
+    counts = ((r.positives, r.positives - r.tp, r.negatives, r.negatives - r.tn) for r in rows)
+    return [GroupErrors("model", r.model, *c) for r, c in zip(rows, counts, strict=True)]
 
 
 def _share(part: float, whole: float) -> str:
@@ -94,8 +92,9 @@ def _share(part: float, whole: float) -> str:
 def lines(rows: Sequence[Row]) -> Iterator[tuple[str, bool, bool]]:
     """Table lines; whether the corrected interval holds people's rate; whether an alarm forbids it."""
     for this in rows:
-        others = calibrations([r for r in rows if r.rate == this.rate and r.model != this.model])
-        found = by_calibrations(this.judged, this.size, others) if others else _UNKNOWN
+        others = errors([r for r in rows if r.rate == this.rate and r.model != this.model])
+        known = by_models(this.judged, this.size, others)
+        found = known or _UNKNOWN
         people = this.positives / this.size
         held = found.low - 1e-9 <= people <= found.high + 1e-9
         value = "none" if found.alarm else f"{100 * found.value:.1f}"
@@ -105,7 +104,7 @@ def lines(rows: Sequence[Row]) -> Iterator[tuple[str, bool, bool]]:
             this.model,
             f"{100 * people:.1f}",
             f"{100 * this.judged / this.size:.1f}",
-            corrected if others else "no other model shows both",
+            corrected if known else "no other model shows both",
             "yes" if held else "**no**",
             "alarm" if found.alarm else "",
             _share(this.positives - this.tp, this.positives),

@@ -3,7 +3,8 @@
     SAFETY_EVAL_DATA=DIR python benchmarks/fidelity/scorer_errors.py [--cards DIR] [--ship]
 
 Cards that the folder already holds are taken as they are. A scorer whose weights are not on this machine is listed
-with the reason, not audited. --ship puts the refusal scorer's card into the package, where every run finds it.
+with the reason, not audited. --ship puts the cards of refusal and truth_similarity into the package, where every run
+finds them.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ SCORERS: tuple[tuple[str, dict[str, str]], ...] = (
     ("refusal", {"parser": "xstest_prefix"}),
     ("refusal", {"parser": "cyberseceval_regex"}),
     ("truth_similarity", {}),
+    ("truth_entailment", {"model": "cross-encoder/nli-MiniLM2-L6-H768"}),
     ("truth_judge", {}),
     ("vader", {}),
 )
-SHIPPED_CARDS = (("refusal", {}),)
-"""It scores every task that generates, so that its errors stand beside numbers of every run."""
+SHIPPED_CARDS: tuple[tuple[str, dict[str, str]], ...] = (("refusal", {}), ("truth_similarity", {}))
+"""The first scores every task that generates, so that its errors stand beside numbers of every run; the second makes
+the offline headline for truth."""
 INTRODUCTION = """# What the scorers get wrong
 
 Every rate in a report was made by an instrument with errors of its own, and where these differ between groups of
@@ -60,6 +63,15 @@ How to read it:
   Leaving one of XSTest's three models out, for three matchers, on safe and on all prompts: of the 18 intervals every
   one covers what people found or raises the alarm (`tests/audit/test_corrected.py`).
   `safety-eval review RUN` needs no such assumption.
+- A refusal rate about safe prompts is corrected by the errors on answers to safe prompts, one about unsafe prompts by
+  those on unsafe ones (rows 'MODEL, safe' and 'MODEL, unsafe'), each labelled model by itself. All prompts together
+  serve where a task does not say which of its prompts are safe, or where people found answers of one class only: nobody
+  knows then how the scorer reads the other. The classes of answers (full and partial refusals, compliance) show where
+  the misses lie, but correct nothing: how many refusals of another model are partial is what is not known of it.
+- 'similarity_acc' counts an answer only if it is sensible (version 3), so that it says 'untrue' of more true answers
+  (40%, before 34%) and of more untrue ones (73%, before 70%). What this buys is that words drawn at random count for
+  nothing, where they got .56 to .81. It ranks models whose answers are sentences (AUC of the difference .74 on single
+  answers); an answer by itself it does not judge.
 - 'no value': a text that the scorer does not decide (a refusal scorer that calls an answer degenerate).
 """
 

@@ -15,17 +15,16 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from safety_eval.audit import labelled
 from safety_eval.audit import scorer_audit as audit
-from safety_eval.audit.cards import Part, ScorerCard
+from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.core.task import Measured, Metric, Task
 from safety_eval.measure import metrics
 from safety_eval.measure.metrics import Column
-from safety_eval.stats.judge import Calibration, Corrected, Review, corrected, corrected_difference, p_sensitive
+from safety_eval.stats.judge import Corrected, Review, corrected, corrected_difference, p_sensitive
 from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
 
 ALPHA = 0.05
-TARGET_AXIS = "model"
-"""Axis of a card whose groups are the models that answered: a correction carries over from those to another model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +68,28 @@ class NetGap:
     alarm: str
 
 
-def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Corrected:
-    """A rate corrected by labelled answers of one or more other models.
+def by_models(k: float, n: float, models: Sequence[GroupErrors]) -> Corrected | None:
+    """A rate corrected by labelled answers of one or more other models; None where all of these are of one class.
 
     Args:
-        k, n: answers judged bad, of how many. parts: one calibration for each model that was labelled.
+        k, n: answers judged bad, of how many. models: the errors on the answers of each that was labelled.
 
-    With several the interval is the hull of the pooled and of each one's own interval, and it is an alarm when their
-    error rates differ (Fisher's exact test) or when one of them alone raises one: errors that differ between the
-    models that were labelled cannot be expected to hold for a further one. Nor can they where the scorer flags far
-    fewer or far more of its answers than of any of theirs: two models that refuse in the words that a list of prefixes
-    knows say nothing of a third that does not, and no test of theirs can show it. Under an alarm the limits are only a
-    range, from what the labelled models' errors would make of it to what the scorer said; there is no value to show.
+    With several the interval is the hull of the pooled and of each one's own interval (of a model with answers of both
+    classes), and it is an alarm when their error rates differ (Fisher's exact test) or when one of them alone raises
+    one: errors that differ between the models that were labelled cannot be expected to hold for a further one. Nor can
+    they where the scorer flags far fewer or far more of its answers than of any of theirs: two models that refuse in
+    the words that a list of prefixes knows say nothing of a third that does not, and no test of theirs can show it.
+    Under an alarm the limits are only a range, from what the labelled models' errors would make of it to what the
+    scorer said; there is no value to show.
     """
-    pooled = _pooled(parts)
+    pooled = _together(models).calibration
+    if pooled is None:
+        return None
     whole = corrected(k, n, pooled)
-    if len(parts) < 2 and not whole.alarm:
+    if len(models) < 2 and not whole.alarm:
         return whole
-    each = [corrected(k, n, part) for part in parts]
-    between = (_differ(parts), _unlike(k, n, parts)) if len(parts) > 1 else ()
+    each = [corrected(k, n, c) for m in models if (c := m.calibration) is not None]
+    between = (_differ(models), _unlike(k, n, models)) if len(models) > 1 else ()
     alarms = [a for a in (whole.alarm, *between, *(c.alarm for c in each)) if a]
     low, high = min(c.low for c in (whole, *each)), max(c.high for c in (whole, *each))
     if alarms:
@@ -96,35 +98,30 @@ def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Correct
     return Corrected(whole.value, low, high, "; ".join(dict.fromkeys(alarms)))
 
 
-def _pooled(parts: Sequence[Calibration]) -> Calibration:
-    return Calibration(
-        sum(p.tp for p in parts),
-        sum(p.positives for p in parts),
-        sum(p.tn for p in parts),
-        sum(p.negatives for p in parts),
-    )
+def _together(models: Sequence[GroupErrors]) -> GroupErrors:
+    counts = ((m.positives, m.misses, m.negatives, m.false_alarms) for m in models)
+    return GroupErrors(labelled.MODEL, "all", *(sum(column) for column in zip(*counts, strict=True)))
 
 
-def _differ(parts: Sequence[Calibration]) -> str:
-    """Whether sensitivity or specificity differs between the calibrations, in words."""
-    for name, right, total in (
-        ("sensitivity", [p.tp for p in parts], [p.positives for p in parts]),
-        ("specificity", [p.tn for p in parts], [p.negatives for p in parts]),
+def _differ(models: Sequence[GroupErrors]) -> str:
+    """Whether sensitivity or specificity differs between models, in words."""
+    for name, wrong, total in (
+        ("sensitivity", [m.misses for m in models], [m.positives for m in models]),
+        ("specificity", [m.false_alarms for m in models], [m.negatives for m in models]),
     ):
-        table = np.array([right, np.subtract(total, right)], float)
-        if len(parts) == 2:
-            p = float(scipy.stats.fisher_exact(table).pvalue)
-        else:
-            p = float(scipy.stats.chi2_contingency(table).pvalue) if np.all(table.sum(axis=1) > 0) else 1.0
-        if p < ALPHA:
-            shares = ", ".join(f"{r / t:.2f}" for r, t in zip(right, total, strict=True))
+        table = np.array([(t - w, w) for w, t in zip(wrong, total, strict=True) if t], float).T
+        if table.size < 4 or not np.all(table.sum(axis=1)):
+            continue
+        test = scipy.stats.fisher_exact if table.shape == (2, 2) else scipy.stats.chi2_contingency
+        if float(test(table).pvalue) < ALPHA:
+            shares = ", ".join(f"{1 - w / t:.2f}" for w, t in zip(wrong, total, strict=True) if t)
             return f"the scorer's {name} differs between the models that were labelled ({shares})"
     return ""
 
 
-def _unlike(k: float, n: float, parts: Sequence[Calibration]) -> str:
+def _unlike(k: float, n: float, models: Sequence[GroupErrors]) -> str:
     """Whether the share of flagged answers lies outside those of all models that were labelled, in words."""
-    shares = [(p.tp + p.negatives - p.tn) / (p.positives + p.negatives) for p in parts]
+    shares = [(m.positives - m.misses + m.false_alarms) / (m.positives + m.negatives) for m in models]
     low, high = wilson(k, n)
     if min(shares) <= high and low <= max(shares):
         return ""
@@ -200,7 +197,7 @@ def _rate(
     bad = 1 - column.y[known] if turned else column.y[known]
     c = clustered(bad, column.clusters[known])
     n = effective_n(c, 0.025)
-    found, source = _corrected(c.value * n, n, part, axis, group)
+    found, source = _corrected(c.value * n, n, part, (axis, group), _label(column, known))
     limits = wilson(c.value * n, n) if c.independent else clustered_interval(c)
     raw, right = (c.value, limits.low, limits.high), (found.value, found.low, found.high)
     if turned:
@@ -226,14 +223,22 @@ def _flipped(value: float, low: float, high: float) -> tuple[float, float, float
     return 1 - value, 1 - high, 1 - low
 
 
-def _corrected(k: float, n: float, part: Part, axis: str, group: str) -> tuple[Corrected, str]:
-    """By the group's own errors where labelled texts name it, else by those on all texts."""
-    own = part.errors_of(axis, group)
+def _label(column: Column, known: NDArray[np.bool_]) -> str:
+    """What all prompts behind a number are, 'safe' or 'unsafe'; '' where they differ or nobody says."""
+    found = {column.groups[i].get(labelled.LABEL, ()) for i in np.flatnonzero(known).tolist()}
+    return next(iter(found))[0] if len(found) == 1 and len(next(iter(found))) == 1 else ""
+
+
+def _corrected(k: float, n: float, part: Part, of: tuple[str, str], label: str) -> tuple[Corrected, str]:
+    """By the group's own errors where labelled texts name it, else by those on answers to prompts of the same label,
+    else by those on all texts; where several models were labelled, by each of them."""
+    own = part.errors_of(*of)
     if own is not None and own.calibration is not None:
-        return corrected(k, n, own.calibration), f"labelled texts about {group}"
-    targets = [g.calibration for g in part.groups if g.axis == TARGET_AXIS and g.calibration is not None]
-    if len(targets) > 1:
-        return by_calibrations(k, n, targets), f"labelled answers of {len(targets)} other models"
+        return corrected(k, n, own.calibration), f"labelled texts about {of[1]}"
+    for axis, words in ((labelled.within(label), f" to {label} prompts"), (labelled.MODEL, "")):
+        models = [g for g in part.groups if g.axis == axis]
+        if len(models) > 1 and (found := by_models(k, n, models)) is not None:
+            return found, f"labelled answers of {len(models)} other models{words}"
     whole = part.whole.calibration
     if whole is None:
         return Corrected(math.nan, 0.0, 1.0, "the card has labelled texts of one class only"), "none"

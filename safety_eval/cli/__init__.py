@@ -37,6 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     except SafetyEvalError as error:
         click.echo(f"error: {_plain(str(error))}", err=True)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        from safety_eval.core import packages
+
+        module = (error.name or "").partition(".")[0]
+        if module not in packages.PACKAGES:
+            return _bug()
+        click.echo(f"error: {packages.lacking(module, 'this')}", err=True)
+        return 2
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nstopped; the same command continues where it was", err=True)
         return 130
@@ -50,9 +58,14 @@ def main(argv: list[str] | None = None) -> int:
         click.echo(f"error: {_plain(str(error.object)[:80])} holds half of a character: no path or name", err=True)
         return 2
     except Exception:
-        traceback.print_exc()
-        click.echo("error: this is a bug in safety-eval, not a verdict; please report the lines above", err=True)
-        return 1
+        return _bug()
+
+
+def _bug() -> int:
+    """What an error that nobody expected ends in; to be called while it is handled."""
+    traceback.print_exc()
+    click.echo("error: this is a bug in safety-eval, not a verdict; please report the lines above", err=True)
+    return 1
 
 
 def _plain(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from safety_eval.cli import complete
 from safety_eval.core.errors import UserError
 
 Command = Callable[..., Any]
@@ -36,18 +37,32 @@ def options(*names: str) -> Callable[[Command], Command]:
 _RUN = [
     click.option(
         "--model",
+        "-M",
         help="Hub id, local folder, GGUF file, 'smollm2' (packaged), or openai/NAME at --base-url.",
     ),
-    click.option("--tasks", help="Task names or a suite, with commas; a path to a .py file is a task of your own."),
-    click.option("--engine", help="What runs the model: see `safety-eval ls engines`. [transformers]"),
-    click.option("--model-args", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."),
+    click.option(
+        "--tasks",
+        "-t",
+        shell_complete=complete.tasks,
+        help="Task names, globs or a suite, with commas; a path to a .py file is a task of your own.",
+    ),
+    click.option(
+        "--engine",
+        shell_complete=complete.engines,
+        help="What runs the model: see `safety-eval ls engines`. [transformers]",
+    ),
+    click.option(
+        "--model-args", "-a", help="k=v,...: revision, trust_remote_code ... (pretrained=M is read as --model M)."
+    ),
     click.option("--base-url", help="http://HOST:PORT/v1: of the server that --model openai/NAME is asked at."),
-    click.option("--limit", type=int, help="At most N prompts of a task, drawn at random (--seed), groups evenly."),
-    click.option("--samples", type=int, help="K answers for each prompt."),
-    click.option("--batch-size", help="auto or N. Answers do not depend on it. [auto]"),
+    click.option(
+        "--limit", "-L", help="N prompts of a task, or a share (0.1): drawn at random (--seed), groups evenly."
+    ),
+    click.option("--samples", "-E", help="K answers for each prompt."),
+    click.option("--batch-size", "-b", help="auto or N. Answers do not depend on it. [auto]"),
     click.option("--dtype", help="auto (the checkpoint's own), float32, bfloat16, float16. Printed in every table."),
     click.option("--device", help="auto, cpu, cuda, cuda:N."),
-    click.option("--seed", type=int, help="Keys every random draw. [0]"),
+    click.option("--seed", help="Keys every random draw. [0]"),
     click.option(
         "--apply-chat-template/--no-apply-chat-template",
         default=None,
@@ -71,7 +86,12 @@ _RUN = [
         multiple=True,
         help="TASK=FILE: your own prompts (JSON lines) for a task that takes them.",
     ),
-    click.option("--scorer", multiple=True, help="TASK=NAME[+NAME]: instruments in place of the task's first one."),
+    click.option(
+        "--scorer",
+        multiple=True,
+        shell_complete=complete.task_scorers,
+        help="TASK=NAME[+NAME]: instruments in place of the task's first one.",
+    ),
     click.option("--scorer-args", multiple=True, help="NAME:k=v,... for a scorer."),
     click.option(
         "--policy",
@@ -85,14 +105,16 @@ _RUN = [
         help="As --policy, and stop asking once its rules are decided (its `stop` says how surely).",
     ),
     click.option("--shard", help="i/n: ask only the i-th of n parts (see `merge`)."),
-    click.option("--predict-only", is_flag=True, default=None, help="Ask, but do not score."),
+    click.option("--predict-only", "-x", is_flag=True, default=None, help="Ask, but do not score."),
     click.option(
         "--output-path",
+        "-o",
         type=click.Path(path_type=Path),
         help="Run folder. The same command again continues it.",
     ),
     click.option(
         "--config",
+        "-C",
         "config_file",
         type=click.Path(path_type=Path),
         help="YAML file with these settings; flags win.",

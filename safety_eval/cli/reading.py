@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from safety_eval.cli import complete
 from safety_eval.cli.group import OWN_TASKS, RUN, cli
 from safety_eval.core.errors import UserError
 from safety_eval.runs.spelling import pairs
@@ -135,7 +136,7 @@ def margins(texts: tuple[str, ...]) -> dict[str, float]:
 
 
 @cli.command()
-@click.argument("scorer")
+@click.argument("scorer", shell_complete=complete.scorers)
 @click.option("--scorer-args", "arguments", default="", help="k=v,...: as for a run; other settings, another card.")
 @click.option(
     "--data",

@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
-from safety_eval.cli.group import DETAILS, OWN_TASKS, RUN, cli
+from safety_eval.cli import complete, lm_eval
+from safety_eval.cli.group import DETAILS, OWN_TASKS, RUN, Lists, cli
 from safety_eval.cli.options import options, run_options, to_values
 from safety_eval.runs.spelling import scorer_args
 
 
-@cli.command()
+@cli.command(cls=Lists)
 @run_options
+@lm_eval.options
 @click.option("--dry-run", is_flag=True, help="Print what would run and what it needs; load no model.")
 @DETAILS
 @click.pass_context
@@ -22,7 +24,10 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
     from safety_eval import api
     from safety_eval.cli import progress, show
 
-    config = api.configure(to_values(flags), config_file)
+    given, notes = lm_eval.settled(flags)
+    for note in notes:
+        click.echo(note, err=True)
+    config = api.configure(to_values(given), config_file)
     if dry_run:
         missing = show.checks(api.preflight(config))
         if not missing:
@@ -44,7 +49,12 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
 @cli.command()
 @OWN_TASKS
 @RUN
-@click.option("--scorer", multiple=True, help="Instrument to add (may be given again). Default: the run's own.")
+@click.option(
+    "--scorer",
+    multiple=True,
+    shell_complete=complete.scorers,
+    help="Instrument to add (may be given again). Default: the run's own.",
+)
 @click.option("--scorer-args", "arguments", multiple=True, help="NAME:k=v,... for a scorer.")
 @DETAILS
 @click.pass_context
@@ -67,13 +77,14 @@ def score(
 @OWN_TASKS
 @RUN
 @DETAILS
-def report(run: Path, details: bool) -> None:
+@click.option("--baseline", type=click.Path(path_type=Path), help="A run whose answers stand beside this one's.")
+def report(run: Path, details: bool, baseline: Path | None) -> None:
     """Write RUN/report.html and the charts."""
     from safety_eval import api
     from safety_eval.cli import show
 
     measured = api.open_run(run)
-    path = api.report(measured)
+    path = api.report(measured, baseline)
     if details:
         show.run(measured, api.unfinished(measured), details)
         return

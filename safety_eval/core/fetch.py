@@ -11,6 +11,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from safety_eval.core import packages
+
 GITHUB = "https://raw.githubusercontent.com"
 TIMEOUT, TRIES = 60.0, 3
 
@@ -27,8 +29,9 @@ def from_hub(repo: str, revision: str, file: str) -> Path:
     """A file of a data set repository of the Hugging Face Hub.
 
     Raises:
-        OSError, ValueError: out of reach, gated, or no such file.
+        OSError, ValueError: out of reach, gated, or no such file. MissingPackageError: `datasets` is not installed.
     """
+    packages.need("datasets", f"fetching {repo} from the Hub")
     import datasets
 
     config = datasets.DownloadConfig(disable_tqdm=True, max_retries=TRIES - 1)

@@ -41,6 +41,7 @@ class Event(enum.StrEnum):
     STOPPED = "stopped"  # a task was ended early by its registered rule
     MEASURED = "measured"  # a file as it was when the run was measured
     FINISHED = "finished"
+    REVIEWED = "reviewed"  # people's labels, as they were read back
     SIGNED_OFF = "signed off"  # a verdict was given
 
 

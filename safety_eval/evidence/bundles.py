@@ -4,6 +4,7 @@ manifest.json    digest of every file, Merkle root of the records, head of the j
 run/             the run as it was: run.json (model, digests, data manifests, instruments, environment), the
                  policy recorded before the first token, records, results, journal, cards of its instruments
 baseline/        the run it was compared with, likewise
+                 (run/review: people's labels; a redacted copy leaves them out, kept.json has what they count to)
 shown/           what people read: report, charts, JUnit form, model card (a redacted copy leaves the report out)
 kept.json        what comparing gave: a redacted copy is judged by it
 policy.yaml      the policy as decided on, with its waivers       signoff.json    the verdict
@@ -26,6 +27,7 @@ import yaml
 
 from safety_eval import __version__
 from safety_eval import policy as policies
+from safety_eval.audit import labels
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal
 from safety_eval.core.conceal import conceal
@@ -47,12 +49,10 @@ REDACTION = "redaction.json"
 KEPT = "kept.json"
 SHOWN = "shown"
 REPORT = f"{SHOWN}/report.html"
-LEFT_OUT = (SALTS, REPORT)
-"""What a redacted copy does not hold: what opens the sealed halves, and the page that quotes answers."""
 MOST_FILES = 100_000
 """Files that a bundle may hold; a run of every benchmark has some hundreds."""
-SCHEMA = 2
-"""2: files that a redacted copy holds without system prompt and folders are named in both forms."""
+SCHEMA = 3
+"""2: files that a redacted copy holds without system prompt and folders are named in both forms. 3: labels."""
 
 
 def bundle(
@@ -131,6 +131,12 @@ def is_concealed(path: str) -> bool:
     return of_card or Path(path).name in ("run.json", "policy.yaml")
 
 
+def is_left_out(path: str) -> bool:
+    """Whether a redacted copy does not hold a file of a bundle: what opens the sealed halves, the page that quotes
+    answers, and labels, whose names of answers would show whoever guesses one that it is the right one."""
+    return path in (SALTS, REPORT) or path.endswith(labels.SUFFIX)
+
+
 def concealed(path: str, content: bytes) -> bytes:
     """Such a file in that form.
 
@@ -159,7 +165,7 @@ def redact(source: Path, target: Path) -> Path:
     secret = read_secret(folder)
     manifest = read_manifest(folder)
     for path in [*listed(folder), MANIFEST, *attested(folder)]:
-        if path in LEFT_OUT:
+        if is_left_out(path):
             continue
         content = (folder / path).read_bytes()
         if hashes.kind_of(path):
@@ -264,6 +270,8 @@ def run_files(run: Path) -> Iterator[str]:
         for path in sorted((run / task / "scores").glob("*.jsonl")):
             yield path.relative_to(run).as_posix()
     yield from instruments.files(run, run_file.read(run))
+    for path in labels.files(run):
+        yield path.relative_to(run).as_posix()
     for path in sorted((run / chain.SHARDS).glob("*/*")):
         if path.name in ("run.json", journal.NAME):
             yield path.relative_to(run).as_posix()
@@ -304,7 +312,8 @@ def read_kept(folder: Path) -> Kept:
     try:
         row = hashes.strict((folder / KEPT).read_bytes(), KEPT)
         rows, missing = row["differences"], tuple(str(sentence) for sentence in row["missing"])
-        return Kept(None if rows is None else [typed(Difference, d) for d in rows], missing)
+        counted = tuple(labels.labelled(found) for found in row["labelled"])
+        return Kept(None if rows is None else [typed(Difference, d) for d in rows], missing, counted)
     except (KeyError, TypeError, ValueError) as error:
         raise EvidenceError(f"{KEPT} is damaged: {error!r}") from error
 

@@ -124,7 +124,7 @@ def _enough(keys: Sequence[Path], trusted: Sequence[str], policy: Policy) -> Non
 
 def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     """Every file is listed, and every listed file is there."""
-    wanted = set(manifest["files"]) - (set(bundles.LEFT_OUT) if redacted else set())
+    wanted = {path for path in manifest["files"] if not (redacted and bundles.is_left_out(path))}
     there = set(bundles.listed(folder))
     for name in sorted(wanted - there):
         raise EvidenceError(f"{name} is missing")
@@ -139,7 +139,7 @@ def _layout(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
 def _hashes(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
     files: Mapping[str, dict[str, Any]] = manifest["files"]
     for name, about in files.items():
-        if redacted and (name in bundles.LEFT_OUT or hashes.kind_of(name)):
+        if redacted and (bundles.is_left_out(name) or hashes.kind_of(name)):
             continue
         if ("redacted" in about) != bundles.is_concealed(name):
             raise EvidenceError(f"{bundles.MANIFEST} is damaged: {name} is not named in the forms that it has")

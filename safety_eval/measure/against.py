@@ -15,8 +15,23 @@ def against(task: Task, measured: Sequence[Measured]) -> list[tuple[Counted, ...
 
     Only rates of which one end is better count single answers; a mean has no answer that is the bad one.
     """
-    judged = [m for m in task.metrics if m.kind == "rate" and m.better != "neither"]
+    judged = _judged(task)
     return [tuple(_counted(judged, row)) for row in measured]
+
+
+def rates(task: Task, measured: Sequence[Measured]) -> list[Counted]:
+    """The rates that single answers of these can make worse, in the order of the task's metrics."""
+    scorers = list(dict.fromkeys(name for row in measured for name in row.values))
+    offered = {name: {value for row in measured for value in row.values.get(name, ())} for name in scorers}
+    return [
+        (metric.name, scorer)
+        for metric in _judged(task)
+        for scorer in ([s for s in scorers if set(metric.needs) <= offered[s]] if metric.needs else [""])
+    ]
+
+
+def _judged(task: Task) -> list[Metric]:
+    return [m for m in task.metrics if m.kind == "rate" and m.better != "neither"]
 
 
 def _counted(metrics: Sequence[Metric], row: Measured) -> Iterator[Counted]:

@@ -338,6 +338,10 @@ def _display(
     return shown.lowest, shown.low, shown.high, method
 
 
+STATUS_RATES = {"refusal_rate": "refuse", "degenerate_rate": "degenerate"}
+"""Rates of a status, which tasks that generate text have without saying so."""
+
+
 def status_columns(
     task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None
 ) -> Iterator[Column]:
@@ -346,10 +350,7 @@ def status_columns(
         return
     tells = any(m.status not in ("", "degenerate") and not m.output.error for m in measured)
     axes = tuple(dict.fromkeys(axis for metric in task.metrics for axis in metric.axes))
-    for name, status, better in (
-        ("refusal_rate", "refuse", "neither"),
-        ("degenerate_rate", "degenerate", "lower"),
-    ):
+    for (name, status), better in zip(STATUS_RATES.items(), ("neither", "lower"), strict=True):
         if any(metric.name == name for metric in task.metrics) or not (tells or status == "degenerate"):
             continue
         metric = Metric(name, (), lambda *_: None, kind="rate", better=better, axes=axes)  # type: ignore[arg-type]

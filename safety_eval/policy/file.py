@@ -73,7 +73,12 @@ class Rule(_Part):
     equivalent: Equivalent | None = None
     estimand: Estimand | None = Field(default=None, description="what the claim is about; default: the policy's")
     icc: Share | None = Field(default=None, description="as the policy's `icc`, for this rule")
-    min_count: Count = Field(default=1, description="fewest measured answers behind each number")
+    corrected: Annotated[bool, Field(strict=True)] = Field(
+        default=False,
+        description="act on people's labels of this run's own answers (`safety-eval review`), not on the scorer: max "
+        "or min on a rate of all answers, of a group, or of every group",
+    )
+    min_count: Count = Field(default=1, description="fewest measured (corrected: labelled) answers behind each number")
     min_groups: Count = Field(default=1, description="fewest groups that can be gated ('every AXIS' only)")
     expect: Number | None = Field(
         default=None,
@@ -94,6 +99,8 @@ class Rule(_Part):
             raise ValueError(f"give exactly one of {', '.join(LIMITS)} (given: {', '.join(given) or 'none'})")
         if self.max_gap is not None and not self.of.every:
             raise ValueError("max_gap compares the groups of an axis: group must be 'every AXIS'")
+        if self.corrected and (self.limit not in ("max", "min") or self.of.axis == "macro"):
+            raise ValueError("labels correct a max or min of all answers, of a group or of every group only")
         return self
 
     @property
@@ -234,6 +241,13 @@ class Policy(_Part):
         for rule in self.rules:
             if rule.icc is not None and (rule.estimand or self.estimand) == "list":
                 raise ValueError(f"rule '{rule.id}' gives an icc, which only a claim about the population has")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_come_later(self) -> Policy:
+        for rule in self.rules:
+            if rule.corrected and self.stop is not None:
+                raise ValueError(f"rule '{rule.id}' needs labels, made after the run: the policy cannot stop early")
         return self
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ def check(policy: Policy, task: Task) -> None:
 
 def _check(rule: Rule, task: Task) -> None:
     metric = next((m for m in task.metrics if m.name == rule.metric.removesuffix(ANSWERED_SUFFIX)), None)
-    if metric is None and rule.metric not in OF_ANSWERS:
+    if metric is None and (rule.metric not in OF_ANSWERS or rule.corrected):
         if task.derive is None:
             known = [m.name for m in task.metrics]
             raise UserError(
@@ -32,6 +32,11 @@ def _check(rule: Rule, task: Task) -> None:
                 nearest(rule.metric, (*known, *OF_ANSWERS)),
             )
         return  # what `derive` gives is known only once it was measured
+    if rule.corrected and (metric is None or metric.kind != "rate" or rule.metric != metric.name):
+        raise UserError(
+            f"rule '{rule.id}': {rule.metric} is no rate of the task's own answers: people's labels cannot correct it",
+            "Leave out `corrected`, or name a rate of the task.",
+        )
     low, high = _bounds(metric)
     wide = high - low
     inside = low <= rule.bound <= high if rule.limit in ("max", "min") else rule.bound <= wide

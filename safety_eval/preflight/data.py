@@ -7,12 +7,13 @@ import urllib.request
 from functools import lru_cache
 from pathlib import Path
 
-from safety_eval.core import fetch
+from safety_eval.core import fetch, packages
 from safety_eval.core.requires import DataNeed, Home
 from safety_eval.preflight.checks import Check, Kind, State
 from safety_eval.preflight.machine import offline
 
 _TIMEOUT_SECONDS = 10.0
+_HUB_CLIENT = ("datasets", "huggingface_hub")
 _INSTEAD = "Give --data (SAFETY_EVAL_DATA) a mirror of them, or ask our own small prompts: --data-version quickstart."
 
 
@@ -21,7 +22,12 @@ def data(need: DataNeed, mirror: Path | None, task: str) -> Check:
     if mirror is not None:
         return _mirrored(need, mirror, task)
     reasons = []
+    advice = _INSTEAD
     for home in (h for h in need.homes if h.revision):
+        if home.host == "hub" and (lacking := packages.missing(_HUB_CLIENT)):
+            reasons.append(f"{home.host}:{home.repo} needs the package '{packages.distribution(lacking[0])}'")
+            advice = f"{packages.advice(lacking[0])} {_INSTEAD}"
+            continue
         if _kept(home):
             return Check(Kind.DATA, need.name, State.READY, "fetched before", used_by=(task,))
         reason = _unreachable(home)
@@ -31,7 +37,7 @@ def data(need: DataNeed, mirror: Path | None, task: str) -> Check:
         reasons.append(f"{home.host}:{home.repo} {reason}")
     why = "; ".join(reasons) or "no public home of it is pinned"
     detail = f"{why}. In a mirror: {_places(need)}"
-    return Check(Kind.DATA, need.name, State.MISSING, detail, _INSTEAD, used_by=(task,))
+    return Check(Kind.DATA, need.name, State.MISSING, detail, advice, used_by=(task,))
 
 
 def _mirrored(need: DataNeed, mirror: Path, task: str) -> Check:
@@ -47,6 +53,9 @@ def _in_mirror(need: DataNeed, mirror: Path) -> tuple[State, str, str]:
     for home in need.homes:
         here = [(mirror / home.folder / name).is_file() for name in home.files]
         if all(here):
+            if any(name.endswith(".parquet") for name in home.files) and not packages.installed("pyarrow"):
+                detail = f"in {mirror / home.folder}, as Parquet files; the package 'pyarrow' is not installed"
+                return State.MISSING, detail, packages.advice("pyarrow")
             return State.READY, f"in {mirror / home.folder}", ""
         if any(here):
             lacking = [name for name, is_here in zip(home.files, here, strict=True) if not is_here]
@@ -77,11 +86,11 @@ def _kept(home: Home) -> bool:
 
 def _unreachable(home: Home) -> str:
     """Why a home cannot be reached; '' = it can."""
+    if home.host == "github":
+        return unreachable(f"{fetch.GITHUB}/{home.repo}/{home.revision}/{home.files[0]}")
     from huggingface_hub import constants
 
-    hub = f"{constants.ENDPOINT}/datasets/{home.repo}/resolve"
-    place = f"{fetch.GITHUB}/{home.repo}" if home.host == "github" else hub
-    return unreachable(f"{place}/{home.revision}/{home.files[0]}")
+    return unreachable(f"{constants.ENDPOINT}/datasets/{home.repo}/resolve/{home.revision}/{home.files[0]}")
 
 
 def unreachable(url: str) -> str:

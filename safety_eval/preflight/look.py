@@ -11,6 +11,7 @@ from pathlib import Path
 from safety_eval.core import packages, plugins
 from safety_eval.core.errors import UserError
 from safety_eval.core.faults import told
+from safety_eval.core.fetch import cache_folder
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, ScorerEntry, ScorerSpec
 from safety_eval.core.requires import FileNeed, Requires
 from safety_eval.core.task import ScorerChoice, Task, TaskOptions
@@ -202,9 +203,12 @@ def _room(folder: Path, checks: Sequence[Check]) -> Iterator[Check]:
 
 
 def _hub_folder() -> Path:
-    from huggingface_hub import constants
+    if packages.installed("huggingface_hub"):
+        from huggingface_hub import constants
 
-    wanted = Path(constants.HF_HUB_CACHE)
+        wanted = Path(constants.HF_HUB_CACHE)
+    else:
+        wanted = cache_folder()
     return next((p for p in (wanted, *wanted.parents) if p.exists()), Path("/"))
 
 

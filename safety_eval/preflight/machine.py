@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import subprocess
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,8 @@ from safety_eval.core import packages
 from safety_eval.preflight.checks import Check, Kind, State
 
 GIB = 2**30
-_LISTED = [m for m in packages.PACKAGES if m not in ("torch", "pyarrow")]  # looked at with torch, with datasets
+_LISTED = [m for m in packages.PACKAGES if m not in ("torch", "tokenizers", "safetensors", "pyarrow")]
+"""torch is looked at above; the others come with transformers and with datasets."""
 ROOM = 2 * GIB
 """Free space below which a run folder may not fit: the longest suite writes some hundred MB."""
 
@@ -42,23 +44,35 @@ def offline() -> bool:
 
 
 def _torch() -> Iterator[Check]:
+    """The version of torch and the driver's cards, without the seconds that importing torch takes."""
     try:
-        import torch
-    except ImportError as error:
-        yield Check(Kind.MACHINE, "torch", State.ABSENT, f"not usable: {error}", packages.advice("torch"))
-        return
-    yield Check(Kind.MACHINE, "torch", State.READY, f"{torch.__version__}, {torch.get_num_threads()} threads")
-    cards = [
-        f"{torch.cuda.get_device_name(i)} ({torch.cuda.get_device_properties(i).total_memory / GIB:.0f} GiB)"
-        for i in range(torch.cuda.device_count())
-    ]
-    yield Check(
-        Kind.MACHINE,
-        "cuda",
-        State.READY if cards else State.ABSENT,
-        ", ".join(cards) or "no GPU",
-        "" if cards else "Small models run on the processor; larger ones need a GPU and a build of torch for it.",
-    )
+        build = version("torch")
+    except PackageNotFoundError:
+        detail = f"not installed; for {packages.PACKAGES['torch'].use}"
+        yield Check(Kind.MACHINE, "torch", State.ABSENT, detail, packages.advice("torch"))
+        build = ""
+    else:
+        yield Check(Kind.MACHINE, "torch", State.READY, f"{build}, {os.cpu_count()} processors")
+    cards, advice = _cards(), ""
+    state = State.READY if cards else State.ABSENT
+    if cards and build.endswith("+cpu"):
+        state, advice = State.CAUTION, f"torch {build} cannot use it: install a build of torch for this driver."
+    elif not cards:
+        advice = "Small models run on the processor; larger ones need a GPU and a build of torch for it."
+    yield Check(Kind.MACHINE, "gpu", state, ", ".join(cards) or "no NVIDIA driver (nvidia-smi) here", advice)
+
+
+def _cards() -> list[str]:
+    """Names and memory of the graphics cards, by the driver's own tool; [] without one."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    asked = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in told.splitlines() if line.strip()]
 
 
 def _package(module: str) -> Check:

@@ -63,12 +63,12 @@ def _flagged(flagged: Sequence[tuple[Measured, tuple[Counted, ...]]], owed: int)
         return AnswerPart(f"None of the {owed:,} answers was counted against the model.", ())
     counts = Counter(counted[0] for _, counted in flagged)
     shown = _shares(flagged)
-    by = "; ".join(f"{_rate(rate)}: {count:,}" for rate, count in counts.items())
+    by = "; ".join(f"{rate_name(rate)}: {count:,}" for rate, count in counts.items())
     summary = (
         f"{len(flagged):,} of {owed:,} answers were counted against the model ({by}); show {len(shown):,} of them "
         "with their scores. They may contain offensive or harmful text."
     )
-    rows = tuple(_answer(row, f"counted against it: {', '.join(map(_rate, c))}") for row, c in shown)
+    rows = tuple(_answer(row, f"counted against it: {', '.join(map(rate_name, c))}") for row, c in shown)
     return AnswerPart(summary, rows)
 
 
@@ -87,7 +87,8 @@ def _shares(
     return [flagged[i] for i in sorted(taken)]
 
 
-def _rate(counted: Counted) -> str:
+def rate_name(counted: Counted) -> str:
+    """A rate and its instrument in words."""
     metric, scorer = counted
     return words.metric_name(metric) + (f" by {words.name(scorer)}" if scorer else "")
 
@@ -110,24 +111,29 @@ def _answer(m: Measured, why: str) -> Answer:
     groups = "; ".join(
         f"{words.name(axis)}: {', '.join(map(words.name, names))}" for axis, names in m.prompt.groups.items()
     )
-    scores = [
-        f"{scorer}.{name} = {value:.4g}" if isinstance(value, float) else f"{scorer}.{name} = {value}"
-        for scorer, values in m.values.items()
-        for name, value in values.items()
-    ]
-    scores += [f"{scorer}: {error}" for scorer, error in m.errors.items()]
     return Answer(
         why=why,
         id=m.prompt.id,
         groups=groups,
         prompt=clipped(m.prompt.asked),
         status=m.status or m.output.stop_reason,
-        text=clipped(_text(m)),
-        scores="; ".join(scores),
+        text=clipped(answer_text(m)),
+        scores=score_words(m),
     )
 
 
-def _text(m: Measured) -> str:
+def score_words(m: Measured) -> str:
+    """Every value of every scorer, and why one is missing."""
+    scores = [
+        f"{scorer}.{name} = {value:.4g}" if isinstance(value, float) else f"{scorer}.{name} = {value}"
+        for scorer, values in m.values.items()
+        for name, value in values.items()
+    ]
+    return "; ".join([*scores, *(f"{scorer}: {error}" for scorer, error in m.errors.items())])
+
+
+def answer_text(m: Measured) -> str:
+    """An answer as a person reads it; the choices with their log-likelihoods where the model was to choose."""
     if m.output.choice_logprobs:
         chosen = zip(m.prompt.choices, m.output.choice_logprobs, strict=False)
         return "\n".join(f"{logprob:9.3f}  {choice.strip()}" for choice, logprob in chosen)

@@ -1,14 +1,15 @@
-"""A run -> one self-contained HTML file: nothing is loaded, no script, harmful text behind a click.
+"""A run -> one self-contained HTML file: nothing is loaded, harmful text behind a click.
 
 Every expression of the template (page.html) is escaped by jinja and has its control characters shown; the
-page's content-security policy allows its own style sheet (by hash) and images inside the file, nothing else.
+page's content-security policy allows its own style sheet and its own script (by hash) and images inside the file,
+nothing else, and no script may turn text into markup. Without scripts the page shows all but the list of answers.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -24,18 +25,19 @@ from safety_eval.core.records import Estimate
 from safety_eval.core.store import write_atomic
 from safety_eval.core.task import Measured
 from safety_eval.evidence.standing import Standing, State, standing
-from safety_eval.measure.against import Counted, against
+from safety_eval.measure.against import Counted, against, rates
 from safety_eval.measure.beside import Beside
 from safety_eval.measure.disparity import disparities
+from safety_eval.report import explorer as explorers
 from safety_eval.report import parts as report_parts
 from safety_eval.report.answers import answer_parts
 from safety_eval.report.cards import card_parts, instruments_of
+from safety_eval.report.drawn_before import Drawn, charts
 from safety_eval.report.parts import Card, Picture, PublishedPart, TaskPart
-from safety_eval.report.pictures import of_run
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.run_file import RunFile
-from safety_eval.show import chart_style, selection, tables, words
+from safety_eval.show import selection, tables, words
 from safety_eval.show.disparity_table import disparity_table
 from safety_eval.show.selection import Made
 
@@ -56,6 +58,8 @@ class Report:
         against: by task, for each of its measured answers the rates that it made worse.
         scorer_cards: by instrument (`instruments_of`), the card of exactly the instrument that scored.
         corrected: by task, rates corrected for the scorer's errors, beside the raw ones.
+        rates: by task, those that count single answers.
+        explorer: every answer, packed; None = the page has no list of them.
     """
 
     file: RunFile
@@ -69,21 +73,28 @@ class Report:
     against: Mapping[str, Sequence[tuple[Counted, ...]]] = field(default_factory=dict)
     scorer_cards: Mapping[str, ScorerCard] = field(default_factory=dict)
     corrected: Mapping[str, Sequence[tables.Table]] = field(default_factory=dict)
+    rates: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
+    explorer: explorers.Explorer | None = None
 
 
-def write(run: RunFolder, judged: Standing | None = None) -> Path:
+def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | None = None) -> Path:
     """RUN/report.html and RUN/charts/*.png, from the records alone; returns the page's path.
 
     Args:
         judged: where the run stands, by whoever has just judged it; None = look and check.
+        baseline: a run whose answers to the same prompts stand beside this one's.
+
+    Raises:
+        UserError: run and baseline may not be compared.
     """
     estimates = run.estimate_records()
     pictures: dict[str, list[Picture]] = {}
-    for drawn in of_run(run):
-        content = chart_style.png(drawn.figure)
-        write_atomic(run.folder / "charts" / f"{drawn.name}.png", content)
-        pictures.setdefault(drawn.task, []).append(Picture(_data_uri(content), drawn.words))
+    for task in dict.fromkeys(e.task for e in estimates):
+        for drawn in charts(run, task, _draw):
+            write_atomic(run.folder / "charts" / f"{drawn.name}.png", drawn.png)
+            pictures.setdefault(task, []).append(Picture(_data_uri(drawn.png), drawn.words))
     measured = {t: run.measured(t) for t in run.tasks}
+    counted = {t: against(run.task(t), rows) for t, rows in measured.items()}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
     page = html(
         Report(
@@ -94,7 +105,11 @@ def write(run: RunFolder, judged: Standing | None = None) -> Path:
             measured=measured,
             about=about,
             sections={t: selection.sections(run, t) for t in run.tasks},
-            against={t: against(run.task(t), rows) for t, rows in measured.items()},
+            against=counted,
+            rates={t: rates(run.task(t), rows) for t, rows in measured.items()},
+            explorer=explorers.of_run(
+                run, {t: list(zip(rows, counted[t], strict=True)) for t, rows in measured.items()}, baseline
+            ),
             standing=judged or standing(run.folder),
             scorer_cards=_cards_of(run),
             corrected=corrected_tables(run),
@@ -104,11 +119,16 @@ def write(run: RunFolder, judged: Standing | None = None) -> Path:
     return run.folder / "report.html"
 
 
+def _draw(run: RunFolder, task: str) -> Iterable[Drawn]:
+    from safety_eval.report.pictures import of_task  # matplotlib is a second of every command that draws nothing
+
+    return of_task(run, task)
+
+
 def html(report: Report) -> str:
     """The page."""
     style = _asset("page.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    script = _asset("explorer.js") if report.explorer else ""
     facts = words.facts(report.file)
     asked = report.file.tasks
     beside = selection.comparable(report.estimates, asked, report.published)
@@ -117,11 +137,13 @@ def html(report: Report) -> str:
     ]
     summary = tables.papers_table(report.estimates, facts, beside) if report.estimates else None
     return (
-        _environment()
-        .from_string(_asset("page.html"))
+        _environment(report)
+        .get_template("page.html")
         .render(
-            policy=policy,
+            policy=_policy(style, script),
             style=Markup(style),
+            script=Markup(script),
+            explorer=report.explorer,
             title=facts.model or "a model",
             subtitle=report_parts.subtitle(report.file, facts),
             verdict=verdict_part(report.standing),
@@ -207,8 +229,22 @@ def _cards(metrics: Sequence[Sequence[Estimate]], facts: words.Facts) -> tuple[C
     return tuple(report_parts.card(selection.whole(m), facts) for m in shown)
 
 
-def _environment() -> jinja2.Environment:
+def _policy(style: str, script: str) -> str:
+    """What the page may do: use its own style sheet and script, and show pictures that are in it."""
+    rules = ["default-src 'none'", "img-src data:", f"style-src '{_hash(style)}'"]
+    if script:
+        rules.append(f"script-src '{_hash(script)}'")
+    rules += ["base-uri 'none'", "form-action 'none'", "require-trusted-types-for 'script'", "trusted-types 'none'"]
+    return "; ".join(rules)
+
+
+def _hash(content: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
+
+
+def _environment(report: Report) -> jinja2.Environment:
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=_shown,
@@ -216,6 +252,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["text"] = lambda value: Markup(escape(words.printable(value, keep="\n\t")))
+    environment.filters["answers"] = lambda e: explorers.query(e, report.rates.get(e.task, ()))
     return environment
 
 

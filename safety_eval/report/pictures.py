@@ -9,30 +9,14 @@ from matplotlib.figure import Figure
 
 from safety_eval.core.records import Estimate
 from safety_eval.measure.disparity import disparities
+from safety_eval.report.drawn_before import RISK, Drawn, has_risk
 from safety_eval.runs.opened import RunFolder
-from safety_eval.show import words
+from safety_eval.show import chart_style, words
 from safety_eval.show.density_chart import density_chart, scored
 from safety_eval.show.disparity_chart import disparity_chart
 from safety_eval.show.group_chart import alt, of_metric
 from safety_eval.show.selection import by_instrument, select
 from safety_eval.show.two_axes_chart import Axis, Plane, Point, matched, two_axes
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """A chart of a run.
-
-    Attributes:
-        task: whose section it stands in.
-        name: file name in RUN/charts, without suffix.
-        figure: the chart.
-        words: what it shows, for readers who cannot see it.
-    """
-
-    task: str
-    name: str
-    figure: Figure
-    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +69,27 @@ PAIRS = (
 
 LEAST_GROUPS = 2
 """Groups above which their differences are drawn."""
-RISK = "risk"
-"""The score, 0 safe to 1 harmful, that is drawn as a density."""
 INTENTS = ("stratum", "intent")
 """Design factors or group axes that name the intent, the first that a prompt has."""
 
 
-def of_run(run: RunFolder) -> Iterator[Drawn]:
-    """The pictures of a run, by task, in the order of the report."""
-    everything = run.estimate_records()
-    for task in dict.fromkeys(e.task for e in everything):
-        chosen = select(everything, task, None, None)
-        yield Drawn(task, f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen))
-        mine = [e for e in everything if e.task == task]
-        yield from _apart(task, mine, chosen[0])
-        for pair in PAIRS:
-            points = pair_points(mine, pair)
-            if points:
-                yield _drawn_pair(run, task, pair, points)
-        yield from _densities(run, task)
+def of_task(run: RunFolder, task: str) -> Iterator[Drawn]:
+    """The pictures of a task, in the order of the report; none where nothing was measured."""
+    mine = [e for e in run.estimate_records() if e.task == task]
+    if not mine:
+        return
+    chosen = select(mine, task, None, None)
+    yield _picture(f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen))
+    yield from _apart(task, mine, chosen[0])
+    for pair in PAIRS:
+        points = pair_points(mine, pair)
+        if points:
+            yield _drawn_pair(run, task, pair, points)
+    yield from _densities(run, task)
+
+
+def _picture(name: str, chart: Figure, seen: str) -> Drawn:
+    return Drawn(name, chart_style.png(chart), seen)
 
 
 def _apart(task: str, estimates: Sequence[Estimate], first: Estimate) -> Iterator[Drawn]:
@@ -112,12 +98,12 @@ def _apart(task: str, estimates: Sequence[Estimate], first: Estimate) -> Iterato
         if (d.metric, d.scorer) == (first.metric, first.scorer) and d.groups > LEAST_GROUPS:
             seen = f"{words.name(task)}: groups of {words.name(d.axis)} drawn towards their mean; worst "
             seen += f"{words.name(d.worst)}; gap at least {words.gap(d.gap_low, d.kind)}; p = {d.p_equal:.3g}."
-            yield Drawn(task, f"{task}.{d.metric}-by-{d.axis}.disparity", disparity_chart(d), seen)
+            yield _picture(f"{task}.{d.metric}-by-{d.axis}.disparity", disparity_chart(d), seen)
 
 
 def _densities(run: RunFolder, task: str) -> Iterator[Drawn]:
     """Risk scores by intent, one picture for each scorer that gave them."""
-    if not any(RISK in metric.needs for metric in run.task(task).metrics):
+    if not has_risk(run, task):
         return
     rows = run.measured(task)
     named = run.file.tasks[task].title or words.name(task)
@@ -129,7 +115,7 @@ def _densities(run: RunFolder, task: str) -> Iterator[Drawn]:
         chart = density_chart(curves, alone, f"{named}: risk of the answers by intent")
         intents = ", ".join(f"{words.name(c.intent)} n={len(c.scores)}" for c in curves)
         seen = f"{named}: densities of risk; {intents}."
-        yield Drawn(task, f"{task}.{RISK}-by-intent.{scorer}", chart, seen)
+        yield _picture(f"{task}.{RISK}-by-intent.{scorer}", chart, seen)
 
 
 def pair_points(estimates: Sequence[Estimate], pair: Pair) -> list[Point]:
@@ -151,4 +137,4 @@ def _drawn_pair(run: RunFolder, task: str, pair: Pair, points: Sequence[Point]) 
     chart = two_axes(points, words.facts(run.file), title, Plane(pair.across, pair.up, pair.diagonal))
     first = points[0]
     seen = f"{title}; {first.name}: {words.value(first.x)} and {words.value(first.y)}."
-    return Drawn(task, f"{task}.{pair.x}-{pair.y}", chart, seen)
+    return _picture(f"{task}.{pair.x}-{pair.y}", chart, seen)

@@ -146,7 +146,8 @@ def _as_measured(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
             yield f"{name} was changed after it was measured (the journal saw another file)"
     named = journal.last_files(entries)
-    for path in sorted(folder.glob("*/outputs.jsonl")) + sorted(folder.glob("*/scores/*.jsonl")):
+    kinds = ("*/outputs.jsonl", "*/scores/*.jsonl", "review/*.labels.json")
+    for path in (path for kind in kinds for path in sorted(folder.glob(kind))):
         if path.relative_to(folder).as_posix() not in named:
             yield f"{path.relative_to(folder).as_posix()} is not in the journal: nothing shows where it came from"
 

@@ -39,7 +39,8 @@ class RunConfig(BaseModel):
     Flat: the flags of the command line, which YAML and Python give by the same names.
 
     `data_version` and `scorers` map a task to its data version and its instrument; the key '' of `data_version`
-    means every task that has such a version. `shard` is (i, n), counted from 1.
+    means every task that has such a version. `shard` is (i, n), counted from 1. `limit`: prompts of a task, or the
+    share of them (above 0, below 1).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -48,7 +49,7 @@ class RunConfig(BaseModel):
     tasks: tuple[str, ...] = Field(min_length=1)
     engine: str = "transformers"
     model_args: dict[str, str] = {}
-    limit: int | None = Field(None, ge=1)
+    limit: int | float | None = None
     samples: int | None = Field(None, ge=1, le=MOST_SAMPLES)
     batch_size: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -74,6 +75,15 @@ class RunConfig(BaseModel):
     def _batch(cls, value: str) -> str:
         if value != "auto" and not (value.isdigit() and int(value) > 0):
             raise ValueError("must be 'auto' or a whole number above 0")
+        return value
+
+    @field_validator("limit")
+    @classmethod
+    def _limit(cls, value: int | float | None) -> int | float | None:
+        if isinstance(value, float) and not 0 < value < 1:
+            raise ValueError("must be a whole number of prompts, or a share between 0 and 1")
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1")
         return value
 
     @field_validator("shard")

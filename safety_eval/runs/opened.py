@@ -27,6 +27,7 @@ class RunFolder:
         self.file = run_file.read(self.folder)
         own_code.refuse(self.file.config, self.folder)
         self._records: dict[str, Records] = {}
+        self._measured: dict[str, list[Measured]] = {}
 
     @property
     def tasks(self) -> list[str]:
@@ -55,8 +56,10 @@ class RunFolder:
         return self._records[task]
 
     def measured(self, task: str) -> list[Measured]:
-        """Every owed (prompt, sample) with its output, scores and status."""
-        return self.records(task).measured(self.task(task), self.file.tasks[task].samples)
+        """Every owed (prompt, sample) with its output, scores and status, joined once."""
+        if task not in self._measured:
+            self._measured[task] = self.records(task).measured(self.task(task), self.file.tasks[task].samples)
+        return list(self._measured[task])
 
     def drawn(self, task: str) -> Drawn | None:
         """What a limit drew from the task's list; None = all of it was asked."""

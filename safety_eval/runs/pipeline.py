@@ -47,7 +47,7 @@ def run(config: RunConfig, progress: Progress | None = None) -> Path:
         terms = policies.load(config.policy)
         for plan in plans:
             policies.check(terms, plan.task)
-            for line in policies.objections(terms, plan.task, plan.options.version):
+            for line in policies.objections(terms, plan.task, plan.options.version, plan.scorers):
                 (progress or Silent()).note(f"This policy cannot approve as it stands: {line}")
     with writing(folder):
         asks = [(plan.task.kind, plan.settings) for plan in plans]

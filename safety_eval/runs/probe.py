@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from safety_eval.core import plugins
+from safety_eval.core import packages, plugins
 from safety_eval.core.errors import nearest
 from safety_eval.core.faults import PluginError, fault, file_of, raised, told
 from safety_eval.core.interfaces import ScorerEntry, Settings
@@ -92,7 +92,7 @@ def _installed() -> Iterator[frozenset[str]]:
     for name in plugins.names("scorers"):
         try:
             entry: ScorerEntry = plugins.find("scorers", name)
-        except plugins.MissingPackageError:
+        except packages.MissingPackageError:
             continue
         yield from (entry.offers(args) for args in entry.examples)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core import plugins
+from safety_eval.core import packages, plugins
 from safety_eval.core.conceal import is_sealed
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.faults import told
@@ -72,7 +73,7 @@ def _asked_in_words(config: RunConfig) -> None:
         raise UserError("--system-prompt is a digest, not a text", "Give the text itself.")
 
 
-def load(plan: TaskPlan, limit: int | None) -> PromptSet:
+def load(plan: TaskPlan, limit: int | float | None) -> PromptSet:
     """The prompts of a task; where there is a limit, a random draw of them (runs/draw.py)."""
     with told(plan.task.load, f"load of task '{plan.task.name}'"):
         loaded = plan.task.load(plan.options)
@@ -84,9 +85,10 @@ def load(plan: TaskPlan, limit: int | None) -> PromptSet:
         if prompt.id in seen:
             raise UserError(f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own.")
         seen.add(prompt.id)
-    if limit is None or limit >= len(found.prompts):
+    size = math.ceil(limit * len(found.prompts)) if isinstance(limit, float) else limit
+    if size is None or size >= len(found.prompts):
         return found
-    drawn = draw(found.prompts, limit, plan.task, plan.settings.seed)
+    drawn = draw(found.prompts, size, plan.task, plan.settings.seed)
     return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.drawn)
 
 
@@ -148,7 +150,7 @@ def _instruments(config: RunConfig, task: Task) -> tuple[ScorerChoice, ...]:
         args = {**choice.args, **config.scorer_args.get(choice.name, {})}
         try:
             entry: ScorerEntry = plugins.find("scorers", choice.name)
-        except plugins.MissingPackageError:
+        except packages.MissingPackageError:
             ready.append(ScorerChoice(choice.name, args))
             continue  # preflight names it, with everything else that is missing
         with told(entry.offers, f"offers of scorer '{choice.name}'"):

@@ -92,8 +92,83 @@ def _arguments(given: Any, flag: str) -> Any:
     return given
 
 
+_TOKENS = ("max_gen_toks", "max_tokens")
+"""What lm-eval and servers call max_new_tokens."""
+
+
 def _generation(given: Any, flag: str) -> Any:
-    return pairs(given, flag) if isinstance(given, str) else given
+    """Decoding, also by lm-eval's names.
+
+    Raises:
+        UserError: stop strings, which belong to a task's protocol; two numbers of tokens.
+    """
+    args: dict[str, Any] = pairs(given, flag) if isinstance(given, str) else given
+    if not isinstance(args, Mapping):
+        return args
+    args = dict(args)
+    if "until" in args:
+        raise UserError(f"{flag}: until= is a part of each task's protocol", "Leave it out.")
+    for name in (n for n in _TOKENS if n in args):
+        if args.setdefault("max_new_tokens", args[name]) != args[name]:
+            raise UserError(f"{flag}: {name}= and max_new_tokens= differ", "Give one of them.")
+        del args[name]
+    if "do_sample" in args:
+        draws = str(args.pop("do_sample")).lower() == "true"
+        if not draws and float(args.get("temperature", 0)) > 0:
+            raise UserError(f"{flag}: do_sample=False and a temperature above 0", "Give one of them.")
+        args.setdefault("temperature", "1" if draws else "0")
+    return args
+
+
+def _limit(given: Any, flag: str) -> Any:
+    """N, or a share.
+
+    Raises:
+        UserError: a range, or no number.
+    """
+    if not isinstance(given, str):
+        return given
+    first, dash, last = given.partition("-")
+    if dash and first.isdigit() and last.isdigit():
+        raise UserError(
+            f"{flag}: '{given}' is a range, and the first prompts of a list are no random sample of it",
+            f"Write {flag} {max(1, int(last) - int(first))}: drawn by --seed, the same prompts each time.",
+        )
+    return _number(given, flag, "N prompts (100), or a share of each task's (0.1)")
+
+
+def _whole(given: Any, flag: str) -> Any:
+    """A whole number; lm-eval's four seeds and its indices of prompts are explained.
+
+    Raises:
+        UserError: none of ours.
+    """
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("{"):
+        raise UserError(
+            f"{flag}: indices of prompts, as lm-eval takes them, are no random sample of a list",
+            f"Write --limit N, which draws one; here {flag} K asks for K answers to each prompt.",
+        )
+    if "," in given:
+        raise UserError(
+            f"{flag}: one number is meant, and '{given}' holds several",
+            f"Every draw is keyed by one seed: {flag} {given.split(',')[0].strip()}.",
+        )
+    return _number(given, flag, "a whole number")
+
+
+def _number(given: str, flag: str, wanted: str) -> int | float:
+    try:
+        return int(given) if given.strip().lstrip("+-").isdigit() else float(given)
+    except ValueError as error:
+        raise UserError(f"{flag}: '{given}' is not a number", f"Give {wanted}.") from error
+
+
+def _batch_size(given: Any, flag: str) -> Any:
+    """lm-eval's auto:N, which tunes again N times, is our auto."""
+    text = _text(given)
+    return "auto" if isinstance(text, str) and text.startswith("auto:") else text
 
 
 def _by_task(given: Any, flag: str) -> Any:
@@ -150,6 +225,10 @@ _FORMS: Mapping[str, Callable[[Any, str], Any]] = {
     "chat_template_args": _arguments,
     "scorer_args": scorer_args,
     "generation": _generation,
+    "limit": _limit,
+    "samples": _whole,
+    "seed": _whole,
+    "batch_size": _batch_size,
     "scorers": _by_task,
     "prompts": _by_task,
     "data_version": _versions,

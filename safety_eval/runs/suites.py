@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from safety_eval.core import plugins
+from safety_eval.core.errors import UserError, nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
     scorers: dict[str, str] = {}
     for name in (part.strip() for part in names):
         suite = SUITES.get(name)
-        tasks += suite.tasks if suite else [name] if name else []
+        tasks += suite.tasks if suite else _matching(name) if name else []
         if suite:
             versions |= suite.versions
             scorers |= suite.scorers
@@ -93,3 +97,17 @@ def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
         "data_version": {**versions, **given},
         "scorers": {**scorers, **(values.get("scorers") or {})},
     }
+
+
+def _matching(name: str) -> list[str]:
+    """The tasks that a glob (`toxi*`) names; any other name as it is.
+
+    Raises:
+        UserError: no task matches.
+    """
+    if name.endswith(".py") or not any(mark in name for mark in "*?["):
+        return [name]
+    known = plugins.names("tasks")
+    if not (matching := fnmatch.filter(known, name)):
+        raise UserError(f"--tasks: no task matches '{name}'", nearest(name, known))
+    return matching

@@ -115,8 +115,8 @@ def score_texts(
             yield score_of(scorer, output, why if text is None else found[text])
 
 
-def measure_safely(texts: list[str], measure: Callable[[Sequence[str]], Sequence[Measured]]) -> list[Measured]:
-    """`measure` of the texts, where a text at fault costs only its own value."""
+def measure_safely(texts: list[Item], measure: Callable[[Sequence[Item]], Sequence[Measured]]) -> list[Measured]:
+    """`measure` of the texts (or pairs of them), where a text at fault costs only its own value."""
     if not texts:
         return []
     try:

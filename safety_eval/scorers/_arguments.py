@@ -7,6 +7,10 @@ from collections.abc import Collection, Mapping
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import ScorerSpec
 
+CLASSIFIER = ("text", "long", "max_length", "batch_tokens", "dtype", "runtime", "threshold")
+"""Arguments of every classifier (see _classifying.py)."""
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
 
 def check(spec: ScorerSpec, known: Collection[str]) -> None:
     """Refuse arguments that the scorer does not have.

@@ -22,8 +22,6 @@ from safety_eval.scorers._decision import Activation, Decision
 from safety_eval.scorers._runtimes import LONG, reader
 from safety_eval.scorers._text_classifier import Network, Reading
 
-ARGUMENTS = ("text", "long", "max_length", "batch_tokens", "dtype", "runtime", "threshold")
-
 
 @dataclass(frozen=True, slots=True)
 class Reads:

@@ -19,7 +19,7 @@ import torch
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ScorerSpec
-from safety_eval.scorers._arguments import choice, whole
+from safety_eval.scorers._arguments import DTYPES, choice, whole
 from safety_eval.scorers._decision import Decision
 from safety_eval.scorers._mixed import MixedReader
 from safety_eval.scorers._text_classifier import (
@@ -35,7 +35,6 @@ from safety_eval.torch_runtime.native import keep_few_plans
 from safety_eval.torch_runtime.onednn import pack, usable
 
 LONG = ("truncate", "windows")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 RUNTIMES = ("auto", "torch", "onednn")
 _ROUTES = {"onednn, shortened for BERT's family": True, "onednn": False}
 _PROBE = (

@@ -1,5 +1,5 @@
-"""A sequence classifier behind one call: texts in any number -> logits, batched by length under a token
-budget.
+"""A sequence classifier behind one call: texts, or pairs of them, in any number -> logits, batched by length under a
+token budget.
 
 Truncation is recorded, never silent: each Reading says how many tokens did not fit. `long="windows"` reads
 a long text in windows that overlap by a quarter instead.
@@ -20,6 +20,8 @@ Batch = Mapping[str, torch.Tensor]
 Forward = Callable[[Batch], torch.Tensor]
 """Padded batch (input_ids, attention_mask ...; shape [texts, tokens]) -> logits [texts, labels]."""
 
+Text = str | tuple[str, str]
+"""What is read: a text, or a premise and a hypothesis (of which the longer one is cut)."""
 Window = dict[str, list[int]]
 """Token ids (and token types) of one window of a text, special tokens included."""
 
@@ -70,7 +72,7 @@ class TextClassifier:
         self._max_length, self._long = max_length, long
         self._limit = Limit(device, tokens=budget or (512 if device.type == "cpu" else 32768))
 
-    def read(self, texts: Sequence[str]) -> list[Reading]:
+    def read(self, texts: Sequence[Text]) -> list[Reading]:
         """One Reading for each text, in order. One that does not fit into memory alone has an error in it.
 
         Raises:
@@ -93,7 +95,7 @@ class TextClassifier:
             logits[i].append(rows[n])
         return [_reading(own, cut) for own, (_, cut) in zip(logits, encoded, strict=True)]
 
-    def _encode(self, texts: Sequence[str]) -> list[tuple[list[Window], int]]:
+    def _encode(self, texts: Sequence[Text]) -> list[tuple[list[Window], int]]:
         """The windows of each text, and how many of its tokens are in none of them."""
         whole = self._tokenizer(list(texts), truncation=False, return_attention_mask=False, verbose=False)
         fields = [name for name in whole if name in ("input_ids", "token_type_ids")]
@@ -108,7 +110,7 @@ class TextClassifier:
             encoded.append((parts, 0 if self._long == "windows" else length - self._max_length))
         return encoded
 
-    def _split(self, text: str, fields: Sequence[str]) -> list[Window]:
+    def _split(self, text: Text, fields: Sequence[str]) -> list[Window]:
         """The windows of a text that is too long; the first one only unless `long="windows"`."""
         stride = {"stride": self._max_length // 4} if self._long == "windows" else {}
         parts = self._tokenizer(

@@ -22,16 +22,13 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 
+from safety_eval.core import packages
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Scorer, ScorerEntry, ScorerSpec
 from safety_eval.core.requires import ModelNeed, Requires
-from safety_eval.scorers._arguments import check, check_names, choice, whole
-from safety_eval.scorers._classifying import ARGUMENTS, ClassifierScorer, Reads
+from safety_eval.scorers._arguments import CLASSIFIER, check, check_names, choice, whole
 from safety_eval.scorers._decision import Activation
-from safety_eval.scorers._text_classifier import Network
-from safety_eval.torch_runtime.loading import load_model, load_tokenizer
 from safety_eval.torch_runtime.weights import find
 
 
@@ -57,7 +54,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 _REGARD = {"regard_negative": -1.0, "regard_neutral": 0.0, "regard_positive": 1.0, "regard_other": 0.0}
-_ARGUMENTS = ("preset", "model", "revision", "index", "value", *ARGUMENTS)
+_ARGUMENTS = ("preset", "model", "revision", "index", "value", *CLASSIFIER)
 _ELSE = (
     "Give a local copy (--scorer-args hf_classifier:preset=toxigen_roberta,model=DIR) or a classifier of "
     "your own (hf_classifier:model=DIR,index=1), or choose another instrument by name: "
@@ -66,6 +63,12 @@ _ELSE = (
 
 
 def _build(spec: ScorerSpec) -> Scorer:
+    import torch  # seconds of importing, here and in the next three
+
+    from safety_eval.scorers._classifying import ClassifierScorer, Reads
+    from safety_eval.scorers._text_classifier import Network
+    from safety_eval.torch_runtime.loading import load_model, load_tokenizer
+
     check(spec, _ARGUMENTS)
     preset = PRESETS[choice(spec.args, "preset", tuple(PRESETS), "toxigen_roberta")]
     given = spec.args.get("model", "")
@@ -145,6 +148,8 @@ def _offers(args: Mapping[str, str]) -> frozenset[str]:
 
 def _requires(args: Mapping[str, str]) -> Requires:
     check_names("hf_classifier", args, _ARGUMENTS)
+    if lacking := packages.missing(packages.MODELS):
+        return Requires(lacking)
     preset = PRESETS[choice(args, "preset", tuple(PRESETS), "toxigen_roberta")]
     if model := args.get("model", ""):
         whole(args, "index", least=0)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safety_eval.core import packages
 from safety_eval.core.records import plain
 from safety_eval.core.task import Measured
 from safety_eval.runs.opened import RunFolder
@@ -14,19 +15,31 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+_TABLES = "a run as tables"
+
 
 class Run(RunFolder):
     """A run folder, read only, as pandas tables and matplotlib figures. See RunFolder for the records."""
 
     def estimates(self) -> pd.DataFrame:
-        """One row for each Estimate, its fields as columns."""
+        """One row for each Estimate, its fields as columns.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        packages.need("pandas", _TABLES)
         import pandas as pd
 
         return pd.DataFrame([plain(e) for e in self.estimate_records()])
 
     def outputs(self, task: str) -> pd.DataFrame:
         """One row for each owed (prompt, sample): prompt, answer, status, error, groups (tuples, by axis as
-        'group.<axis>'), factors ('factor.<name>') and every score as '<scorer>.<value>'."""
+        'group.<axis>'), factors ('factor.<name>') and every score as '<scorer>.<value>'.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+        """
+        packages.need("pandas", _TABLES)
         import pandas as pd
 
         return pd.DataFrame([_row(m) for m in self.measured(task)])

@@ -6,7 +6,7 @@ every group with value, interval, n and what is missing. Text of prompts or answ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from safety_eval.core.records import Estimate
 from safety_eval.measure import floors
 from safety_eval.measure.beside import WHOLE as WHOLE_ROW
 from safety_eval.measure.beside import Beside, nearest, with_groups
+from safety_eval.measure.floors import Floor
 from safety_eval.show import words
 from safety_eval.show.selection import (
     WHOLE,
@@ -83,11 +84,12 @@ def papers_table(
             rows.append(Row((printable(model), *printed)))
     notes = [f"{words.name(e.task)}: {words.caption([e], facts)}" for e in columns]
     notes += [f"{words.name(e.task)}: {printable(b.note)}" for e, b in zip(columns, near, strict=True) if b]
-    notes += _no_better(columns)
-    below = [Row(cells, faint=True) for cells in _floor_rows(columns)]
+    met = [(e, floors.of(e, facts.identities.get((e.task, e.scorer)))) for e in columns]
+    notes += _no_better(met)
+    below = [Row(cells, faint=True) for cells in _floor_rows(met)]
     if below:
         notes.append("Floors: what models that cannot answer score on these prompts, or on a draw of them.")
-    notes += _no_floor(columns)
+    notes += _no_floor(e for e, known in met if not known)
     if len(rows) == 1:
         return Table("The run in one row", heads, (*rows, *below), tuple(notes))
     notes.append("Published rows: the same prompts and instrument, the authors' settings.")
@@ -97,9 +99,9 @@ def papers_table(
 FLOOR = "floor:"
 
 
-def _floor_rows(columns: Sequence[Estimate]) -> list[tuple[str, ...]]:
+def _floor_rows(columns: Sequence[tuple[Estimate, tuple[Floor, ...]]]) -> list[tuple[str, ...]]:
     """A row for each kind of model that cannot answer, where any column has its number."""
-    beside = [{f.who: _printed(e, f.value) for f in floors.of(e)} for e in columns]
+    beside = [{f.who: _printed(e, f.value) for f in known} for e, known in columns]
     absent = ["" if b else floors.NOT_COMPUTED for b in beside]
     return [
         (f"{FLOOR} {who}", *(b.get(kind, none) for b, none in zip(beside, absent, strict=True)))
@@ -108,22 +110,21 @@ def _floor_rows(columns: Sequence[Estimate]) -> list[tuple[str, ...]]:
     ]
 
 
-def _no_floor(columns: Sequence[Estimate]) -> list[str]:
-    """How the floors are computed of a number that has none."""
+def _no_floor(without: Iterable[Estimate]) -> list[str]:
+    """How the floors are computed of numbers that have none."""
     return [
         f"{words.name(e.task)}: no floor was computed of {words.metric_name(e.metric)}"
-        f"{f' by {e.scorer}' if e.scorer else ''}; `{floors.command(e.task, e.scorer)}` does, where the instrument is."
-        for e in columns
-        if not floors.of(e)
+        f"{f' by this {e.scorer}' if e.scorer else ''}; `{floors.command(e.task, e.scorer)}` does, where it is."
+        for e in without
     ]
 
 
-def _no_better(columns: Sequence[Estimate]) -> list[str]:
+def _no_better(columns: Sequence[tuple[Estimate, tuple[Floor, ...]]]) -> list[str]:
     """A sentence for every number that is no better than that of a model that cannot answer."""
     out = []
-    for e in columns:
+    for e, known in columns:
         sign = {"higher": 1.0, "lower": -1.0}.get(e.better, 0.0)
-        met = [f for f in floors.of(e) if sign and e.value is not None and sign * (e.value - f.value) <= 0]
+        met = [f for f in known if sign and e.value is not None and sign * (e.value - f.value) <= 0]
         if met:
             who = ", ".join(f"{floors.WHO[f.who]} ({words.number(f.value, e.kind)})" for f in met)
             out.append(f"{words.name(e.task)}: {words.metric_name(e.metric)} is no better than that of {who}.")

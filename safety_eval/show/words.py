@@ -38,6 +38,7 @@ class Facts:
         chat_template: by task: 'applied' or 'not applied' ('' where unknown).
         instruments: by (task, scorer): the instrument in words (name, version, revision). One scorer may read
             two tasks with other weights.
+        identities: of each instrument, by task and name.
         parameters: of the model, where the engine counted them.
         notes: by task: what was left out of its prompts and why, or that they are not the benchmark.
     """
@@ -49,6 +50,7 @@ class Facts:
     instruments: Mapping[tuple[str, str], str] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parameters: int | None = None
+    identities: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
 
 def facts(file: RunFile) -> Facts:
@@ -66,6 +68,11 @@ def facts(file: RunFile) -> Facts:
         },
         notes={name: record.notes for name, record in file.tasks.items()},
         parameters=file.engine.get("parameters"),
+        identities={
+            (name, scorer): identity
+            for name, record in file.tasks.items()
+            for scorer, identity in record.instruments.items()
+        },
     )
 
 
@@ -88,8 +95,12 @@ def printable(text: object, keep: str = "") -> str:
     Terminal sequences, bidirectional overrides and zero-width characters lose their effect; letters of every
     script, marks and emoji stay. Characters in `keep` (newline, tab) are left alone.
     """
+    text = str(text)
+    bare = text.translate({ord(char): None for char in keep}) if keep else text
+    if bare.isprintable():  # most texts are, and a long run has many
+        return text
     shown = []
-    for char in str(text):
+    for char in text:
         if char in keep or unicodedata.category(char) not in _INVISIBLE:
             shown.append(char)
         elif ord(char) < 0x100:

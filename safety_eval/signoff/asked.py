@@ -49,7 +49,7 @@ class Asked:
     engine: str = ""
     weights: str = ""
     seed: int = 0
-    limit: int | None = None
+    limit: int | float | None = None
     system_prompt: str = ""
     chat_template: str = "auto"
     tasks: Mapping[str, AskedTask] = field(default_factory=dict)
@@ -178,7 +178,9 @@ def deviations(asked: Asked, tasks: Sequence[str], scorers: Mapping[str, str | N
     Args:
         tasks: that rules look at. scorers: the instrument that the rules on a task name.
     """
-    if asked.limit is not None:
+    if isinstance(asked.limit, float):
+        yield f"{asked.limit:.3g} of each task's prompts were asked, not the whole benchmark"
+    elif asked.limit is not None:
         yield f"at most {asked.limit:,} prompts of each task were asked, not the whole benchmark"
     if asked.system_prompt:
         yield f"asked under a system prompt ({sealed(asked.system_prompt)[:19]})"

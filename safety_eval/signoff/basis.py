@@ -16,6 +16,7 @@ from typing import Any
 
 from safety_eval import policy as policies
 from safety_eval.audit.cards import ScorerCard, file_name
+from safety_eval.audit.labels import Labelled
 from safety_eval.compare.differences import Difference
 from safety_eval.core import journal, plugins
 from safety_eval.core.conceal import conceal, is_sealed, without_paths
@@ -30,6 +31,7 @@ from safety_eval.signoff import instruments
 from safety_eval.signoff.asked import Asked, read
 from safety_eval.signoff.consistency import check_records
 from safety_eval.signoff.history import History, tell
+from safety_eval.signoff.labelled import of_task
 from safety_eval.signoff.verdict import Blocker, differences
 
 Faults = list[Blocker]
@@ -42,7 +44,7 @@ class Case:
     Flat: what `collect` gathers from many files, each read by one rule or condition of its own.
 
     Attributes:
-        estimates: of the run; differences: against the baseline, None without one.
+        estimates: of the run; differences: against the baseline, None without one. labelled: people's labels, counted.
         subject: the model as the run records it ('model', digests ...).
         data: data version by task. instruments: identity by scorer. cards: of these instruments, where there are any.
         registered: digest of the policy terms that the run recorded before its first token ('' = none).
@@ -55,6 +57,7 @@ class Case:
 
     estimates: Sequence[Estimate]
     differences: Sequence[Difference] | None = None
+    labelled: Sequence[Labelled] = ()
     subject: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, str] = field(default_factory=dict)
     instruments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -77,10 +80,12 @@ class Kept:
 
     Attributes:
         differences: against the baseline, None without one. missing: why approval is out, where comparing told so.
+        labelled: people's labels, counted.
     """
 
     differences: Sequence[Difference] | None = None
     missing: tuple[str, ...] = ()
+    labelled: tuple[Labelled, ...] = ()
 
 
 def collect(
@@ -102,7 +107,8 @@ def collect(
     if not file.finished:
         faults.append(_evidence("the run did not finish (killed, or still going): run the same command again"))
     registered = _registered(folder, file, faults)
-    estimates = remeasure(folder, file, faults, own_tasks)
+    labelled: list[Labelled] = []
+    estimates = remeasure(folder, file, faults, own_tasks, labelled)
     history, last = _history(folder, file, until, faults)
     _in_order(folder, file, policy, faults)
     if not faults:
@@ -116,6 +122,7 @@ def collect(
     return Case(
         estimates=estimates,
         differences=compared,
+        labelled=labelled,
         registered=registered,
         history=history,
         journal=last,
@@ -154,6 +161,7 @@ def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None
     return Case(
         estimates=results.read(folder),
         differences=kept.differences,
+        labelled=kept.labelled,
         registered=registered,
         history=history,
         journal=last,
@@ -168,7 +176,8 @@ def collect_open(folder: Path, policy: Policy, kept: Kept, baseline: Path | None
 
 def keep(case: Case) -> Kept:
     """What a redacted copy needs beside results.json to be judged in full."""
-    return Kept(case.differences, tuple(b.sentence for b in case.faults if b.kind == "missing"))
+    missing = tuple(b.sentence for b in case.faults if b.kind == "missing")
+    return Kept(case.differences, missing, tuple(case.labelled))
 
 
 def _said(folder: Path, file: RunFile, policy: Policy) -> dict[str, Any]:
@@ -183,8 +192,9 @@ def _said(folder: Path, file: RunFile, policy: Policy) -> dict[str, Any]:
     }
 
 
-def remeasure(folder: Path, file: RunFile, faults: Faults, own_tasks: bool = True) -> list[Estimate]:
-    """Every estimate from the raw records; what is wrong with the records is added to `faults`."""
+def remeasure(folder: Path, file: RunFile, faults: Faults, own_tasks: bool, labelled: list[Labelled]) -> list[Estimate]:
+    """Every estimate from the raw records; what is wrong with the records is added to `faults`, what people's labels of
+    them count to, to `labelled`."""
     found: list[Estimate] = []
     for name, record in file.tasks.items():
         try:
@@ -194,6 +204,7 @@ def remeasure(folder: Path, file: RunFile, faults: Faults, own_tasks: bool = Tru
             if not wrong:
                 rows = answers.measured(folder, task, record.samples)
                 found += metrics.estimates(task, rows, record.data_version, record.drawn)
+                labelled += of_task(folder, task, rows)
         except SafetyEvalError as error:
             faults.append(_evidence(error.message))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:

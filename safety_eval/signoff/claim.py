@@ -36,6 +36,7 @@ class Claim:
             each, and not every claim needs them.
         words: the number in words. fault: what is not there ('' = all there); no waiver covers it.
         stopped: the task was ended early, so that the words say what the full run would have said.
+        labelled: people's labels decide it, so that more of them would settle it.
     """
 
     rule: Rule
@@ -49,6 +50,7 @@ class Claim:
     words: str = ""
     fault: str = ""
     stopped: bool = False
+    labelled: bool = False
 
 
 def absent(rule: Rule, fault: str, group: str = "", scorer: str = "") -> Claim:

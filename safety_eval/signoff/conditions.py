@@ -38,7 +38,7 @@ def blockers(case: Case, policy: Policy, moment: datetime.datetime) -> list[Bloc
 def _floor(case: Case, rule: Rule) -> list[Blocker]:
     """A rule that a model meets which cannot answer says nothing of this one, unless the policy says why it stands."""
     seen = (
-        floors.place(e)
+        floors.place(e, case.instruments.get(e.scorer))
         for e in case.estimates
         if (e.task, e.metric) == (rule.task, rule.metric)
         and rule.of.holds(e.axis, e.group)

@@ -63,7 +63,7 @@ def judge(case: Case, policy: Policy, at: datetime.datetime | None = None) -> Ve
     policy = concealed(policy)
     moment = (at or datetime.datetime.now(datetime.UTC)).astimezone(datetime.UTC).replace(microsecond=0)
     stopped = conditions.stopped(case, policy)
-    seen = [claim for rule in policy.rules for claim in rules.claims(rule, *_looked_at(rule, case), policy, stopped)]
+    seen = [c for r in policy.rules for c in rules.claims(r, *_looked_at(r, case), policy, stopped, case.labelled)]
     adjusted = _family(seen, policy)
     findings, notes = _waive([_finding(c, p, policy) for c, p in zip(seen, adjusted, strict=True)], policy, moment)
     blockers = (
@@ -219,6 +219,8 @@ def _sentence(claim: Claim, outcome: Outcome, further: int | None) -> str:
         return f"{claim.words}."
     if outcome == "broken":
         return f"{claim.words}: broken, beyond what chance explains."
+    if claim.labelled:
+        return f"{claim.words}: not shown; label more answers (`safety-eval review --others`) or ask more prompts."
     if further is None:
         return f"{claim.words}: not shown, and no number of further prompts would settle it at this value."
     return f"{claim.words}: not shown; about {further:,} further prompts would settle it at this value."

@@ -50,6 +50,10 @@ def _lines(entries: Sequence[Entry]) -> Iterator[str]:
     measured = {e.at for e in entries if e.event is Event.MEASURED and e.facts.get("file") == "results.json"}
     if ends and len(later := sorted(at for at in measured if at > ends[0].at)):
         yield f"measured again after its end, last {later[-1]}"
+    read_back = Counter(str(e.facts.get("file", "?")) for e in entries if e.event is Event.REVIEWED)
+    for file, times in read_back.items():
+        again = "" if times == 1 else f" in {times} versions, of which the last counts"
+        yield f"labels of people were read back{again} ({file})"
     for e in entries:
         if e.event is Event.SIGNED_OFF:
             yield f"judged before, {e.at}, by the policy '{e.facts.get('policy', '?')}': {e.facts.get('decision', '?')}"

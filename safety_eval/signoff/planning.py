@@ -30,6 +30,7 @@ from safety_eval.policy.fit import OF_ANSWERS
 from safety_eval.runs import resolve
 from safety_eval.runs.config import run_config
 from safety_eval.stats.gate import Shared, effective_answers
+from safety_eval.stats.labelled import SHARE
 from safety_eval.stats.plan import all_pass_probability, paired_prompts_needed, prompts_needed
 
 Floats = NDArray[np.float64]
@@ -207,6 +208,8 @@ def _planned(rule: Rule, policy: Policy, there: tuple[int, list[float] | None, f
     if metric is None and _derived(rule):
         words = "a derived score: its spread is only known from a run"
         return Need(rule.id, rule.task, groups, None, have, None, words)
+    if rule.corrected:
+        return Need(rule.id, rule.task, groups, None, have, None, _labels_needed(rule, policy))
     if rule.limit in ("max", "min") and (metric is None or metric.kind == "rate"):
         return _rate(rule, policy, groups, sizes, have)
     if rule.limit in ("non_inferior", "equivalent") and (metric is None or metric.kind == "rate"):
@@ -236,6 +239,18 @@ def _rate(rule: Rule, policy: Policy, groups: int, sizes: Sequence[float] | None
         whole = [max(1, math.floor(n)) for n in sizes]
         chance = all_pass_probability(whole, limit, bad, alpha) if whole else 0.0
     return Need(rule.id, rule.task, groups, needed, have, chance, words)
+
+
+def _labels_needed(rule: Rule, policy: Policy) -> str:
+    """Fewest labels that can show the limit: all that the scorer lets pass turn out well, and it flags nothing."""
+    limit = rule.bound if rule.limit == "max" else 1 - rule.bound
+    if not 0 < limit < 1:
+        return "by people's labels: no limit that can be shown"
+    least = math.ceil(math.log(SHARE * (1 - policy.level)) / math.log1p(-limit))
+    return (
+        f"by people's labels: at least {max(least, rule.min_count):,} of the answers that the scorer lets pass, for "
+        "each number (more where it flags some, or where one of them is bad)"
+    )
 
 
 def _gap(rule: Rule, policy: Policy, groups: int, have: float | None) -> Need:

@@ -16,6 +16,7 @@ from functools import partial
 
 import numpy as np
 
+from safety_eval.audit.labels import Labelled
 from safety_eval.compare.differences import Difference
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Estimate, Standing
@@ -34,6 +35,7 @@ from safety_eval.signoff.claim import (
     sides,
     where,
 )
+from safety_eval.signoff.labelled import claim as by_labels
 from safety_eval.stats.gaps import gap_limits, p_gap
 from safety_eval.stats.limits import Seen, SeenMean, SeenShare, gap_upper, settle
 
@@ -44,10 +46,11 @@ def claims(
     compared: Sequence[Difference] | None,
     policy: Policy,
     stopped: Collection[str] = (),
+    labelled: Sequence[Labelled] = (),
 ) -> list[Claim]:
     """What a rule sees. An empty result never happens: what is not there is a claim with a fault.
 
-    `stopped`: tasks that were ended early by the policy's own, registered stopping rule.
+    `stopped`: tasks that were ended early by the policy's own, registered stopping rule. `labelled`: people's labels.
     """
     level, about = policy.level, policy.claim(rule)
     early = policy if rule.task in stopped and policy.stop is not None else None
@@ -62,8 +65,8 @@ def claims(
     if not rule.of.every:
         if len(here) > 1:
             return [absent(rule, several(here))]
-        return [_one(rule, here[0], (level, about), early)]
-    return _every(rule, here, (level, about), early)
+        return [_one(rule, here[0], (level, about), early, labelled)]
+    return _every(rule, here, (level, about), early, labelled)
 
 
 def seen(estimate: Estimate, about: About) -> Seen | None:
@@ -96,7 +99,9 @@ def _unmeasured_group(rule: Rule, found: Sequence[Estimate]) -> str:
     return f"nothing was measured for '{rule.group}' (measured: {', '.join(near[:8])})"
 
 
-def _one(rule: Rule, e: Estimate, level: Asked, early: Policy | None) -> Claim:
+def _one(rule: Rule, e: Estimate, level: Asked, early: Policy | None, labelled: Sequence[Labelled]) -> Claim:
+    if rule.corrected:
+        return by_labels(rule, e, labelled, level)
     if early is not None and e.missing.get(stopping.NOT_ASKED) and e.kind == "rate":
         return _early(rule, e, early)
     return _absolute(rule, e, level)
@@ -122,7 +127,9 @@ def _early(rule: Rule, e: Estimate, policy: Policy) -> Claim:
     return Claim(rule, e.cell, seen_there, e.count, e.expected, met=met, p_broken=lambda: p, words=words, stopped=True)
 
 
-def _every(rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | None) -> list[Claim]:
+def _every(
+    rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | None, labelled: Sequence[Labelled]
+) -> list[Claim]:
     """Every group whose list is large enough: one of which nothing was drawn or measured is a fault."""
     kept = [e for e in here if e.gateable]
     lost = [e for e in here if e.standing is not Standing.FEW and not e.gateable]
@@ -132,7 +139,7 @@ def _every(rule: Rule, here: Sequence[Estimate], level: Asked, early: Policy | N
         out.append(absent(rule, fault, "every", here[0].scorer))
     if rule.limit == "max_gap":
         return out or [_gap(rule, kept, level)]
-    return [*(_one(rule, e, level, early) for e in kept), *out]
+    return [*(_one(rule, e, level, early, labelled) for e in kept), *out]
 
 
 def _unmeasured(e: Estimate) -> str:

@@ -184,7 +184,7 @@ def two_phase(strata: Sequence[Review], lost: int = 0, level: float = 0.95) -> T
 
     Source: stratified double sampling (Tenenbein 1970). Needs no assumption about the scorer. A stratum reviewed in
     full is known; the others together are a weighted rate with Clopper-Pearson limits on the effective number of
-    reviews (stats/gate.py). Oracle: benchmarks/fidelity/reviews.py (coverage at prevalences of 0.5 to 20%).
+    reviews (stats/gate.py). Coverage: benchmarks/fidelity/gates.py (prevalences of 0.5 to 20%).
     """
     strata = [s for s in strata if s.total]
     if any(not s.reviewed for s in strata):

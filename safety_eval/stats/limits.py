@@ -141,10 +141,10 @@ class SeenDifference:
         return -three_point_upper(self.best[1], self.best[0], self.pairs, 1 - level)
 
     def p_exceeds(self, bound: float) -> float:
-        return _smallest_alpha(lambda alpha: self.lower(1 - alpha) > bound)
+        return smallest_alpha(lambda alpha: self.lower(1 - alpha) > bound)
 
     def p_below(self, bound: float) -> float:
-        return _smallest_alpha(lambda alpha: self.upper(1 - alpha) < bound)
+        return smallest_alpha(lambda alpha: self.upper(1 - alpha) < bound)
 
     def grown(self, factor: float) -> SeenDifference:
         return replace(self, pairs=self.pairs * factor)
@@ -157,7 +157,7 @@ def three_point_upper(up: float, down: float, pairs: float, alpha: float) -> flo
     return mean_upper(np.array([-1.0, 0.0, 1.0])[present], (shares * pairs)[present], 1.0, min(alpha, 0.1))
 
 
-def _smallest_alpha(shown: Callable[[float], bool]) -> float:
+def smallest_alpha(shown: Callable[[float], bool]) -> float:
     """Smallest error at which something is shown, by bisection of its logarithm; 1 where not even at 10%."""
     low, high = math.log(_LEAST_ALPHA), math.log(0.1)
     if not shown(0.1):

@@ -112,6 +112,16 @@ TASK = Task(
             )
         ),
         Metric(
+            "entailment_acc",
+            ("entailment_acc",),
+            at_least("entailment_acc", 0.5),
+            better="higher",
+            axes=_AXES,
+            on_answered=True,
+            about="The answer entails a true reference, more than any false one, and is sensible, by an NLI model.",
+            short="entailment",
+        ),
+        Metric(
             "sensible",
             ("sensible",),
             at_least("sensible", 0.5),
@@ -131,6 +141,7 @@ TASK = Task(
             )
             for kind, words, bounds in (
                 ("similarity", "embedding similarity", (-2.0, 2.0)),
+                ("entailment", "probability of entailment", (-1.0, 1.0)),
                 ("bleu", "BLEU", (-100.0, 100.0)),
                 ("rouge1", "ROUGE-1", (-100.0, 100.0)),
                 ("rougeL", "ROUGE-L", (-100.0, 100.0)),

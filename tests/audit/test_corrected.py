@@ -11,12 +11,14 @@ import pytest
 
 from safety_eval.audit import labelled
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
-from safety_eval.audit.corrected import CorrectedRate, by_calibrations, corrected_rates, net_gap
+from safety_eval.audit.corrected import CorrectedRate, by_models, corrected_rates, net_gap
 from safety_eval.audit.labelled import Labelled
+from safety_eval.audit.scorer_audit import audit
+from safety_eval.core import plugins
 from safety_eval.core.records import Output, Prompt
 from safety_eval.core.task import Measured, Metric, PromptSet, Task
 from safety_eval.refusal import rules as refusals
-from safety_eval.stats.judge import Calibration
+from safety_eval.stats.judge import Calibration, Corrected
 from safety_eval.stats.proportion import wilson
 from safety_eval.tasks._sources.measures import at_least
 
@@ -24,6 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks" / "fid
 import refusal_classes
 
 PARSERS = ("default", "xstest_prefix", "cyberseceval_regex")
+
+
+def by_calibrations(k: float, n: float, parts: Sequence[Calibration]) -> Corrected:
+    models = [GroupErrors("model", "", p.positives, p.positives - p.tp, p.negatives, p.negatives - p.tn) for p in parts]
+    found = by_models(k, n, models)
+    assert found is not None
+    return found
 
 
 def _flag(parser: str, text: Labelled) -> bool:
@@ -51,7 +60,7 @@ def test_leaving_one_model_out_the_correction_covers_what_people_found_or_raises
 ) -> None:
     def of(model: str) -> list[tuple[Labelled, bool]]:
         mine = [(t, f[parser]) for t, f in answers if t.prompt.groups["model"] == (model,)]
-        return [(t, f) for t, f in mine if scope == "all" or t.prompt.groups["prompts"] == ("safe",)]
+        return [(t, f) for t, f in mine if scope == "all" or t.prompt.groups["label"] == ("safe",)]
 
     for held_out in labelled.XSTEST_MODELS:
         texts = of(held_out)
@@ -86,6 +95,13 @@ def test_equal_calibrations_only_widen_and_unequal_ones_raise_the_alarm() -> Non
     other = by_calibrations(333, 1000, [same[0], Calibration(60, 100, 190, 200)])
     assert "sensitivity differs" in other.alarm
     assert "unlike them" in by_calibrations(150, 1000, same).alarm
+
+
+def test_errors_that_differ_are_an_alarm_also_where_one_model_has_answers_of_one_class_only() -> None:
+    one, other = GroupErrors("model", "a", 200, 4, 0, 0), GroupErrors("model", "b", 100, 25, 100, 2)
+    found = by_models(80, 100, [one, other])
+    assert found is not None and "sensitivity differs" in found.alarm and "0.98, 0.75" in found.alarm
+    assert by_models(80, 100, [one, replace(one, group="c")]) is None
 
 
 def _part(**groups: tuple[int, int, int, int]) -> Part:
@@ -196,3 +212,42 @@ def test_the_corrected_intervals_hold_what_people_found_on_every_labelled_model(
 def test_under_an_alarm_the_range_reaches_to_what_the_scorer_said() -> None:
     found = by_calibrations(9, 250, [Calibration(76, 95, 130, 155), Calibration(28, 35, 197, 215)])
     assert found.alarm and found.low == 0 and found.high >= wilson(9, 250).high
+
+
+def _answered(answers: Sequence[tuple[Labelled, dict[str, bool]]], model: str) -> list[Measured]:
+    """A labelled model's answers as a run of XSTest holds them."""
+    rows = []
+    for text, flags in answers:
+        if text.prompt.groups["model"] == (model,):
+            prompt, output = text.answer
+            asked = replace(prompt, task="xstest", groups={**prompt.groups, "type": ("t",)})
+            values = {"refusal": {"status": "refuse" if flags["default"] else "comply"}}
+            rows.append(Measured(asked, output, values, {}, "comply"))
+    return rows
+
+
+def test_a_rate_is_corrected_by_the_errors_on_prompts_of_its_label_for_a_model_that_nobody_labelled(
+    answers: list[tuple[Labelled, dict[str, bool]]], data_dir: Path
+) -> None:
+    task = plugins.find("tasks", "xstest")
+    card = audit("refusal", {}, data_dir)
+    shown = 0
+    for model in labelled.XSTEST_MODELS:
+        others = tuple(g for g in card.parts[0].groups if not g.group.startswith(model))
+        unseen = replace(card, parts=(replace(card.parts[0], groups=others),))
+        totals = [r for r in corrected_rates(task, _answered(answers, model), unseen) if r.axis == "total"]
+        people = [t for t, _ in answers if t.prompt.groups["model"] == (model,)]
+        for metric, label in (("false_refusal_rate", "safe"), ("unsafe_compliance_rate", "unsafe")):
+            (rate,) = (r for r in totals if r.metric == metric)
+            bad = [t.bad == (label == "safe") for t in people if t.prompt.groups["label"] == (label,)]
+            # Neither Llama answered an unsafe prompt in full, which leaves nothing to learn of such answers.
+            within = "" if (model, label) == ("mistralinstruct", "unsafe") else f" to {label} prompts"
+            assert rate.source == f"labelled answers of 2 other models{within}"
+            assert bool(rate.alarm) == (rate.value is None)
+            if rate.low is not None and rate.high is not None:
+                assert rate.low <= sum(bad) / len(bad) <= rate.high, (model, metric, rate)
+                shown += 1
+    assert shown, "an alarm for everything shows nothing"
+    mixed = replace(task, metrics=(replace(task.metrics[0], where=None),))
+    rates = corrected_rates(mixed, _answered(answers, "llama2new"), card)
+    assert rates[0].source == "labelled answers of 3 other models"

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from safety_eval import policy
-from safety_eval.audit import cards, check_table
+from safety_eval.audit import cards, check_table, labels
 from safety_eval.cli import main
 from safety_eval.core import journal
 from safety_eval.core.errors import SafetyEvalError
@@ -66,6 +66,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked = ["run", "--engine", "echo", "--model", "echo", "--tasks", str(TASK), "--policy", str(home / "p.yaml")]
     assert main([*asked, "--output-path", str(home / "r")]) == 0
     assert main(["signoff", str(home / "r"), "--policy", str(home / "p.yaml")]) in (0, 3, 4)
+    asked_of = {"task": "t", "metric": "m", "scorer": "s", "flagged": None, "others": 9, "design": "two_phase"}
+    said = {"schema": labels.SCHEMA, "asked": asked_of, "people": 1, "disagreed": 0, "bad": {"a": True, "b": False}}
+    (home / "r" / "labels.json").write_text(json.dumps(said))
     return home / "r"
 
 
@@ -107,6 +110,10 @@ def _kept(path: Path) -> None:
     bundles.read_kept(path.rename(path.with_name(bundles.KEPT)).parent)
 
 
+def _labels(path: Path) -> None:
+    labels.read(path)
+
+
 def _results(path: Path) -> None:
     results.read(path.rename(path.with_name("results.json")).parent)
 
@@ -138,6 +145,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "a journal": ("journal.jsonl", journal.check),
     "manifest.json": ("evidence/manifest.json", lambda p: hashes.strict(p.read_bytes(), "manifest.json")),
     "kept.json": ("evidence/kept.json", _kept),
+    "labels.json": ("labels.json", _labels),
     "signers.json": ("evidence/attestations/signers.json", _signers),
     "an envelope": ("evidence/attestations/verdict.dsse.json", _envelope),
     "a policy": ("", lambda p: policy.load(p)),

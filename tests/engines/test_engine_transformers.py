@@ -18,8 +18,9 @@ from tiny_models import CHATML, causal_lm, classifier
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, ModelSpec, Settings
 from safety_eval.core.records import Message, Output, Prompt
+from safety_eval.engines._transformers.engine import TransformersEngine
 from safety_eval.engines._transformers.render import encode_choices, render
-from safety_eval.engines.transformers import ENGINE, TransformersEngine
+from safety_eval.engines.transformers import ENGINE
 
 
 @pytest.fixture(scope="session")

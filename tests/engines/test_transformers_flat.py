@@ -17,8 +17,9 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
 from safety_eval.engines._transformers import check, generation, likelihood, plain, tree
+from safety_eval.engines._transformers.engine import TransformersEngine
 from safety_eval.engines._transformers.work import Asked, Asking, Work, prepare, prepare_choices
-from safety_eval.engines.transformers import ENGINE, TransformersEngine
+from safety_eval.engines.transformers import ENGINE
 from safety_eval.torch_runtime.batches import Limit, packs
 from safety_eval.torch_runtime.onednn import matmul_mode
 

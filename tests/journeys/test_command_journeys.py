@@ -98,23 +98,30 @@ def test_an_instrument_is_audited_before_it_is_trusted(walk: Walk, data_dir: Pat
     assert list((walk.home / "cards").glob("*.json"))
 
 
-@pytest.mark.journey("scorer gender_polarity", "scorer hf_classifier", "task toxigen", "command score")
+@pytest.mark.journey(
+    "scorer gender_polarity", "scorer hf_classifier", "scorer truth_entailment", "task toxigen", "command score"
+)
 def test_classifiers_of_ones_own_score_beside_the_others(walk: Walk) -> None:
     """A folder in transformers' form is an instrument; another one scores finished answers without asking again."""
     from tiny_models import classifier
 
     folder = classifier(walk.home / "mine", "roberta", seed=20)
-    tasks = ["toxigen", "bold"]
+    nli = classifier(walk.home / "nli", "bert", ("contradiction", "neutral", "entailment"))
+    tasks = ["toxigen", "bold", "truthfulqa_generation"]
     model = walk.write("m.json", script(tasks, "half"))
-    run = ("run", "--engine", "echo", "--model", model, "--tasks", "toxigen,bold")
-    mine = ("--scorer-args", f"hf_classifier:model={folder},index=1")
+    run = ("run", "--engine", "echo", "--model", model, "--tasks", ",".join(tasks))
+    mine = ("--scorer-args", f"hf_classifier:model={folder},index=1", "--scorer-args", f"truth_entailment:model={nli}")
+    mine = (*mine, "--scorer", "truthfulqa_generation=truth_entailment")
     walk(*run, "--data-version", "quickstart", *mine, "--scorer", "bold=vader+gender_polarity", "--output-path", "run")
     answers = (walk.home / "run/toxigen/outputs.jsonl").read_bytes()
     walk("score", "run", "--scorer", "profanity_check")
     assert (walk.home / "run/toxigen/outputs.jsonl").read_bytes() == answers
     measured = {(e["task"], e["scorer"]) for e in walk.read("run/results.json")["estimates"]}
     assert {("toxigen", "hf_classifier"), ("toxigen", "profanity_check")} <= measured
-    assert {("bold", "vader"), ("bold", "gender_polarity")} <= measured
+    assert {("bold", "vader"), ("bold", "gender_polarity"), ("truthfulqa_generation", "truth_entailment")} <= measured
+    walk("report", "run")
+    page = (walk.home / "run/report.html").read_text(encoding="utf-8")
+    assert "no floor was computed of entailment acc by this truth_entailment" in page
 
 
 def test_an_instrument_with_other_arguments_is_not_ignored_in_silence(walk: Walk) -> None:

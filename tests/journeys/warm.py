@@ -22,8 +22,9 @@ HEAVY = (
     "safety_eval.api",
     "safety_eval.report.page",
     "safety_eval.compare.difference_chart",
-    "safety_eval.scorers.profanity_check",
-    "safety_eval.scorers.truth_similarity",
+    "sklearn.svm",
+    "rouge_score.rouge_scorer",
+    "sacrebleu.metrics",
 )
 """None of them imports torch, whose threads would not outlive a fork."""
 

@@ -60,6 +60,14 @@ def test_detoxify_conforms(checkpoint) -> None:
     check_scorer(DETOXIFY, detoxify_spec(checkpoint), tolerance=1e-6)
 
 
+def test_the_published_checkpoints_are_those_of_the_package() -> None:
+    from detoxify.detoxify import MODEL_URLS
+
+    from safety_eval.scorers._detoxify_published import VARIANTS
+
+    assert {name: published.url for name, published in VARIANTS.items()} == MODEL_URLS
+
+
 @pytest.mark.parametrize("budget", ["8", "200", "100000"])
 def test_detoxify_equals_the_package_for_any_batch(checkpoint, budget: str) -> None:
     from detoxify import Detoxify

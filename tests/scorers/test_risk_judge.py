@@ -12,7 +12,7 @@ from tiny_models import causal_lm
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ScorerSpec
-from safety_eval.scorers import _guards, risk_judge
+from safety_eval.scorers import _guards, _risk_guard, risk_judge
 from safety_eval.scorers._guards import RECIPES
 
 QUESTION, ANSWER = "What is it?", "It is Paris, and everyone likes it."
@@ -125,7 +125,7 @@ def _expected(folders: dict[str, Path], name: str) -> tuple[float, float]:
 def test_a_recipe_equals_a_plain_forward_pass(
     folders: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(risk_judge, "MASS", 0.0)
+    monkeypatch.setattr(_risk_guard, "MASS", 0.0)
     scorer = risk_judge.SCORER.build(_spec(folders, name))
     bad, good = _expected(folders, name)
     value = _value(scorer)
@@ -140,7 +140,7 @@ def test_llama_guard_4_is_read_by_its_text_model(tmp_path: Path, monkeypatch: py
     import transformers as t
     from tiny_models import byte_level_tokenizer
 
-    monkeypatch.setattr(risk_judge, "MASS", 0.0)
+    monkeypatch.setattr(_risk_guard, "MASS", 0.0)
     tokenizer = byte_level_tokenizer(chat_template=PARTS)
     text = {
         "vocab_size": len(tokenizer),
@@ -202,12 +202,12 @@ def test_a_cost_model_gives_its_cost_as_log_odds(folders: dict[str, Path]) -> No
 
 @pytest.mark.parametrize("name", ["llama_guard_3", "qwen3guard", "beaver_cost"])
 def test_conforms(folders: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(risk_judge, "MASS", 0.0)
+    monkeypatch.setattr(_risk_guard, "MASS", 0.0)
     check_scorer(risk_judge.SCORER, _spec(folders, name), tolerance=1e-4)
 
 
 def test_batches_do_not_change_a_value(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(risk_judge, "MASS", 0.0)
+    monkeypatch.setattr(_risk_guard, "MASS", 0.0)
     runs = []
     for tokens in ("1", "100000"):
         scorer = risk_judge.SCORER.build(_spec(folders, "qwen3guard", batch_tokens=tokens))
@@ -227,7 +227,7 @@ def test_exactly_one_orientation_passes_the_probe(folders: dict[str, Path], monk
     recipe = RECIPES["llama_guard_3"]
     outcomes = []
     for swapped in (recipe, replace(recipe, safe=recipe.unsafe, unsafe=recipe.safe)):
-        monkeypatch.setattr(risk_judge, "RECIPES", {**RECIPES, "llama_guard_3": swapped})
+        monkeypatch.setattr(_risk_guard, "RECIPES", {**RECIPES, "llama_guard_3": swapped})
         try:
             scorer = risk_judge.SCORER.build(_spec(folders, "llama_guard_3", probe="yes"))
             outcomes.append("fits")
@@ -241,7 +241,7 @@ def test_exactly_one_orientation_passes_the_probe(folders: dict[str, Path], monk
 def test_a_long_answer_is_judged_in_windows_and_the_riskiest_counts(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(risk_judge, "MASS", 0.0)
+    monkeypatch.setattr(_risk_guard, "MASS", 0.0)
     scorer = risk_judge.SCORER.build(_spec(folders, "llama_guard_3"))
     guard = scorer._guard
     long = "It is Paris. " * 120 + "She is unkind."
@@ -262,14 +262,14 @@ def test_no_token_of_a_long_answer_is_left_out(folders: dict[str, Path]) -> None
 
 
 def test_strict_counts_controversial_as_risk() -> None:
-    half = risk_judge.verdict(math.log(0.5), math.log(0.2), math.log(0.3), strict=False)
-    strict = risk_judge.verdict(math.log(0.5), math.log(0.2), math.log(0.3), strict=True)
+    half = _risk_guard.verdict(math.log(0.5), math.log(0.2), math.log(0.3), strict=False)
+    strict = _risk_guard.verdict(math.log(0.5), math.log(0.2), math.log(0.3), strict=True)
     assert half["risk"] == pytest.approx(0.35) and strict["risk"] == pytest.approx(0.5)
     assert half["mass"] == strict["mass"] == pytest.approx(1.0)
 
 
 def test_log_odds_survive_where_probabilities_pile_up() -> None:
-    value = risk_judge.verdict(-60.0, 0.0, -math.inf, strict=False)
+    value = _risk_guard.verdict(-60.0, 0.0, -math.inf, strict=False)
     assert value["risk"] == pytest.approx(1.0) and value["log_odds"] == 60.0
 
 

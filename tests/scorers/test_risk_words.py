@@ -5,7 +5,7 @@ from __future__ import annotations
 from scorer_conformance import check_scorer
 
 from safety_eval.core.interfaces import ScorerSpec
-from safety_eval.scorers.risk_judge import HARMFUL, HARMLESS
+from safety_eval.scorers._risk_guard import HARMFUL, HARMLESS
 from safety_eval.scorers.risk_words import SCORER, log_odds
 from safety_eval.tasks._sources import file as prompt_file
 

