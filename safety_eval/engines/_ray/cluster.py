@@ -130,6 +130,8 @@ def join(engine: int, address: str) -> bool:
         UserError: there is none at the address, or none starts.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray tells of a dead worker on standard output, in colours; the engine tells it as a warning.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     if not address:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray's name for: listen on loopback alone
     import ray
