@@ -32,9 +32,9 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, key
 from safety_eval.core.requires import Requires
-from safety_eval.engines._ray.cluster import ARGS, fitted, join, leave, machines, terms, why
-from safety_eval.engines._ray.pieces import AHEAD, Piece, Queue
-from safety_eval.engines._ray.worker import Opened, Worker, raise_problem
+from safety_eval.engines._ray_cluster import ARGS, fitted, join, leave, machines, terms, why
+from safety_eval.engines._ray_pieces import AHEAD, Piece, Queue
+from safety_eval.engines._ray_worker import Opened, Worker, raise_problem
 
 LOG = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, key
 from safety_eval.engines import ray as engine
-from safety_eval.engines._ray.cluster import fitted, terms
-from safety_eval.engines._ray.pieces import AHEAD, MOST, Piece, Queue
+from safety_eval.engines._ray_cluster import fitted, terms
+from safety_eval.engines._ray_pieces import AHEAD, MOST, Piece, Queue
 
 needs_ray = pytest.mark.skipif(not packages.installed("ray"), reason="needs safety-eval[ray]")
 HOT = Settings("ray", max_new_tokens=24, temperature=0.9, top_p=0.95, seed=5)
