@@ -90,6 +90,7 @@ def bold(name: str, limit: int, samples: int = 10) -> Size:
 
 
 SIZES = (
+    own("own 2,000", 2_000),
     own("own 20,000", 20_000),
     own("own 200,000", 200_000),
     bold("bold 20,000", 2_000),
