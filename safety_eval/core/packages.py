@@ -47,6 +47,8 @@ PACKAGES: Mapping[str, Package] = {
     "httpx2": Package("httpx2", "the openai_server engine"),
     "zstandard": Package("zstandard", "import of Inspect's logs", "import"),
     "vllm": Package("vllm", "the vllm engine", "vllm"),
+    "ray": Package("ray", "the ray engine", "ray"),
+    "peft": Package("peft", "LoRA adapters of the transformers engine", "lora"),
     "gguf": Package("gguf", "GGUF files", "demo"),
     "accelerate": Package("accelerate", "GGUF files, and models spread over several cards", "demo"),
     "profanity_check": Package("alt-profanity-check", "scorer profanity_check", "demo"),

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 import test_command_journeys
 import test_imported_journey
+import test_ray_journey
 import test_server_journey
 import test_suite_journeys
 import test_wrong_turns
@@ -25,6 +26,7 @@ JOURNEYS: tuple[ModuleType, ...] = (
     test_command_journeys,
     test_imported_journey,
     test_server_journey,
+    test_ray_journey,
     test_wrong_turns,
 )
 
