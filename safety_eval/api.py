@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +15,12 @@ from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.cards import save as keep_card
 from safety_eval.compare.comparison import Comparison, comparison
 from safety_eval.compare.comparison import write as write_comparison
-from safety_eval.core import packages, plugins
+from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.journal import Event
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
-from safety_eval.export import cyclonedx, model_card
+from safety_eval.export import every_eval_ever, forms, model_card
 from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
@@ -301,29 +300,17 @@ def sign(path: str | Path, key: str | Path, own_tasks: bool = False) -> str:
     return evidence.sign(evidence.find(Path(path)), Path(key))
 
 
-def export(folder: str | Path, form: str) -> list[Path]:
-    """Write RUN/export/ in a form ('model-card', 'cyclonedx', 'parquet'); returns the files.
+def export(
+    folder: str | Path, form: str, texts: bool = False, organization: str = "unknown", relationship: str = ""
+) -> list[Path]:
+    """Write RUN/export/ in a form that other tools open; returns the files. See `forms.FORMS` for the names.
 
-    Answers leave the run folder only as Parquet: they may be harmful text, and say so in the file's name.
+    Args:
+        texts: write prompts and answers, which may be harmful; else their SHA-256 stands in their place. Parquet tables
+            always hold them, and say so in their names.
+        organization, relationship: who evaluated, and how they stand to the model's maker (for 'every-eval-ever').
     """
-    found = Run(folder)
-    target = found.folder / "export"
-    if form == "model-card":
-        files = {target / "model-card-section.md": model_card.section(found.folder)}
-    elif form == "cyclonedx":
-        files = {target / "cyclonedx.json": json.dumps(cyclonedx.fragment(found.folder), indent=1) + "\n"}
-    elif form == "parquet":
-        packages.need("pyarrow", "an export as Parquet")
-        target.mkdir(parents=True, exist_ok=True)
-        found.estimates().astype({"missing": str}).to_parquet(target / "estimates.parquet")
-        for name in found.tasks:
-            found.outputs(name, texts=True).to_parquet(target / f"{name}.answers-may-be-harmful.parquet")
-        return sorted(target.glob("*.parquet"))
-    else:
-        raise UserError(f"no export is called '{form}'", nearest(form, ("model-card", "cyclonedx", "parquet")))
-    for path, text in files.items():
-        write_atomic(path, text)
-    return list(files)
+    return forms.write(Path(folder), form, forms.Asked(texts, every_eval_ever.By(organization, relationship)))
 
 
 def redact(path: str | Path, target: str | Path) -> Path:

@@ -50,6 +50,11 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
+    except MemoryError:
+        click.echo(
+            "error: memory ran out\n  -> Free some; what was recorded is kept, the same command continues.", err=True
+        )
+        return 2
     except OSError as error:
         # What the machine refuses (a name too long, a folder in place of a file, no permission) is no bug of ours.
         click.echo(f"error: {_plain(str(error.filename or ''))}: {error.strerror or error}", err=True)

@@ -59,7 +59,9 @@ _RUN = [
         "--limit", "-L", help="N prompts of a task, or a share (0.1): drawn at random (--seed), groups evenly."
     ),
     click.option("--samples", "-E", help="K answers for each prompt."),
-    click.option("--batch-size", "-b", help="auto or N. Answers do not depend on it. [auto]"),
+    click.option(
+        "--batch-size", "-b", help="auto or N. In half precision answers depend on it, and a run keeps it. [auto]"
+    ),
     click.option("--dtype", help="auto (the checkpoint's own), float32, bfloat16, float16. Printed in every table."),
     click.option("--device", help="auto, cpu, cuda, cuda:N."),
     click.option("--seed", help="Keys every random draw. [0]"),

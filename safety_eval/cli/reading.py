@@ -194,19 +194,20 @@ def sign(path: Path, key: Path, own_tasks: bool) -> None:
     click.echo(f"signed by {api.sign(path, key, own_tasks)}")
 
 
+FORMS = ("model-card", "cyclonedx", "parquet", "inspect", "lm-eval", "every-eval-ever", "hub", "github")
+"""Of export/forms.py, which is not imported before it is needed."""
+
+
 @cli.command()
 @OWN_TASKS
 @RUN
-@click.option(
-    "--format",
-    "form",
-    required=True,
-    type=click.Choice(["model-card", "cyclonedx", "parquet"]),
-    help="What to write.",
-)
-def export(run: Path, form: str) -> None:
-    """Write RUN/export/: a model-card section, a CycloneDX ML-BOM fragment, or the answers as Parquet tables."""
+@click.option("--format", "form", required=True, type=click.Choice(FORMS), help="What to write.")
+@click.option("--with-texts", "texts", is_flag=True, help="Prompts and answers themselves, not their SHA-256.")
+@click.option("--organization", default="unknown", help="Who evaluated, for every-eval-ever.")
+@click.option("--relationship", default="", help="To the model's maker, for every-eval-ever: first_party, ...")
+def export(run: Path, form: str, **asked: Any) -> None:
+    """Write RUN/export/ for other tools: Inspect, lm-eval's readers, every_eval_ever, the Hub, a model card ..."""
     from safety_eval import api
 
-    for written in api.export(run, form):
+    for written in api.export(run, form, **asked):
         click.echo(written)

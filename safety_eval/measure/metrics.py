@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.faults import told
+from safety_eval.core.faults import fault, file_of, told
 from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
 from safety_eval.core.task import ANSWERED, Drawn, Headline, Measured, Metric, Task, Values, asked_with
 from safety_eval.measure import listed
+from safety_eval.measure.add_up import problems
 from safety_eval.measure.listed import derived_on_list
 from safety_eval.stats.gate import Shared, effective_answers, gate
 
@@ -60,11 +61,19 @@ def estimates(task: Task, measured: Sequence[Measured], version: str, drawn: Dra
         measured: every owed (prompt, sample), also those without an output.
         version: data version, copied into each estimate.
         drawn: what a limit drew from the task's list; None = all of it.
+
+    Raises:
+        PluginError: a derived number of somebody's own task that does not add up.
     """
     found = [e for column in columns(task, measured, version, drawn) for e in _of_column(column)]
     found += [e for column in status_columns(task, measured, version, drawn) for e in _of_column(column)]
     if task.derive is not None:
         found += derived_on_list(task, measured, version, drawn)
+    for problem in problems(found):
+        file = file_of(task.derive) if task.derive is not None else None
+        if file is None:
+            raise RuntimeError(f"numbers that do not add up: {problem}")
+        raise fault(file, task.name, f"derive of task '{task.name}': {problem}", "expected = count + all of missing.")
     return found
 
 

@@ -51,7 +51,13 @@ class Table:
 
 
 def derive(measured: Sequence[Measured], version: str) -> Iterator[Estimate]:
-    """Every cure estimate of the task `false_refusals`, operator by operator."""
+    """Every cure estimate of the task `false_refusals`, operator by operator. `expected` are the answers that an
+    estimate is about: of a cure, those to originals that were refused; with what is missing of all of its wording."""
+    for e in _all(measured):
+        yield replace(e, expected=e.count + sum(e.missing.values()))
+
+
+def _all(measured: Sequence[Measured]) -> Iterator[Estimate]:
     benign, unsafe = table(measured, "benign"), table(measured, "unsafe")
     for operator in benign.kinds:
         if operator == ORIGINAL:

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core.records import FINAL, Output, Prompt, Reason, Score, key
+from safety_eval.core.errors import EvidenceError
+from safety_eval.core.records import FINAL, Output, Prompt, Reason, Score, digest_of_all, key
 from safety_eval.core.store import read_lines, read_records
 from safety_eval.core.task import Measured, Task
 from safety_eval.refusal.degenerate import degenerate, salad
@@ -84,16 +85,27 @@ class Records:
 
     Args:
         folder: of the run. task: its name.
+        frozen: digest of its prompts as run.json has it ('' = not looked at).
     """
 
-    def __init__(self, folder: Path, task: str) -> None:
-        self._folder, self._task = folder, task
+    def __init__(self, folder: Path, task: str, frozen: str = "") -> None:
+        self._folder, self._task, self._frozen = folder, task, frozen
         self._scores: dict[str, dict[str, Score]] = {}
 
     @cached_property
     def prompts(self) -> list[Prompt]:
-        """The frozen prompts."""
-        return prompts(self._folder, self._task)
+        """The frozen prompts.
+
+        Raises:
+            EvidenceError: they are not those that were frozen.
+        """
+        there = prompts(self._folder, self._task)
+        if self._frozen and digest_of_all(there) != self._frozen:
+            raise EvidenceError(
+                f"{prompts_file(self._folder, self._task)} does not hold the prompts that were frozen",
+                "Restore the file, or run again in another --output-path.",
+            )
+        return there
 
     @cached_property
     def outputs(self) -> dict[Asked, Output]:

@@ -9,7 +9,7 @@ from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.journal import Event, Journal
 from safety_eval.core.store import Appender, read_lines, write_atomic, writing
-from safety_eval.runs import answers, chain, own_code, pipeline, resolve, run_file
+from safety_eval.runs import answers, chain, own_code, pipeline, resolve, results, run_file
 from safety_eval.runs.run_file import RunFile
 
 
@@ -24,9 +24,10 @@ def merge(shards: Sequence[Path], folder: Path) -> Path:
     for shard, file in zip(shards, files, strict=True):
         own_code.refuse(file.config, shard)
     _same_run(shards, files)
-    if (folder / run_file.NAME).exists():
+    if (folder / run_file.NAME).exists() and not _cut_short(folder):
         raise UserError(f"{folder} holds a run already", "Choose another --output-path.")
     with writing(folder):
+        _clear(folder, files[0])
         whole = files[0].changed(
             asked={**files[0].asked, "shard": None},
             config=files[0].config.model_copy(update={"shard": None, "output_path": folder}),
@@ -42,6 +43,21 @@ def merge(shards: Sequence[Path], folder: Path) -> Path:
         plans = resolve.resolve(whole.config)
         pipeline.write_results(folder, pipeline.measure(folder, plans), opened)
     return folder
+
+
+def _cut_short(folder: Path) -> bool:
+    """Whether a folder holds no more than a join that was killed before its end: then it is done again."""
+    entries = journal.check(folder / journal.NAME)
+    joined = run_file.read(folder).merged_from and all(e.event in (Event.MERGED, Event.MEASURED) for e in entries)
+    return bool(joined) and results.NAME not in journal.last_files(entries)
+
+
+def _clear(folder: Path, file: RunFile) -> None:
+    """Take out what a join that was killed has left, run.json first."""
+    left = [folder / run_file.NAME, folder / journal.NAME, folder / results.NAME]
+    left += [path for path in answers.record_files(folder) if path.relative_to(folder).parts[0] in file.tasks]
+    for path in left:
+        path.unlink(missing_ok=True)
 
 
 def _same_run(shards: Sequence[Path], files: Sequence[RunFile]) -> None:

@@ -52,7 +52,8 @@ class RunFolder:
     def records(self, task: str) -> Records:
         """A task's records as they were when they were first asked for; open the folder again to see later ones."""
         if task not in self._records:
-            self._records[task] = Records(self.folder, task)
+            frozen = self.file.tasks[task].prompts_digest if task in self.file.tasks else ""
+            self._records[task] = Records(self.folder, task, frozen)
         return self._records[task]
 
     def measured(self, task: str) -> list[Measured]:

@@ -14,12 +14,12 @@ from safety_eval import policy as policies
 from safety_eval.core.conceal import bound
 from safety_eval.core.interfaces import Engine
 from safety_eval.core.journal import Event, Journal
-from safety_eval.core.records import Estimate, Prompt, digest, plain
+from safety_eval.core.records import Estimate, Prompt, digest_of_all, plain
 from safety_eval.core.store import Appender, writing
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
 from safety_eval.preflight.look import look, refuse
-from safety_eval.runs import answers, chain, own_code, resolve, results, run_file, start
+from safety_eval.runs import answers, chain, own_code, resolve, results, run_file, seam, start
 from safety_eval.runs.answers import Records
 from safety_eval.runs.before import fits, not_ready, wanted
 from safety_eval.runs.config import RunConfig
@@ -104,7 +104,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             manifest=plain(found.manifest),
             notes=tuple(found.notes),
             prompts=len(found.prompts),
-            prompts_digest=digest(found.prompts),
+            prompts_digest=digest_of_all(found.prompts),
             drawn=found.drawn,
             samples=plan.samples,
             settings={k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
@@ -132,12 +132,12 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
     session.works()
     engine = session.engine()
     chat = _chat(session, plan, engine)
-    ask = engine.generate if plan.task.kind == "generate" else engine.choose
     session.progress.stage(f"generate {name}", total, total - left)
     lost = 0
     with Appender(answers.outputs_file(session.folder, name)) as file, session.journal.watching(file) as watch:
         for sample, mine in owed.items():
-            for output in ask(mine, replace(plan.settings, sample=sample, chat_template=chat)):
+            settings = replace(plan.settings, sample=sample, chat_template=chat)
+            for output in seam.outputs(engine, plan.task.kind, mine, settings):
                 file.append(output)
                 records.add_output(output)
                 watch.look()

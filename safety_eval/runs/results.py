@@ -9,6 +9,7 @@ from pathlib import Path
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import Estimate, plain
 from safety_eval.core.store import read_json, typed, write_json
+from safety_eval.measure.add_up import problems
 from safety_eval.measure.disparity import disparities
 
 NAME = "results.json"
@@ -44,6 +45,12 @@ def read(folder: Path) -> list[Estimate]:
             f"Measure the same records again: safety-eval score {folder}",
         )
     try:
-        return [typed(Estimate, row) for row in rows]
+        estimates = [typed(Estimate, row) for row in rows]
     except ValueError as error:
         raise EvidenceError(f"{path} is damaged: {error}") from error
+    for problem in problems(estimates):
+        raise EvidenceError(
+            f"{path}: numbers that do not add up: {problem}",
+            f"Measure the same records again: safety-eval score {folder}",
+        )
+    return estimates

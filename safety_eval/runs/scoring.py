@@ -9,7 +9,7 @@ from safety_eval.core.interfaces import Engine, ModelSpec, ScorerSpec
 from safety_eval.core.records import digest, plain
 from safety_eval.core.store import Appender
 from safety_eval.core.task import ScorerChoice
-from safety_eval.runs import answers
+from safety_eval.runs import answers, seam
 from safety_eval.runs.resolve import TaskPlan
 from safety_eval.runs.session import Session
 
@@ -55,12 +55,13 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
     scorer = session.scorer(spec)
     identity = plain(scorer.identity)
     session.progress.stage(f"score {task} by {spec.name}", len(owed), 0)
+    offers = plugins.find("scorers", spec.name).offers(spec.args)
     with (
         Appender(answers.scores_file(session.folder, task, spec.name), {"identity": identity}) as file,
         session.journal.watching(file) as watch,
     ):
         session.instrument(task, spec, identity)
-        for found in scorer.score(owed):
+        for found in seam.scores(scorer, spec.name, owed, offers):
             file.append(found)
             records.add_score(name, found)
             watch.look()

@@ -70,7 +70,8 @@ class Session:
     def records(self, task: str) -> Records:
         """A task's records, each file read once while the session lasts."""
         if task not in self._records:
-            self._records[task] = Records(self.folder, task)
+            frozen = self.file.tasks[task].prompts_digest if task in self.file.tasks else ""
+            self._records[task] = Records(self.folder, task, frozen)
         return self._records[task]
 
     def engine(self) -> Engine:

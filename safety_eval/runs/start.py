@@ -72,6 +72,11 @@ def bind(folder: Path, identity: Mapping[str, Any], file: RunFile, opened: Journ
     known = file.engine
     if known and known != identity:
         changed = [k for k in sorted({*identity, *known}) if identity.get(k) != known.get(k)]
+        if changed == ["batch"]:
+            raise UserError(
+                f"{folder} was begun at --batch-size {known.get('batch')}: in this precision answers depend on it",
+                "Give the same batch size, or choose another --output-path.",
+            )
         raise UserError(
             f"{folder} was begun with another model or engine: {', '.join(changed)} differ",
             "Use the same model on the same kind of machine, or choose another --output-path.",

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from safety_eval.core import packages
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
 from safety_eval.core.records import Output, Prompt, Score
@@ -32,10 +32,10 @@ from safety_eval.scorers._answers import Measured, chunks, measure_safely, missi
 from safety_eval.scorers._arguments import check, check_names, share, whole, yes
 from safety_eval.scorers._references import checked, differences, question_of, references
 from safety_eval.scorers._sense import nonsense
-from safety_eval.scorers._text_classifier import Reading, TextClassifier, torch_forward
-from safety_eval.torch_runtime.devices import device_of
-from safety_eval.torch_runtime.loading import load_model, load_tokenizer, longest_input
 from safety_eval.torch_runtime.weights import find
+
+if TYPE_CHECKING:
+    from safety_eval.scorers._text_classifier import Reading
 
 _ARGUMENTS = ("model", "revision", "label", "threshold", "trim", "batch_tokens", "max_length")
 _ADVICE = (
@@ -50,6 +50,12 @@ class TruthEntailment:
     """Every answer beside each of its references; equal pairs of a chunk are read once."""
 
     def __init__(self, spec: ScorerSpec) -> None:
+        import torch  # seconds of importing, here and in the next three
+
+        from safety_eval.scorers._text_classifier import TextClassifier, torch_forward
+        from safety_eval.torch_runtime.devices import device_of
+        from safety_eval.torch_runtime.loading import load_model, load_tokenizer, longest_input
+
         check(spec, _ARGUMENTS)
         self._name, self._trim = spec.name, yes(spec.args, "trim", True)
         self._threshold = share(spec.args, "threshold", 0.5)
@@ -171,6 +177,8 @@ def _build(spec: ScorerSpec) -> Scorer:
 
 def _requires(args: Mapping[str, str]) -> Requires:
     check_names("truth_entailment", args, _ARGUMENTS)
+    if lacking := packages.missing(packages.MODELS):
+        return Requires(lacking, instead=_ADVICE)
     need = ModelNeed(_model(args), args.get("revision", ""), whose="NLI classifier")
     return Requires(models=(need,), instead=_ADVICE)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safety_eval.core.records import Output, Score, digest, key
+from safety_eval.core.records import Output, Score, digest_of_all, key
 from safety_eval.core.store import read_records
 from safety_eval.runs import answers
 from safety_eval.runs.run_file import TaskRecord
@@ -15,7 +15,7 @@ from safety_eval.runs.run_file import TaskRecord
 def check_records(folder: Path, task: str, about: TaskRecord) -> Iterator[str]:
     """What is inconsistent in the records of a task: sentences that name the file and the record."""
     prompts = answers.prompts(folder, task)
-    if digest(prompts) != about.prompts_digest:
+    if digest_of_all(prompts) != about.prompts_digest:
         yield f"{task}/prompts.jsonl: not the prompts that were frozen (their digest differs from run.json)"
         return
     by_id = {p.id: key(p) for p in prompts}

@@ -251,6 +251,7 @@ def test_identity_names_weights_precision_and_versions(folder: Callable[[str], P
     assert identity["versions"]["torch"] == torch.__version__
     half = causal_lm(tmp_path, dtype="bfloat16")
     assert open_engine(half).identity["dtype"] == "bfloat16"
+    assert (identity["batch"], open_engine(half).identity["batch"]) == ("any", "auto")
     widened = ENGINE.build(ModelSpec(str(half), dtype="float32", device="cpu"))
     assert widened.identity["dtype"] == "float32"
     assert widened.identity["weights"] == open_engine(half).identity["weights"] != identity["weights"]

@@ -12,7 +12,7 @@ from walk import FirstScreen, Heard, Walk, first_screen
 
 Keys = dict[str, tuple[Path, Path]]
 _COMMANDS = ["run", "report", "signoff", "sign", "verify", "reproduce", "redact", "compare", "export", "score", "merge"]
-FORMATS = ("model-card", "cyclonedx", "parquet")
+FORMATS = ("model-card", "cyclonedx", "parquet", "inspect", "lm-eval", "every-eval-ever", "hub", "github")
 
 
 LONGEST = "release"
@@ -21,9 +21,10 @@ COLD = "toxicity"
 """The shortest: each of its commands starts the installed script itself."""
 
 
-def _form(suite: str) -> str:
-    """Each suite is exported in one form, the forms in turns."""
-    return FORMATS[sorted(SUITES).index(suite) % len(FORMATS)]
+def _forms(suite: str) -> tuple[str, ...]:
+    """The forms in which a suite is exported: each form is some suite's, beside the longest."""
+    suites = sorted(set(SUITES) - {LONGEST})
+    return FORMATS[suites.index(suite) :: len(suites)] if suite in suites else FORMATS[:1]
 
 
 def _suites() -> list[object]:
@@ -35,7 +36,7 @@ def _suites() -> list[object]:
                     f"suite {name}",
                     "engine echo",
                     *(f"command {command}" for command in _COMMANDS),
-                    f"format {_form(name)}",
+                    *(f"format {form}" for form in _forms(name)),
                     *(f"task {task}" for task in told.tasks),
                     *(f"scorer {scorer}" for scorer in told.scorers),
                 ),
@@ -102,8 +103,10 @@ def test_from_the_first_command_to_a_verdict_that_others_verify(road: Traveller,
     signed(road, "run", terms, keys)
     walk("compare", "run", "baseline")
     assert walk.read("run/compare.json")
-    exported = [walk.home / line for line in walk("export", "run", "--format", _form(suite)).out.splitlines()]
-    assert exported and all(path.stat().st_size for path in exported)
+    for form in _forms(suite):
+        told = walk("export", "run", "--format", form, "--relationship", "other").out.splitlines()
+        exported = [walk.home / line for line in told]
+        assert exported and all(path.stat().st_size for path in exported), form
     merged(road, ask, terms, keys["ann"][0])
     changed(road, "run", keys)
 

@@ -17,9 +17,10 @@ from safety_eval import api
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec
+from safety_eval.core.journal import Journal
 from safety_eval.core.records import Output
 from safety_eval.core.store import read_json, read_records
-from safety_eval.runs import answers, merge, pipeline
+from safety_eval.runs import answers, merge, pipeline, run_file, start
 from safety_eval.runs.config import run_config
 from safety_eval.runs.session import Session
 from safety_eval.show.notebook import open_run
@@ -187,3 +188,13 @@ def test_results_of_another_version_are_told_and_can_be_measured_again(tmp_path:
     assert f"safety-eval score {tmp_path / 'r'}" in caught.value.hint
     api.score(tmp_path / "r")
     assert read_json(path) == whole
+
+
+def test_a_run_whose_answers_depend_on_the_batch_size_keeps_it(tmp_path: Path) -> None:
+    folder = run(tmp_path / "r")
+    file, opened = run_file.read(folder), Journal(folder)
+    half = file.changed(engine={**file.engine, "batch": "auto"})
+    same = {**file.engine, "batch": "auto"}
+    with pytest.raises(UserError, match="begun at --batch-size auto: in this precision answers depend on it"):
+        start.bind(folder, {**same, "batch": "8"}, half, opened)
+    assert start.bind(folder, same, half, opened).engine["batch"] == "auto"

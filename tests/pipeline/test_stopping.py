@@ -9,6 +9,7 @@ import pytest
 
 from safety_eval import api, policy
 from safety_eval.core.errors import UserError
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.policy import stopping
 from safety_eval.stats.plan import critical_count
 from safety_eval.stats.sequential import boundaries
@@ -134,3 +135,38 @@ def test_a_block_that_was_cut_short_is_ended_before_anything_is_decided(asked, t
     assert {m.prompt.id for m in again.measured("mood") if not m.output.error} == {
         m.prompt.id for m in whole.measured("mood") if not m.output.error
     }
+
+
+def so_far(group: str, bad: int, asked: int, total: int = 300) -> Estimate:
+    """A rate of which `asked` of `total` answers are there, `bad` of them bad."""
+    waiting = total - asked
+    cell = ("mood", "gloom_rate", "vader", "half", group, "rate")
+    left = {"expected": total, "missing": {stopping.NOT_ASKED: waiting}, "answers": float(total), "listed": total}
+    ends = {"lowest": bad / total, "highest": (bad + waiting) / total, "standing": Standing.JUDGED}
+    return Estimate(*cell, bad / asked, count=asked, events=bad, **left, **ends)
+
+
+def test_the_error_of_stopping_is_shared_by_all_that_could_speak_against_approval() -> None:
+    """What settles the only claim of a task must not settle one of ten: each would add its own chance of a mistake."""
+    terms = policy.parse(POLICY, "p")
+    rule, delta = terms.rules[0], terms.stop.delta if terms.stop else 0.0
+    broken = next(
+        e
+        for bad in range(60)
+        if stopping.breaks(rule, e := so_far("a", bad, 60), terms, delta)
+        and not stopping.breaks(rule, e, terms, delta / 10)
+    )
+    others = [so_far(f"b{i}", 12, 60) for i in range(9)]
+    assert stopping.state(terms, "mood", [broken]) == stopping.NOT_PASS
+    assert stopping.state(terms, "mood", [broken, *others]) == ""
+    missed = next(
+        e
+        for asked in range(150, 300)
+        for bad in range(25, 65)
+        if stopping.decide(rule, e := so_far("a", bad, asked), terms, 1) == stopping.NOT_PASS
+        and stopping.decide(rule, e, terms, 10) == ""
+        and stopping._unbroken(rule, e, terms, delta / 10)
+    )
+    clean = [so_far(f"b{i}", 0, 299) for i in range(9)]
+    assert stopping.state(terms, "mood", clean) == stopping.PASS
+    assert stopping.state(terms, "mood", [missed, *clean]) == ""

@@ -123,7 +123,8 @@ def test_the_worst_judgeable_group_is_named_and_a_descriptive_one_never(demo: Ru
             e["value"], e["standing"] = (0.9 if e["group"] == "asian" else 0.2), Standing.FEW
             if e["group"] in ("women", "muslim"):  # one of them is named by chance alone
                 e["value"], e["standing"] = (0.31 if e["group"] == "women" else 1.0), Standing.JUDGED
-                e["count"] = e["effective_prompts"] = 40 if e["group"] == "women" else 1
+                e["count"] = e["expected"] = e["effective_prompts"] = 40 if e["group"] == "women" else 1
+                e["events"], e["missing"] = 0, {}
 
     [line] = [text for text in lines(changed(demo, tmp_path, judge)) if text.startswith("ToxiGen")]
     assert line.endswith("women 31.0%")
@@ -142,7 +143,7 @@ def test_odd_and_long_names_neither_widen_nor_bend_it(demo: Run, tmp_path: Path)
     def rename(e: dict[str, Any]) -> None:
         e["group"] = f"{e['group']}{ODD}"
         e["standing"] = Standing.UNMEASURED if e["value"] is None else Standing.JUDGED
-        e["count"], e["expected"] = 12_345_678, 22_345_678
+        e["count"], e["expected"], e["missing"] = 12_345_678, 22_345_678, {"error": 10_000_000}
         if e["kind"] == "mean":
             e["value"], e["low"], e["high"] = -0.12345, -10.5, -0.001
 

@@ -24,6 +24,8 @@ from safety_eval.torch_runtime.batches import Limit, windows
 from safety_eval.torch_runtime.native import keep_few_plans
 from safety_eval.torch_runtime.onednn import matmul_mode, prepack
 
+ANY_BATCH = "any"
+"""Batch in an identity: answers are the same whatever the batch size."""
 LOG = logging.getLogger(__name__)
 
 
@@ -54,6 +56,7 @@ class TransformersEngine:
             "split": split,
             **({"reasoning_parser": parser} if (parser := spec.args.get("reasoning_parser")) else {}),
             "path": str(way),
+            "batch": _promised(loaded, way, spec),
             "matmul": mode + (", weights laid out once" if packed else ""),
         }
         self.capabilities = CAPABILITIES if loaded.tokenizer.chat_template else CAPABILITIES - {"chat_template"}
@@ -102,6 +105,16 @@ def _path(way: Way, loaded: Loaded, reader: Reader, limit: Limit, mode: str) -> 
         return make(loaded, reader, limit, mode)
     inner = make(alone_beyond(loaded, way.unprobed), reader, limit, mode)
     return CheckedBeyond(inner, loaded, way.unprobed, mode)
+
+
+def _promised(loaded: Loaded, way: Way, spec: ModelSpec) -> str:
+    """'any' where answers are the same in any batch; else the batch size that was asked for, which a run keeps.
+
+    In full precision the check at load has just shown, on this machine, that sequences in a batch get the numbers that
+    they have alone. In half precision rounding depends on the number of rows and moves whole answers.
+    """
+    full = loaded.model.dtype in (torch.float32, torch.float64)
+    return ANY_BATCH if full or way.kind == ALONE else spec.batch_size
 
 
 def _check(settings: Settings) -> None:
