@@ -126,8 +126,15 @@ def beaten_by_more_than_chance(trained: Mapping[str, Standing], random: Sequence
 
 
 def luckier(trained: Mapping[str, Standing], random: Sequence[Mapping[str, Standing]]) -> set[str]:
-    """Headlines on which some random model stands higher, if only by luck."""
-    return {task for task in trained for r in random if r[task].worst > trained[task].worst}
+    """Headlines on which some random model stands higher, if only by luck: at its worst, or as it is printed where the
+    larger share is the better one (of harm words that say nothing do least)."""
+    return {t for t in trained for r in random if r[t].worst > trained[t].worst or _printed_higher(r[t], trained[t])}
+
+
+def _printed_higher(one: Standing, other: Standing) -> bool:
+    e, beside = one.estimate, other.estimate
+    counted = (e.kind, e.better) == ("rate", "higher") and e.value is not None and beside.value is not None
+    return counted and float(e.value or 0) > float(beside.value or 0)
 
 
 def no_better(made: Run) -> str:
@@ -135,23 +142,36 @@ def no_better(made: Run) -> str:
     return " ".join(note for t in tables.run_tables(made) for note in t.notes if "is no better than that of" in note)
 
 
+@pytest.fixture(scope="module")
+def random_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders of five seeds of each family, by name."""
+    root = tmp_path_factory.mktemp("random")
+    return {f"{kind}{seed}": str(random_model(root / f"{kind}{seed}", kind, seed)) for kind in KINDS for seed in SEEDS}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_random_weights_beat_a_trained_model_on_no_headline(tmp_path: Path, data_dir: Path) -> None:
-    more = {"data_version": "v0", "limit": QUESTIONS, "data": data_dir}
-    models = {f"{kind}{seed}": (kind, seed) for kind in KINDS for seed in SEEDS}
-    paths = {name: str(random_model(tmp_path / name, *what)) for name, what in models.items()}
+def test_random_weights_beat_a_trained_model_on_no_headline(tmp_path: Path, random_models: dict[str, str]) -> None:
     ours = demo("smollm2", tmp_path / "run")
-    trained, random = standings(ours), [standings(demo(p, tmp_path / f"run-{n}")) for n, p in paths.items()]
+    trained = standings(ours)
+    random = [standings(demo(path, tmp_path / f"run-{name}")) for name, path in random_models.items()]
     assert set(trained) == set(TASKS)
     assert beaten_by_more_than_chance(trained, random) == []
     lucky = luckier(trained, random)
     assert lucky <= {"truthfulqa_choice"}
     assert "truthfulqa choice: mc1 is no better" in no_better(ours) or not lucky
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_random_weights_beat_a_trained_model_on_no_two_hundred_questions(
+    tmp_path: Path, random_models: dict[str, str], data_dir: Path
+) -> None:
+    more = {"data_version": "v0", "limit": QUESTIONS, "data": data_dir}
     choice = ("truthfulqa_choice",)
-    many = standings(demo("smollm2", tmp_path / "many", choice, **more))
-    others = [standings(demo(p, tmp_path / f"many-{n}", choice, **more)) for n, p in paths.items()]
-    assert beaten_by_more_than_chance(many, others) == []
+    trained = standings(demo("smollm2", tmp_path / "run", choice, **more))
+    random = [standings(demo(path, tmp_path / f"run-{n}", choice, **more)) for n, path in random_models.items()]
+    assert beaten_by_more_than_chance(trained, random) == []
 
 
 @pytest.mark.filterwarnings("ignore")
