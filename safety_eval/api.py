@@ -20,7 +20,7 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.journal import Event
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
-from safety_eval.export import every_eval_ever, forms, model_card
+from safety_eval.export import every_eval_ever, forms, model_card, trackers
 from safety_eval.preflight import machine
 from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
@@ -311,6 +311,11 @@ def export(
         organization, relationship: who evaluated, and how they stand to the model's maker (for 'every-eval-ever').
     """
     return forms.write(Path(folder), form, forms.Asked(texts, every_eval_ever.By(organization, relationship)))
+
+
+def log(folder: str | Path, tracker: str) -> str:
+    """Write a run's numbers to 'wandb', 'mlflow' or 'trackio'; returns why that failed, '' when it did not."""
+    return trackers.log(Path(folder), tracker)
 
 
 def redact(path: str | Path, target: str | Path) -> Path:

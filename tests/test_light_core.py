@@ -18,8 +18,8 @@ from safety_eval.core import packages
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-OPTIONAL = {"vllm", "ray"}
-"""Modules of extras with an environment of their own, which no machine of the tests may have."""
+OPTIONAL = {"vllm": "vllm", "ray": "ray", "wandb": "wandb", "mlflow": "mlflow", "trackio": "trackio"}
+"""Modules of extras that no machine of the tests may have -> what carries them."""
 
 
 def plain(distribution: str) -> str:
@@ -60,7 +60,7 @@ def _carriers() -> Mapping[str, list[str]]:
 
 def carriers(module: str) -> set[str]:
     """The distributions that bring a module."""
-    return {module} if module in OPTIONAL else {plain(d) for d in _carriers().get(module, ())}
+    return {OPTIONAL[module]} if module in OPTIONAL else {plain(d) for d in _carriers().get(module, ())}
 
 
 def test_every_import_is_declared_and_every_declared_distribution_is_imported() -> None:

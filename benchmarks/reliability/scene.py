@@ -232,7 +232,7 @@ def _draw_nothing() -> None:
     page.write = _empty_page
 
 
-def _empty_page(run: Any, judged: Any = None) -> Path:
+def _empty_page(run: Any, *_: Any, **__: Any) -> Path:
     path = Path(run.folder) / "report.html"
     path.write_text("empty")
     return path

@@ -2,11 +2,10 @@
 
     python benchmarks/speed/growth.py                     # everything, an hour or two
     python benchmarks/speed/growth.py --only own          # the cases whose name begins so
-    python benchmarks/speed/growth.py --page              # only the page and its picture, from growth.json
 
 Each command is the installed one, in a process of its own; peak memory is that process's. Memory is to stay flat (at
-most 1.2 times for ten times the prompts) and time linear (exponent at most 1.1). Results: `growth.json`,
-`docs/explanation/growth.md` and `docs/images/growth.png`.
+most 1.2 times for ten times the prompts) and time linear (exponent at most 1.1). It prints both, and writes
+`growth.json`.
 """
 
 from __future__ import annotations
@@ -26,10 +25,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 RESULTS = HERE / "growth.json"
-PAGE = ROOT / "docs" / "explanation" / "growth.md"
-PICTURE = ROOT / "docs" / "images" / "growth.png"
 TASK = HERE / "grown.py"
 WORDS = (
     "the",
@@ -90,6 +86,7 @@ def bold(name: str, limit: int, samples: int = 10) -> Size:
 
 
 SIZES = (
+    own("own 2,000", 2_000),
     own("own 20,000", 20_000),
     own("own 200,000", 200_000),
     bold("bold 20,000", 2_000),
@@ -99,7 +96,7 @@ SIZES = (
     own("1 GB folder", 5_000, groups=4, words=8_000),
     own("1,000 rules", 10_000, groups=400, rules=1_000),
 )
-PAIRS = (("own 20,000", "own 200,000"), ("bold 20,000", "bold 200,000"))
+PAIRS = (("own 2,000", "own 20,000"), ("own 20,000", "own 200,000"), ("bold 20,000", "bold 200,000"))
 
 
 def commands(size: Size, home: Path) -> Iterator[tuple[str, list[str]]]:
@@ -174,13 +171,17 @@ def ratio(small: dict[str, Any], large: dict[str, Any], command: str) -> tuple[f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="")
-    parser.add_argument("--page", action="store_true")
     asked = parser.parse_args()
     rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    for size in () if asked.page else [s for s in SIZES if s.name.startswith(asked.only)]:
+    for size in [s for s in SIZES if s.name.startswith(asked.only)]:
         rows[size.name] = grow(size)
         kept = {s.name: rows[s.name] for s in SIZES if s.name in rows}
         RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    for small, large in PAIRS:
+        for command in COMMANDS if {small, large} <= rows.keys() else ():
+            memory, exponent = ratio(rows[small], rows[large], command)
+            met = memory <= MEMORY_GOAL and exponent <= TIME_GOAL
+            print(f"{command}, {small} to {large}: memory {memory:.2f}, time {exponent:.2f}{'' if met else ': MISSED'}")
 
 
 if __name__ == "__main__":

@@ -94,19 +94,19 @@ FLAGS: tuple[Flag, ...] = (
     Flag("verbosity", "v", IDLE, "Progress goes to standard error, as JSON lines where it is no terminal.", ("INFO",)),
     Flag("write_out", "w", IDLE, "Prompts may be harmful and are never printed: see RUN/TASK/prompts.jsonl.", (), True),
     Flag("show_config", "", IDLE, "RUN/run.json holds all of it; `--dry-run` shows it before.", (), True),
-    Flag("wandb_args", "", REFUSED, "Not logged there: results.json holds every number as a table.", ("project=p",)),
+    Flag("wandb_args", "", REFUSED, "`--log-to wandb`; WANDB_PROJECT names the project.", ("project=p",)),
     Flag(
         "wandb_config_args",
         "",
         REFUSED,
-        "Not logged there: results.json holds every number as a table.",
+        "`--log-to wandb` logs what was asked by itself.",
         ("k=v",),
     ),
     Flag(
         "trackio_args",
         "",
         REFUSED,
-        "Not logged there: results.json holds every number as a table.",
+        "`--log-to trackio`.",
         ("project=p",),
     ),
     Flag(

@@ -16,10 +16,24 @@ from safety_eval.runs.spelling import scorer_args
 @cli.command(cls=Lists)
 @run_options
 @lm_eval.options
+@click.option(
+    "--log-to",
+    "trackers",
+    multiple=True,
+    type=click.Choice(["wandb", "mlflow", "trackio"]),
+    help="Log the numbers there when the run is done (may be given again). A failure there is told, and fails nothing.",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would run and what it needs; load no model.")
 @DETAILS
 @click.pass_context
-def run(context: click.Context, dry_run: bool, details: bool, config_file: Path | None, **flags: Any) -> None:
+def run(
+    context: click.Context,
+    dry_run: bool,
+    details: bool,
+    trackers: tuple[str, ...],
+    config_file: Path | None,
+    **flags: Any,
+) -> None:
     """Ask, score and measure a model. The same command again continues."""
     from safety_eval import api
     from safety_eval.cli import progress, show
@@ -43,6 +57,8 @@ def run(context: click.Context, dry_run: bool, details: bool, config_file: Path 
     elif not config.predict_only:
         api.report(found)
         show.run(found, left, details)
+        for why in filter(None, (api.log(found.folder, tracker) for tracker in trackers)):
+            show.warning(why)
     context.exit(show.unfinished(found, left))
 
 

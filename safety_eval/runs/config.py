@@ -20,6 +20,9 @@ MOST_SAMPLES = 10_000
 _NOT_ANSWER_CHANGING = {"batch_size", "output_path", "data", "policy", "prompts", "predict_only"}
 """Fields that a resume may change: paths (contents are checked by digest) and how the work is batched."""
 
+_SPREAD = {"ray": ("replicas", "cpus", "gpus", "address")}
+"""Engine -> model arguments that say where its work is done, which a resume may change as well."""
+
 
 class Generation(BaseModel):
     """Decoding that replaces a task's own (`--gen-kwargs`)."""
@@ -103,6 +106,8 @@ class RunConfig(BaseModel):
         # Not there where nothing is asked: run folders from before this setting go on.
         if not self.chat_template_args:
             del asked["chat_template_args"]
+        for name in _SPREAD.get(self.engine, ()):
+            asked["model_args"].pop(name, None)
         return asked
 
     def folder(self) -> Path:
