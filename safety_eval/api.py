@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from safety_eval import evidence
 from safety_eval import policy as policies
@@ -27,13 +27,14 @@ from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import cost, engine_names, own_code, pipeline, resolve, scoring, suites
 from safety_eval.runs.before import wanted, wanted_model
-from safety_eval.runs.config import RunConfig, read_yaml, run_config
+from safety_eval.runs.config import RunConfig, RunSettings, read_yaml, run_config, with_settings
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.preview import preview as preview
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
 from safety_eval.runs.unfinished import Unfinished as Unfinished
 from safety_eval.runs.unfinished import unfinished as unfinished
+from safety_eval.show.bars import notebook_bars
 from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
@@ -50,18 +51,22 @@ def configure(values: Mapping[str, Any], config_file: Path | None = None) -> Run
     return run_config(suites.spelled_out(merged))
 
 
-def run(config: RunConfig | None = None, progress: Progress | None = None, **settings: Any) -> Run:
+def run(config: RunConfig | None = None, progress: Progress | None = None, **settings: Unpack[RunSettings]) -> Run:
     """Ask, score and measure; the same call again continues what is owed.
 
     Args:
         config: a configuration, or give its fields as keywords, in any form that the command line or a YAML file
             takes: model="smollm2", tasks=["bold"], limit=100, data_version="quickstart".
-        progress: is told how far the run is.
+        progress: is told how far the run is; None = bars in a notebook, nothing elsewhere.
 
     Raises:
         UserError: wrong use; nothing that was done before is lost.
     """
-    return open_run(pipeline.run(config or configure(settings), progress))
+    return open_run(pipeline.run(config or configure(settings), progress or notebook_bars()))
+
+
+# A notebook completes what a signature names; pipelines of settings stay one mapping inside.
+run.__signature__ = with_settings(run)  # type: ignore[attr-defined]
 
 
 def adopt(model: str, files: Mapping[str, str | Path], progress: Progress | None = None, **settings: Any) -> Run:
@@ -211,6 +216,11 @@ def write_review(found: Run, task: str = "", **asked: Any) -> Path:
     if not task and len(found.tasks) > 1:
         raise UserError(f"{found.folder} has {len(found.tasks)} tasks", f"Add --task: {', '.join(found.tasks)}.")
     return reviews.write_sheet(found, reviews.Asked(task or found.tasks[0], **asked))
+
+
+def review(found: Run, sheets: Sequence[str | Path] = (), task: str = "", **asked: Any) -> Path | reviews.Findings:
+    """Labels by people: the sheet to fill where no filled `sheets` are given, else what they say per group."""
+    return read_review(found, sheets) if sheets else write_review(found, task, **asked)
 
 
 def read_review(found: Run, sheets: Sequence[str | Path]) -> reviews.Findings:

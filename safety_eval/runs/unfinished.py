@@ -1,4 +1,4 @@
-"""What a run still owes, for the closing message and the exit code."""
+"""What a run still owes: for the closing message and the exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.runs.opened import RunFolder
-from safety_eval.runs.pipeline import shard
+from safety_eval.runs.pipeline import shard as shard_of
 from safety_eval.runs.thoughts import LostToThought, is_lost
 
 
@@ -41,7 +41,7 @@ def unfinished(found: RunFolder) -> Unfinished:
     part = found.file.config.shard
     stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
-        mine = {p.id for p in shard(found.records(name).prompts, part)}
+        mine = {p.id for p in shard_of(found.records(name).prompts, part)}
         measured = found.measured(name)
         lost = sum(1 for m in measured if is_lost(m.output))
         if lost:
