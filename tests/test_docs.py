@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 from safety_eval import api
 from safety_eval.cli import cli, main
@@ -171,3 +172,36 @@ def test_the_settings_file_of_the_page_is_read(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").write_text(written, encoding="utf-8")
     config = api.configure({"engine": "echo", "model": "echo"}, tmp_path / "settings.yaml")
     assert config.tasks == ("bold", "xstest") and config.generation.max_new_tokens == 32 and config.model == "echo"
+
+
+def _steps(document: Any) -> list[str]:
+    """The shell lines of a GitHub workflow, or of a composite action."""
+    jobs = document["jobs"].values() if "jobs" in document else [document["runs"]]
+    return [line for job in jobs for step in job["steps"] if "run" in step for line in step["run"].splitlines()]
+
+
+def test_the_workflow_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own commands, on echo, to a rejection: the job fails, and its summary says by which rule."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    [workflow] = blocks(ROOT / "docs" / "how-to" / "gate-in-ci.md", "yaml")
+    asked = {"model": "echo", "engine": "echo", "tasks": ["xstest"], "data_version": "quickstart"}
+    rule = "{id: answers, task: xstest, metric: degenerate_rate, group: all, max: 0.01, because: a walk}"
+    policy = f"version: 1\nname: walk\nlevel: 0.95\nestimand: list\nsigners: 0\nrules: [{rule}]\n"
+    Path("release.yaml").write_text(yaml.safe_dump(asked), encoding="utf-8")
+    Path("policy.yaml").write_text(policy, encoding="utf-8")
+    lines = [line for line in _steps(yaml.safe_load(workflow)) if line.startswith("safety-eval ")]
+    codes = [main(shlex.split(line)[1:]) for line in lines]
+    assert len(codes) == 3 and codes[0] == 0 and codes[1] in (3, 4) and codes[2] == 0
+    assert "walk" in Path("summary.md").read_text(encoding="utf-8")
+    for line in _steps(yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))):
+        if "safety-eval " in line:
+            command = shlex.split(line.partition("safety-eval ")[2].partition("||")[0])[0]
+            assert cli.get_command(click.Context(cli), command) is not None
+
+
+def test_the_citation_names_this_version() -> None:
+    from safety_eval import __version__
+
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], cited["license"]) == (__version__, "Apache-2.0")
