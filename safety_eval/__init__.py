@@ -6,12 +6,14 @@ The public door. Names are loaded when they are first used, so that importing th
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from safety_eval import api
-    from safety_eval.api import run
+    from safety_eval.api import audit, compare, export, plan, report, review, run, sign_off
     from safety_eval.core.errors import CannotDecideError, EvidenceError, SafetyEvalError, UserError
     from safety_eval.core.interfaces import Engine, Scorer, Settings
     from safety_eval.core.records import Estimate, Output, Prompt, Score
@@ -37,17 +39,25 @@ __all__ = [
     "TaskOptions",
     "UserError",
     "api",
+    "audit",
+    "compare",
+    "export",
     "open_run",
+    "plan",
+    "report",
+    "review",
     "run",
+    "sign_off",
 ]
+_DOORS = ("plan", "review", "run", "sign_off")
 _HOMES = ("core.errors", "core.interfaces", "core.records", "core.task", "show.notebook")
 
 
 def __getattr__(name: str) -> Any:
     if name == "api":
         return import_module("safety_eval.api")
-    if name == "run":
-        return import_module("safety_eval.api").run
+    if name in _DOORS:
+        return getattr(import_module("safety_eval.api"), name)
     if name in __all__:
         for home in _HOMES:
             module = import_module(f"safety_eval.{home}")
@@ -58,3 +68,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _door(name: str) -> property:
+    return property(lambda package: getattr(import_module("safety_eval.api"), name), lambda package, module: None)
+
+
+class _Package(ModuleType):
+    """The package, of which four functions bear the names of folders: importing a module from such a folder must not
+    put the folder in the function's place. Modules inside are imported by `from safety_eval.report import page`."""
+
+    audit, compare, export, report = map(_door, ("audit", "compare", "export", "report"))
+
+
+sys.modules[__name__].__class__ = _Package

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from safety_eval import evidence
 from safety_eval import policy as policies
@@ -19,7 +18,6 @@ from safety_eval.compare.comparison import write as write_comparison
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.journal import Event
-from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.core.store import write_atomic, writing
 from safety_eval.core.task import ScorerChoice
 from safety_eval.export import every_eval_ever, forms, model_card, trackers
@@ -28,34 +26,16 @@ from safety_eval.preflight.checks import Check
 from safety_eval.preflight.look import look, refuse
 from safety_eval.runs import engine_names, own_code, pipeline, resolve, scoring, suites
 from safety_eval.runs.before import fits, wanted, wanted_model
-from safety_eval.runs.config import RunConfig, read_yaml, run_config
+from safety_eval.runs.config import RunConfig, RunSettings, read_yaml, run_config, with_settings
 from safety_eval.runs.merge import merge as join_shards
 from safety_eval.runs.session import Progress, Session, Silent
 from safety_eval.runs.spelling import plain_settings
-from safety_eval.runs.thoughts import LostToThought, is_lost
+from safety_eval.runs.unfinished import Unfinished as Unfinished
+from safety_eval.runs.unfinished import unfinished as unfinished
+from safety_eval.show.bars import notebook_bars
 from safety_eval.show.notebook import Run, open_run
 from safety_eval.signoff import planning
 from safety_eval.signoff.verdict import Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Unfinished:
-    """What a run still owes: reasons with their counts.
-
-    Attributes:
-        outputs: prompts whose last answer is an error, or that were not asked.
-        scores: answers without a value, by scorer and reason.
-        thoughts: tasks whose answers ended inside a thought. Nothing is owed there: asking again gives the same.
-    """
-
-    outputs: Mapping[str, int]
-    scores: Mapping[str, int]
-    thoughts: tuple[LostToThought, ...] = ()
-
-    @property
-    def too_long(self) -> bool:
-        """Only prompts longer than the model's context are left: asking again cannot help."""
-        return bool(self.outputs) and set(self.outputs) == {Reason.TOO_LONG}
 
 
 def configure(values: Mapping[str, Any], config_file: Path | None = None) -> RunConfig:
@@ -69,18 +49,22 @@ def configure(values: Mapping[str, Any], config_file: Path | None = None) -> Run
     return run_config(suites.spelled_out(merged))
 
 
-def run(config: RunConfig | None = None, progress: Progress | None = None, **settings: Any) -> Run:
+def run(config: RunConfig | None = None, progress: Progress | None = None, **settings: Unpack[RunSettings]) -> Run:
     """Ask, score and measure; the same call again continues what is owed.
 
     Args:
         config: a configuration, or give its fields as keywords, in any form that the command line or a YAML file
             takes: model="smollm2", tasks=["bold"], limit=100, data_version="quickstart".
-        progress: is told how far the run is.
+        progress: is told how far the run is; None = bars in a notebook, nothing elsewhere.
 
     Raises:
         UserError: wrong use; nothing that was done before is lost.
     """
-    return open_run(pipeline.run(config or configure(settings), progress))
+    return open_run(pipeline.run(config or configure(settings), progress or notebook_bars()))
+
+
+# A notebook completes what a signature names; pipelines of settings stay one mapping inside.
+run.__signature__ = with_settings(run)  # type: ignore[attr-defined]
 
 
 def preflight(config: RunConfig) -> list[Check]:
@@ -233,6 +217,11 @@ def write_review(found: Run, task: str = "", **asked: Any) -> Path:
     return reviews.write_sheet(found, reviews.Asked(task or found.tasks[0], **asked))
 
 
+def review(found: Run, sheets: Sequence[str | Path] = (), task: str = "", **asked: Any) -> Path | reviews.Findings:
+    """Labels by people: the sheet to fill where no filled `sheets` are given, else what they say per group."""
+    return read_review(found, sheets) if sheets else write_review(found, task, **asked)
+
+
 def read_review(found: Run, sheets: Sequence[str | Path]) -> reviews.Findings:
     """What one or two filled sheets say of the run's rates, per group."""
     return reviews.read_sheets(found, [Path(sheet) for sheet in sheets])
@@ -341,33 +330,6 @@ def plan(
     read = policies.load(Path(policy))
     prompts = planning.load_prompts(read, Path(data) if data else None, limit) if with_prompts else {}
     return planning.plan(read, prompts)
-
-
-def unfinished(found: Run) -> Unfinished:
-    """What is still owed, for the closing message and the exit code. A shard owes only its own part, and a run that
-    its stopping rule ended owes nothing that it did not ask."""
-    outputs: Counter[str] = Counter()
-    scores: Counter[str] = Counter()
-    thoughts: list[LostToThought] = []
-    part = found.file.config.shard
-    stopped = any(record.stopped for record in found.file.tasks.values())
-    for name in found.tasks:
-        mine = {p.id for p in pipeline.shard(found.records(name).prompts, part)}
-        measured = found.measured(name)
-        lost = sum(1 for m in measured if is_lost(m.output))
-        if lost:
-            limit = int(found.file.tasks[name].settings["max_new_tokens"])
-            thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
-        for m in measured:
-            if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
-                continue
-            if m.output.error:
-                outputs[heading(m.output.error)] += 1
-                continue
-            for scorer, error in m.errors.items():
-                if reason_of(error) not in FINAL:
-                    scores[f"{scorer}: {heading(error)}"] += 1
-    return Unfinished(dict(outputs), dict(scores), tuple(thoughts))
 
 
 def names(kind: str) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ CALLED_BY_OTHERS: dict[str, str] = {
     "__getattr__": "Python asks a module for its lazy names",
     "__dir__": "Python lists a module's lazy names",
     "_repr_png_": "Jupyter draws a chart",
+    "_repr_html_": "Jupyter shows a run, a verdict, a comparison, an estimate",
 }
 """Name -> who calls it from outside."""
 

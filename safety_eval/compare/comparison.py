@@ -49,6 +49,13 @@ class Comparison:
     differences: tuple[Difference, ...]
     decompositions: tuple[Decomposition, ...]
 
+    def _repr_html_(self) -> str:
+        """The comparison's tables, for notebooks."""
+        from safety_eval.compare.table import comparison_tables
+        from safety_eval.show.html import as_html
+
+        return as_html("", comparison_tables(self))
+
 
 def compare(
     run: RunFolder, baseline: RunFolder, across: Sequence[str] = (), margin: float | Margins | None = None

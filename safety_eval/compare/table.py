@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safety_eval.compare.comparison import Comparison
 from safety_eval.compare.differences import Difference, descriptive
 from safety_eval.compare.refusing import Decomposition
 from safety_eval.show import words
 from safety_eval.show.tables import Row, Table
 from safety_eval.show.words import number, printable
+
+if TYPE_CHECKING:
+    from safety_eval.compare.comparison import Comparison
 
 WHOLE = ("total", "macro")
 FOOTNOTE = (

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from safety_eval.core.errors import UserError
 from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.core.requires import NOTHING, Requires
 
@@ -93,6 +94,20 @@ class ModelSpec:
     device: str = "auto"
     batch_size: str = "auto"
     template: Mapping[str, str] = field(default_factory=dict)
+
+
+def refuse(engine: str, asked: Mapping[str, str], reasons: Mapping[str, str]) -> None:
+    """Refuse what other engines take and this one cannot, with the reason: it would be ignored in silence.
+
+    Args:
+        asked: what was given, 'auto' = nothing. reasons: by the name of what cannot be given.
+
+    Raises:
+        UserError: names the engine, what it cannot, and why.
+    """
+    for name, reason in reasons.items():
+        if asked.get(name, "auto") != "auto":
+            raise UserError(f"the {engine} engine takes no {name}: {reason}", "Leave it out.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ PACKAGES: Mapping[str, Package] = {
     "pandas": Package("pandas", "tables in notebooks", "notebook"),
     "httpx2": Package("httpx2", "the openai_server engine"),
     "vllm": Package("vllm", "the vllm engine", "vllm"),
+    "ray": Package("ray", "the ray engine", "ray"),
+    "peft": Package("peft", "LoRA adapters of the transformers engine", "lora"),
     "gguf": Package("gguf", "GGUF files", "demo"),
     "accelerate": Package("accelerate", "GGUF files, and models spread over several cards", "demo"),
     "profanity_check": Package("alt-profanity-check", "scorer profanity_check", "demo"),

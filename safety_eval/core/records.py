@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from html import escape
 from typing import Any, TypeVar
 
 Record = TypeVar("Record")
@@ -248,6 +249,22 @@ class Estimate:
     def cell(self) -> Cell:
         """Which number this is."""
         return Cell(self.task, self.metric, self.scorer, self.axis, self.group)
+
+    def _repr_html_(self) -> str:
+        """The number with its interval and n, for notebooks."""
+        who = (
+            f"{self.task}: {self.metric}"
+            + (f" by {self.scorer}" if self.scorer else "")
+            + f"; {self.axis}/{self.group}"
+        )
+        value = f"no data: {self.reason}"
+        if self.value is not None:
+            value = f"{self.value:.4g}"
+            if self.low is not None and self.high is not None:
+                value += f" [{self.low:.4g}, {self.high:.4g}]"
+        missing = f", {self.expected - self.count} of {self.expected} missing" if self.expected > self.count else ""
+        # `repr` shows control characters escaped; words for people are made in show/, which stands above records.
+        return f"<b>{escape(repr(value)[1:-1])}</b> (n = {self.count}{missing})<br>{escape(repr(who)[1:-1])}"
 
     @property
     def gateable(self) -> bool:

@@ -23,7 +23,7 @@ from typing import Any
 
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
+from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings, refuse
 from safety_eval.core.records import Output, Prompt
 from safety_eval.core.requires import ModelNeed, Requires
 from safety_eval.engines._server.asking import StrangeReplyError, lost, output, output_tokens, read, request
@@ -36,6 +36,12 @@ from safety_eval.engines._server.wire import LostError, RefusedError, Wire
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
 ARGS = frozenset({"base_url", "api_key", "tokenizer", "dialect", "concurrency", "deadline", "unseeded"})
 """Names that --model-args may give this engine."""
+_CANNOT = {
+    **dict.fromkeys(("dtype", "device"), "the server holds the model, in its own precision and place"),
+    "quantization": "the server holds the model, quantised or not",
+    "lora": "ask for the adapter by the name under which the server has it: --model openai/ADAPTER",
+}
+"""What other engines take -> why this one does not."""
 _PASSING = frozenset({"empty", "stops", "counts", "witness"})
 """What of the handshake decides no answer, or stands in the identity by itself: a busy server may say otherwise when a
 run is resumed."""
@@ -67,6 +73,7 @@ def terms(spec: ModelSpec) -> Terms:
         UserError: an argument or value that this engine does not know, or no base_url.
     """
     args = spec.args
+    refuse("openai_server", {**args, "dtype": spec.dtype, "device": spec.device}, _CANNOT)
     for name in sorted(set(args) - ARGS):
         raise UserError(f"the openai_server engine has no model argument '{name}'", nearest(name, ARGS))
     url = args.get("base_url", "")

@@ -6,9 +6,10 @@ Prompts are rendered and cut into tokens here, as for the engine `transformers`,
 the same model reads the same. Seeds are keyed by prompt and sample, so that answers do not depend on the batch, up to
 vLLM's own rounding. The checkpoint's generation_config.json is not applied: answers follow their settings alone.
 
-Arguments: revision, tokenizer, trust_remote_code, split, reasoning_parser (as for `transformers`), and vLLM's own
+Arguments: revision, tokenizer, trust_remote_code, split, reasoning_parser, lora (as for `transformers`), and vLLM's own
 tensor_parallel_size, pipeline_parallel_size, gpu_memory_utilization, max_model_len, max_num_seqs, quantization,
-enforce_eager, kv_cache_dtype, swap_space. vLLM pins its own torch: give it an environment of its own.
+enforce_eager, kv_cache_dtype, swap_space. vLLM takes the cards that it sees, so there is no --device. vLLM pins its own
+torch: give it an environment of its own.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ from itertools import islice
 from typing import Any
 
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings
+from safety_eval.core.interfaces import EngineEntry, ModelSpec, Settings, refuse
 from safety_eval.core.records import Output, Prompt
 from safety_eval.core.requires import Requires
 
 CAPABILITIES = frozenset({"generate", "choose", "prefill", "chat_template"})
-OURS = frozenset({"revision", "tokenizer", "trust_remote_code", "split", "reasoning_parser"})
+OURS = frozenset({"revision", "tokenizer", "trust_remote_code", "split", "reasoning_parser", "lora"})
 """Arguments that mean what they mean for the engine transformers."""
 THEIRS: Mapping[str, type] = {
     "tensor_parallel_size": int,
@@ -41,6 +42,15 @@ THEIRS: Mapping[str, type] = {
     "swap_space": float,
 }
 """Arguments of vllm.LLM, and what their texts are."""
+_CANNOT = {
+    "device": "vLLM takes the cards that it sees; choose them by CUDA_VISIBLE_DEVICES",
+    "device_map": "spread a model with tensor_parallel_size= and pipeline_parallel_size=",
+    "load_in_4bit": "write quantization=bitsandbytes",
+    "load_in_8bit": "write quantization= with a method that vLLM knows",
+}
+"""What other engines take -> why this one does not."""
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""Of adapters that vLLM makes room for."""
 _UNDER_WAY = 1024
 """Requests that vLLM holds at a time; it runs as many of them together as fit."""
 
@@ -50,6 +60,7 @@ class Vllm:
 
     def __init__(self, spec: ModelSpec) -> None:
         from safety_eval.engines._transformers import template
+        from safety_eval.engines._transformers.adapter import adapter_of
         from safety_eval.engines._transformers.answer import Reader
         from safety_eval.engines._transformers.load import text_digest, tokenizer_digest
         from safety_eval.engines._transformers.source import flag, locate
@@ -58,18 +69,21 @@ class Vllm:
 
         given = checked(spec)
         source = locate(replace(spec, args={k: v for k, v in spec.args.items() if k in OURS}))
+        adapter = adapter_of(spec.args, source.name)
+        self._lora = _lora(adapter)
         remote = flag(spec.args, "trust_remote_code")
         hint = "Give --model-args tokenizer=FOLDER."
         tokenizer = open_tokenizer(source.tokenizer, hint, remote)
         dressed = template.examine(tokenizer, source.name, spec.template)
-        self._llm: Any = _opened(source, spec, remote, given)
+        room = {"enable_lora": True, "max_lora_rank": _room(adapter.rank)} if adapter is not None else {}
+        self._llm: Any = _opened(source, spec, remote, {**given, **room})
         config = self._llm.llm_engine.model_config
         self._eos = _ends(source.folder, tokenizer)
         self._reader = Reader(tokenizer, spec.args.get("reasoning_parser", ""))
         split = spec.args.get("split", "lm_eval")
         self._asking = Asking(tokenizer, int(config.max_model_len), None, template.arguments(spec.template), split)
         named = tokenizer.chat_template
-        self.identity: Mapping[str, Any] = {
+        identity: dict[str, Any] = {
             "name": "vllm",
             "model": source.name,
             "revision": source.revision,
@@ -85,6 +99,7 @@ class Vllm:
             **dressed,
             "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", _package())},
         }
+        self.identity: Mapping[str, Any] = adapter.changed(identity) if adapter is not None else identity
         self.capabilities = CAPABILITIES if tokenizer.chat_template else CAPABILITIES - {"chat_template"}
 
     def generate(self, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Output]:
@@ -151,7 +166,7 @@ class Vllm:
         )
 
     def _ask(self, name: str, ids: Sequence[int], how: Any) -> None:
-        self._open().llm_engine.add_request(name, {"prompt_token_ids": list(ids)}, how)
+        self._open().llm_engine.add_request(name, {"prompt_token_ids": list(ids)}, how, lora_request=self._lora)
 
     def _ended(self, expected: int) -> Iterator[tuple[str, Any]]:
         """(name, result) of each request under way, as it ends."""
@@ -190,6 +205,7 @@ def checked(spec: ModelSpec) -> dict[str, Any]:
         UserError: a name or value that this engine does not know.
     """
     given: dict[str, Any] = {}
+    refuse("vllm", {**spec.args, "device": spec.device}, _CANNOT)
     for name, text in spec.args.items():
         if name in OURS:
             continue
@@ -206,6 +222,24 @@ def checked(spec: ModelSpec) -> dict[str, Any]:
 
 
 _KINDS: Mapping[type, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
+
+
+def _lora(adapter: Any) -> Any:
+    """vLLM's request for an adapter, which goes with every prompt."""
+    if adapter is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest("lora", 1, str(adapter.folder.absolute()))
+
+
+def _room(rank: int) -> int:
+    """The least room for an adapter of that rank."""
+    if rank > _RANKS[-1]:
+        raise UserError(
+            f"the adapter's rank is {rank}, and vLLM takes {_RANKS[-1]} at most", "Merge it into its model."
+        )
+    return next(most for most in _RANKS if most >= rank)
 
 
 def _opened(source: Any, spec: ModelSpec, remote: bool, given: Mapping[str, Any]) -> Any:
@@ -279,7 +313,8 @@ def requires(spec: ModelSpec) -> Requires:
 
     checked(spec)
     needs = source.requires(replace(spec, args={k: v for k, v in spec.args.items() if k in OURS}))
-    return replace(needs, packages=("vllm", *needs.packages))
+    others = (name for name in needs.packages if name != "peft")  # vLLM reads adapters itself
+    return replace(needs, packages=("vllm", *others))
 
 
 ENGINE = EngineEntry(build, CAPABILITIES, requires=requires)

@@ -37,6 +37,13 @@ class SignedOff:
     wanted: int
     said: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """The verdict, and who signed it, for notebooks."""
+        from safety_eval.show.html import text
+
+        signed = f"Signed by {', '.join(self.signers)}." if self.signers else "Signed by nobody."
+        return f"{self.verdict._repr_html_()}<p>{text(' '.join((signed, *self.said)))}</p>"
+
     @property
     def exit_code(self) -> int:
         """That of the verdict; 4 for an approval that lacks signatures which the policy asks for."""

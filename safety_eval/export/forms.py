@@ -83,7 +83,7 @@ def _parquet(folder: Path, asked: Asked) -> list[Path]:
     packages.need("pyarrow", "an export as Parquet")
     run, target = Run(folder), folder / "export"
     tables = {"estimates": run.estimates().astype({"missing": str})}
-    tables |= {f"{name}.answers-may-be-harmful": run.outputs(name) for name in run.tasks}
+    tables |= {f"{name}.answers-may-be-harmful": run.outputs(name, texts=True) for name in run.tasks}
     target.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         table.to_parquet(target / f"{name}.parquet")

@@ -162,7 +162,7 @@
   }
 
   /* ---- the list: only the rows in sight exist ---- */
-  const groupWords = (row) => index.groups[columns.group[row]].map(([, group]) => group).join(", ");
+  const groupWords = (row) => index.groups[columns.group[row]].map(([, group]) => group.replaceAll("_", " ")).join(", ");
   const countedWords = (combination, row) =>
     index.counted[combination].map((i) => index.tasks[columns.task[row]].rates[i].words).join("; ");
   const scoreWords = (row) => {

@@ -76,7 +76,7 @@ def first_screen(run: RunFolder, owed: int = 0, width: int = WIDTH) -> list[Line
     warning, asked = _asked(file)
     tasks = list(dict.fromkeys(e.task for e in estimates))
     shown = tasks if len(tasks) <= LINES - _AROUND else tasks[: LINES - _AROUND - _PACKED]
-    trust = {name: _quality(run, estimates, name) for name in tasks}
+    trust = {name: headline_quality(run, estimates, name) for name in tasks}
     rows = [_task_line(run.task(name), file, estimates, trust[name]) for name in shown]
     lines = [
         Line(f"model      {_model(file)}", "model"),
@@ -163,7 +163,7 @@ def _asked(file: RunFile) -> tuple[bool, str]:
     return bool(warnings), "; ".join([*warnings, size])
 
 
-def _quality(run: RunFolder, estimates: Sequence[Estimate], name: str) -> Quality:
+def headline_quality(run: RunFolder, estimates: Sequence[Estimate], name: str) -> Quality:
     """How far the instrument of a task's headline can be trusted."""
     e = headline(estimates, name)
     assert e is not None

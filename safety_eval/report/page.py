@@ -33,6 +33,8 @@ from safety_eval.report import parts as report_parts
 from safety_eval.report.answers import answer_parts
 from safety_eval.report.cards import card_parts, instruments_of
 from safety_eval.report.drawn_before import Drawn, charts
+from safety_eval.report.glance import Glance, task_cards
+from safety_eval.report.glance import of_run as at_a_glance
 from safety_eval.report.parts import Card, Picture, PublishedPart, TaskPart
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
@@ -60,6 +62,7 @@ class Report:
         corrected: by task, rates corrected for the scorer's errors, beside the raw ones.
         rates: by task, those that count single answers.
         explorer: every answer, packed; None = the page has no list of them.
+        glance: what the first screen says of instruments, and of what was not measured.
     """
 
     file: RunFile
@@ -75,6 +78,7 @@ class Report:
     corrected: Mapping[str, Sequence[tables.Table]] = field(default_factory=dict)
     rates: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
     explorer: explorers.Explorer | None = None
+    glance: Glance = Glance({})
 
 
 def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | None = None) -> Path:
@@ -113,6 +117,7 @@ def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | 
             standing=judged or standing(run.folder),
             scorer_cards=_cards_of(run),
             corrected=corrected_tables(run),
+            glance=at_a_glance(run),
         )
     )
     write_atomic(run.folder / "report.html", page.encode("utf-8", "backslashreplace"))
@@ -149,7 +154,8 @@ def html(report: Report) -> str:
             verdict=verdict_part(report.standing),
             warnings=report_parts.warnings(report.file, report.estimates),
             tasks=tasks,
-            cards=[c for t in tasks for c in t.cards[:1]],
+            cards=task_cards(report.file, report.estimates, report.glance),
+            unmeasured=report.glance.unmeasured,
             summary=summary and report_parts.laid_out(summary),
             published=_published(report, facts, beside),
             reading=report_parts.READING,

@@ -124,12 +124,12 @@ def laid_out(table: Table, beside: Beside | None = None, models: Sequence[str] =
     """A table with its rows' small pictures on one scale, where its rows are estimates."""
     estimates = [row.estimate for row in table.rows]
     wordy = frozenset(i for i, c in enumerate(table.columns) if c in WORDY)
-    sparks: tuple[Spark | None, ...] = ()
+    pictures: tuple[Spark | None, ...] = ()
     if any(e is not None and e.value is not None for e in estimates):
         near = {m: beside.groups(m) for m in models[:1]} if beside is not None else {}
-        sparks = _sparks(estimates, near)
+        pictures = _sparks(estimates, near)
     key = [f"Picture: dot and bar are ours, the open triangle is {wording.printable(m)}." for m in models[:1]]
-    return LaidOut(table.title, table.columns, table.rows, (*key, *table.notes), sparks, wordy)
+    return LaidOut(table.title, table.columns, table.rows, (*key, *table.notes), pictures, wordy)
 
 
 def _sparks(estimates: Sequence[Estimate | None], near: Mapping[str, Mapping[str, float]]) -> tuple[Spark | None, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -18,6 +19,9 @@ MOST_SAMPLES = 10_000
 """Answers to one prompt: beyond this somebody mistyped, or wants this machine to be busy for ever."""
 _NOT_ANSWER_CHANGING = {"batch_size", "output_path", "data", "policy", "prompts", "predict_only"}
 """Fields that a resume may change: paths (contents are checked by digest) and how the work is batched."""
+
+_SPREAD = {"ray": ("replicas", "cpus", "gpus", "address")}
+"""Engine -> model arguments that say where its work is done, which a resume may change as well."""
 
 
 class Generation(BaseModel):
@@ -102,6 +106,8 @@ class RunConfig(BaseModel):
         # Not there where nothing is asked: run folders from before this setting go on.
         if not self.chat_template_args:
             del asked["chat_template_args"]
+        for name in _SPREAD.get(self.engine, ()):
+            asked["model_args"].pop(name, None)
         return asked
 
     def folder(self) -> Path:
@@ -111,6 +117,46 @@ class RunConfig(BaseModel):
         name = Path(self.model.rstrip("/")).name.replace(":", "-") or "model"
         tasks = "-".join(self.tasks) if len(self.tasks) < 3 else f"{len(self.tasks)}-tasks"
         return Path("runs") / f"{name}-{Path(tasks).name}-{digest(self.asked())[:8]}"
+
+
+class RunSettings(TypedDict, total=False):
+    """The fields of RunConfig as keywords, in any form that the command line or a YAML file takes.
+
+    Flat: what Python completes.
+    """
+
+    model: str
+    tasks: str | Sequence[str]
+    engine: str
+    model_args: str | Mapping[str, str]
+    limit: int | float | None
+    samples: int | None
+    batch_size: int | str
+    dtype: str
+    device: str
+    seed: int
+    chat_template: str | bool
+    chat_template_args: str | Mapping[str, str]
+    system_prompt: str | None
+    generation: Mapping[str, float | int]
+    data: str | Path | None
+    data_version: str | Mapping[str, str]
+    prompts: Mapping[str, str | Path]
+    scorers: Mapping[str, str]
+    scorer_args: Mapping[str, Mapping[str, str]]
+    policy: str | Path | None
+    stop_when_decided: bool
+    predict_only: bool
+    shard: str | tuple[int, int] | None
+    output_path: str | Path | None
+
+
+def with_settings(function: Callable[..., Any]) -> Signature:
+    """A function's signature with the settings of a run as keywords in place of `**settings`."""
+    own = signature(function)
+    named = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in RunSettings.__annotations__]
+    kept = [p for p in own.parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+    return own.replace(parameters=[*kept, *named])
 
 
 def run_config(values: Mapping[str, Any]) -> RunConfig:

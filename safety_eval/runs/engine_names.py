@@ -1,5 +1,6 @@
-"""Which engine a model's name asks for: `--engine E --model ID`, `--model E/ID`, or lm-eval's `--model E --model_args
-pretrained=ID`. An engine that was named is used, or the run is refused: never another one in its place.
+"""Which engine a model's name asks for: `--engine E --model ID`, `--model E/ID`, `--model ray/E/ID`, or lm-eval's
+`--model E --model_args pretrained=ID`. An engine that was named is used, or the run is refused: never another one in
+its place.
 """
 
 from __future__ import annotations
@@ -29,8 +30,13 @@ ALIASES: Mapping[str, str] = {
 """Names that lm-eval and inspect_ai give to engines -> ours, whether or not it is installed here."""
 _OF_SERVERS = "openai"
 """Names the engine where a base_url is given; else it is the Hub's organisation of that name."""
+_OUTER, _INNER = "ray", "inner"
+"""The engine that holds another one, and the model argument that names this."""
 _MODEL_KEYS = ("pretrained", "model")
 """Model arguments of lm-eval that name the model itself."""
+
+_SAME_ARGS = {"peft": "lora", "lora_local_path": "lora"}
+"""Model arguments of lm-eval -> ours."""
 
 
 def settled(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +46,8 @@ def settled(values: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an engine that is not here, two engines, two models, or an engine without a model.
     """
     ready = dict(values)
-    args = dict(values.get("model_args") or {})
+    args = {_SAME_ARGS.get(name, name): value for name, value in (values.get("model_args") or {}).items()}
+    ready |= {"model_args": args} if args else {}
     if url := ready.pop("base_url", ""):
         if args.get("base_url", url) != url:
             raise UserError("two servers are given: --base-url and base_url= differ", "Give one of them.")
@@ -70,7 +77,21 @@ def settled(values: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError("two precisions are given: --dtype and dtype= differ", "Give one of them.")
         ready |= {"dtype": args.pop("dtype")} if "dtype" in args else {}
         ready["model_args"] = args
-    return ready
+    return _with_inner(ready) if ready.get("engine") == _OUTER else ready
+
+
+def _with_inner(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the engine that holds another one: `--model ray/INNER/ID`, or `--model-args inner=INNER`."""
+    args = dict(values.get("model_args") or {})
+    asked, rest = _split(str(values.get("model") or ""), "", served="base_url" in args)
+    named = str(args.get(_INNER, ""))
+    if asked and named and _own_name(named) != asked:
+        raise UserError(f"two inner engines are given: {_INNER}={named} and {values['model']}", "Give one of them.")
+    if not asked and not named:
+        return dict(values)
+    inner = _here(asked or _own_name(named), named or asked)
+    model = rest or _default_model(inner, f"{_OUTER}/{asked}")
+    return {**values, "model": model, "model_args": {**args, _INNER: inner}}
 
 
 def _own_name(name: str) -> str:

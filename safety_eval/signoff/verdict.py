@@ -141,6 +141,12 @@ class Verdict:
         """0 approved, 3 rejected, 4 cannot decide, 5 approved with waivers."""
         return EXIT[self.decision]
 
+    def _repr_html_(self) -> str:
+        """The verdict as the terminal shows it, for notebooks."""
+        from safety_eval.show.html import text
+
+        return f"<h3>{text(self.decision.upper())}</h3><p>{text(comes_to(self))}</p><pre>{text(table(self))}</pre>"
+
     def blocked_by(self, *kinds: BlockerKind) -> bool:
         """Whether a blocker of one of these kinds stands in the way."""
         return any(blocker.kind in kinds for blocker in self.blockers)

@@ -75,6 +75,38 @@ def test_choices_weigh_what_they_weigh_in_transformers(both: tuple[Engine, Engin
         assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-3)
 
 
+def test_an_adapter_does_what_it_does_in_transformers(tiny: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="the test makes its adapter with PEFT")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from safety_eval.engines import transformers, vllm
+
+    torch.manual_seed(3)
+    asked = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), asked).save_pretrained(tmp_path)
+    direct = transformers.build(ModelSpec(str(tiny), {"lora": str(tmp_path)}, dtype="float32", device="cpu"))
+    engine = vllm.build(spec(tiny, lora=str(tmp_path)))
+    assert engine.identity["weights"] == direct.identity["weights"] and engine.identity["lora"]
+    ours, theirs = (by_id(e.choose(with_choices(), Settings("t"))) for e in (engine, direct))
+    for i, output in theirs.items():
+        assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-3)
+    engine.close()
+    base = by_id(transformers.build(replace(spec(tiny), args={}, device="cpu")).choose(with_choices(), Settings("t")))
+    assert base["p0"].choice_logprobs != pytest.approx(theirs["p0"].choice_logprobs, abs=1e-2)
+
+
+def test_the_command_reaches_it_by_lm_evals_names(tiny: Path, tmp_path: Path) -> None:
+    from safety_eval import api
+    from safety_eval.cli import main
+
+    given = f"pretrained={tiny},tensor_parallel_size=1,enforce_eager=true,dtype=float32"
+    asked = ["--tasks", "bold", "--data-version", "quickstart", "--limit", "4", "--output-path", str(tmp_path / "r")]
+    assert main(["run", "--model", "vllm", "--model_args", given, *asked, "--predict-only"]) == 0
+    engine = api.open_run(tmp_path / "r").file.engine
+    assert (engine["name"], engine["model"], engine["dtype"]) == ("vllm", str(tiny), "float32")
+
+
 def test_wrong_arguments_are_named(tiny: Path) -> None:
     from safety_eval.engines.vllm import checked
 

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import test_command_journeys
+import test_ray_journey
 import test_server_journey
 import test_suite_journeys
 import test_wrong_turns
@@ -23,6 +24,7 @@ JOURNEYS: tuple[ModuleType, ...] = (
     test_suite_journeys,
     test_command_journeys,
     test_server_journey,
+    test_ray_journey,
     test_wrong_turns,
 )
 

@@ -198,7 +198,7 @@ def _used(home: Path, argv: Sequence[str]) -> set[str]:
     folder = argv[argv.index("--output-path") + 1] if "--output-path" in argv else argv[-1]
     if argv[0] == "run" and "--dry-run" not in argv and (home / folder / "run.json").exists():
         facts = json.loads((home / folder / "run.json").read_text())
-        found.add(f"engine {facts['engine']['name']}")
+        found.add(f"engine {facts['engine']['name'].partition('/')[0]}")  # ray/INNER
         for task, about in facts["tasks"].items():
             found |= {f"task {task}", *(f"scorer {scorer}" for scorer in about["instruments"])}
     return found

@@ -172,6 +172,7 @@ def test_a_text_that_memory_does_not_hold_alone_is_an_error_and_the_rest_goes_on
 
 ELSEWHERE = {
     "openai_server": "the model is the server's",
+    "ray": "each replica holds an engine that is tested by itself",
     "vllm": "vLLM reserves its memory when it starts and queues what does not fit",
 }
 """Plugins whose model somebody else keeps in memory."""

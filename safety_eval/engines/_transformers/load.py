@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.engines._transformers import shape, template
+from safety_eval.engines._transformers.adapter import adapter_of, merged
 from safety_eval.engines._transformers.complete import check_vocabulary, known_tokens, reasons, refuse
 from safety_eval.engines._transformers.source import Source, flag, locate
 from safety_eval.torch_runtime.devices import device_of, dtype_of
@@ -70,17 +71,22 @@ def load(spec: ModelSpec) -> Loaded:
     """
     dtype, device = dtype_of(spec.dtype), device_of(spec.device)
     source = locate(spec)
+    adapter = adapter_of(spec.args, source.name)
     remote = flag(spec.args, "trust_remote_code")
     config, tokenizer = _open_small(source, remote)
     dressed = template.examine(tokenizer, source.name, spec.template)
     # transformers changes the configuration that it is given.
     model, doubts = _open_model(spec, source, copy.deepcopy(config), dtype, device)
+    if adapter is not None:
+        model = merged(model, adapter).requires_grad_(False)
     check_vocabulary(source.name, model, tokenizer)
     where = model.get_input_embeddings().weight.device
     eos = _eos(model, tokenizer)
     rows = known_tokens(source.name, model)
     possible = [int(i) for i in (tokenizer.pad_token_id, *eos) if i is not None]
     pad = next((i for i in possible if i < rows), 0)
+    identity = _identity(source, model, tokenizer, where, remote)
+    identity = adapter.changed(identity) if adapter is not None else identity
     return Loaded(
         model=model,
         tokenizer=tokenizer,
@@ -89,7 +95,7 @@ def load(spec: ModelSpec) -> Loaded:
         eos=eos,
         pad=pad,
         rows=rows,
-        identity=_identity(source, model, tokenizer, where, remote) | dressed | ({"partial": doubts} if doubts else {}),
+        identity=identity | dressed | ({"partial": doubts} if doubts else {}),
         window=shape.window(model.config),
         mixing=shape.mixing(model.config),
     )

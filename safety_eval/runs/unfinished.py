@@ -1,0 +1,59 @@
+"""What a run still owes: for the closing message and the exit code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from safety_eval.core.records import FINAL, Reason, heading, reason_of
+from safety_eval.runs.opened import RunFolder
+from safety_eval.runs.pipeline import shard as shard_of
+from safety_eval.runs.thoughts import LostToThought, is_lost
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a run still owes: reasons with their counts.
+
+    Attributes:
+        outputs: prompts whose last answer is an error, or that were not asked.
+        scores: answers without a value, by scorer and reason.
+        thoughts: tasks whose answers ended inside a thought. Nothing is owed there: asking again gives the same.
+    """
+
+    outputs: Mapping[str, int]
+    scores: Mapping[str, int]
+    thoughts: tuple[LostToThought, ...] = ()
+
+    @property
+    def too_long(self) -> bool:
+        """Only prompts longer than the model's context are left: asking again cannot help."""
+        return bool(self.outputs) and set(self.outputs) == {Reason.TOO_LONG}
+
+
+def unfinished(found: RunFolder) -> Unfinished:
+    """What is still owed, for the closing message and the exit code. A shard owes only its own part, and a run that
+    its stopping rule ended owes nothing that it did not ask."""
+    outputs: Counter[str] = Counter()
+    scores: Counter[str] = Counter()
+    thoughts: list[LostToThought] = []
+    part = found.file.config.shard
+    stopped = any(record.stopped for record in found.file.tasks.values())
+    for name in found.tasks:
+        mine = {p.id for p in shard_of(found.records(name).prompts, part)}
+        measured = found.measured(name)
+        lost = sum(1 for m in measured if is_lost(m.output))
+        if lost:
+            limit = int(found.file.tasks[name].settings["max_new_tokens"])
+            thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
+        for m in measured:
+            if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
+                continue
+            if m.output.error:
+                outputs[heading(m.output.error)] += 1
+                continue
+            for scorer, error in m.errors.items():
+                if reason_of(error) not in FINAL:
+                    scores[f"{scorer}: {heading(error)}"] += 1
+    return Unfinished(dict(outputs), dict(scores), tuple(thoughts))
