@@ -37,3 +37,16 @@ def test_a_missed_goal_is_marked_and_a_missing_measurement_is_not_a_number() -> 
     assert "| Start: --help | at most 0.10 s | 0.05 s |" in lines
     rest = [line for line in lines[4:] if "Start:" not in line]
     assert len(rest) > 20 and all(line.endswith("| not measured |") for line in rest)
+
+
+def test_results_of_one_peer_alone_give_a_page_with_gaps() -> None:
+    """`run.py --peers hf` measures nothing beside the other peers, and their goals are not measured."""
+    results = json.loads((SPEED / "results.json").read_text())
+    for case in results.values():
+        for field in ("sides", "agreement"):
+            if field in case:
+                case[field] = {k: v for k, v in case[field].items() if k == "ours" or k.startswith("hf ")}
+    lines = _goals(results).splitlines()
+    beside = [line for line in lines if "beside vLLM" in line or "beside lm-eval" in line]
+    assert beside and all(line.endswith("| not measured |") for line in beside)
+    assert not any("not measured" in line for line in lines if "beside transformers" in line)

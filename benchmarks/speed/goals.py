@@ -9,7 +9,7 @@ from typing import Any
 
 import classifiers
 import memory
-from suite import BEST, sides_of, times_faster
+from suite import BEST, NotMeasured, sides_of, times_faster
 
 Results = dict[str, Any]
 
@@ -35,7 +35,10 @@ class Goal:
         wanted = f"at {'most' if self.most else 'least'} {self.words.format(self.wanted)}"
         if not set(self.needs) <= results.keys():
             return f"| {self.work} | {wanted} | not measured |"
-        value = self.value(results)
+        try:
+            value = self.value(results)
+        except NotMeasured:
+            return f"| {self.work} | {wanted} | not measured |"
         found = self.words.format(value)
         reached = value <= self.wanted if self.most else value >= self.wanted
         return f"| {self.work} | {wanted} | {found if reached else f'**{found}**'} |"
@@ -107,8 +110,10 @@ def _goals() -> Iterator[Goal]:
 def _times(work: str, case: str, peer: str, wanted: float) -> Goal:
     def value(results: Results) -> float:
         sides = results[case]["sides"]
-        best = min(s["median"] for label, s in sides.items() if label.startswith(f"{peer} "))
-        return float(best / sides["ours"]["median"])
+        times = [s["median"] for label, s in sides.items() if label.startswith(f"{peer} ")]
+        if not times:
+            raise NotMeasured(peer)
+        return float(min(times) / sides["ours"]["median"])
 
     return Goal(work, (case,), value, wanted)
 
@@ -142,5 +147,7 @@ def _classifier(words: str, route: str, wanted: float) -> Iterator[Goal]:
 
 def _agreement(result: dict[str, Any], peer: str) -> dict[str, Any]:
     """How the peer's results compare with ours."""
-    [found] = [x for label, x in result["agreement"].items() if label.startswith(f"{peer} ")]
-    return dict(found)
+    found = [x for label, x in result["agreement"].items() if label.startswith(f"{peer} ")]
+    if not found:
+        raise NotMeasured(peer)
+    return dict(found[0])

@@ -20,9 +20,16 @@ Sides = dict[str, list[tuple[str, list[float]]]]
 """Of each side, by part: who does it and the seconds of each round."""
 
 
+class NotMeasured(LookupError):
+    """A peer that was not asked (`run.py --peers`): there is no number, neither a good nor a bad one."""
+
+
 def whole_suite(results: dict[str, Any]) -> list[str]:
     """The table as one string; nothing while a part is not measured."""
-    return [_table(sides_of(results))] if {*PARTS, "classifiers"} <= results.keys() else []
+    try:
+        return [_table(sides_of(results))] if {*PARTS, "classifiers"} <= results.keys() else []
+    except NotMeasured:
+        return []
 
 
 def sides_of(results: dict[str, Any]) -> Sides:
@@ -34,8 +41,12 @@ def sides_of(results: dict[str, Any]) -> Sides:
             label: [s * count / result["prompts"] for s in side["seconds"]] for label, side in result["sides"].items()
         }
         sides["ours"].append(("ours", found.pop("ours")))
+        if not found:
+            raise NotMeasured(name)
         sides[BEST].append(min(found.items(), key=lambda x: statistics.median(x[1])))
         hf = {k: v for k, v in found.items() if k.startswith("hf ")}
+        if not hf:
+            raise NotMeasured(name)
         sides["transformers"].append(min(hf.items(), key=lambda x: statistics.median(x[1])))
     scored = {
         k: [s * TEXTS / results["classifiers"]["texts"] for s in v]
