@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 import click
 
 from safety_eval.cli import reading, running
-from safety_eval.cli.group import cli
+from safety_eval.cli.group import ReaderGoneError, cli
 from safety_eval.core.errors import SafetyEvalError
 
 __all__ = ["cli", "main", "reading", "running", "script"]
@@ -48,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("\nstopped; the same command continues where it was", err=True)
         return 130
-    except BrokenPipeError:
-        return 0
+    except ReaderGoneError:
+        return _nobody_reads()
     except MemoryError:
         click.echo(
             "error: memory ran out\n  -> Free some; what was recorded is kept, the same command continues.", err=True
@@ -64,6 +65,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except Exception:
         return _bug()
+
+
+def _nobody_reads() -> int:
+    """Whoever read the output has gone (`| head`). Never 0: that would say that a model was approved, to nobody."""
+    with suppress(OSError, ValueError):  # what is buffered would fail once more when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
 
 
 def _bug() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,32 @@ class Lists(click.Command):
         return super().parse_args(ctx, lm_eval.joined(args))
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads the output any more (`| head`); click itself would end with 1, our word for a bug of ours."""
+
+
 class _Commands(click.Group):
     """Flags without a command are those of `run`."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _told_by_its_name():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _told_by_its_name():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         flag_alone = args[:1] and args[0].startswith("-") and args[0] not in ("-h", "--help", "--version")
         return super().parse_args(ctx, ["run", *args] if flag_alone else args)
+
+
+@contextmanager
+def _told_by_its_name() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
 
 
 @click.group(cls=_Commands, context_settings=_BOTH_SPELLINGS)

@@ -26,9 +26,16 @@ _FILE_WIDTH = 120
 """Columns where standard output is not a terminal: wide enough that no row of a table has to be folded."""
 
 
-def console() -> Console:
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=_FILE_WIDTH)
+class _Console(Console):
+    """rich ends a program whose reader has gone with exit 1, which is our word for a bug of ours."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def console(stderr: bool = False) -> Console:
+    out = _Console(stderr=stderr, highlight=False)
+    return out if out.is_terminal or stderr else _Console(highlight=False, width=_FILE_WIDTH)
 
 
 def preview(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -152,7 +159,7 @@ def _details(out: Console, measured: Run) -> None:
 
 def unfinished(found: Run, left: Unfinished) -> int:
     """Say what a run still owes; returns the exit code (0 nothing, 2 only prompts that can never fit, 4 else)."""
-    out = Console(stderr=True, highlight=False)
+    out = console(stderr=True)
     for what, reasons in (
         ("prompts without an answer", left.outputs),
         ("answers without a score", left.scores),
@@ -175,9 +182,7 @@ def unfinished(found: Run, left: Unfinished) -> int:
 
 def warning(text: str) -> None:
     """What went wrong beside a run that is done, on standard error."""
-    Console(stderr=True, highlight=False).print(
-        printable(text, keep="\n"), style="yellow", markup=False, soft_wrap=True
-    )
+    console(stderr=True).print(printable(text, keep="\n"), style="yellow", markup=False, soft_wrap=True)
 
 
 def signed_off(found: SignedOff, run_folder: Path) -> int:

@@ -1,7 +1,8 @@
 """Errors a user can act on. Each says what happened, to what, and what to do next, and carries its exit code.
 
 Exit codes (the same everywhere): 0 done or approved, 1 our bug, 2 wrong use or bad input, 3 rejected by the
-policy, 4 cannot decide (something unmeasured, or a record that does not match its hash), 5 approved with waivers.
+policy, 4 cannot decide (something unmeasured, or a record that does not match its hash), 5 approved with waivers;
+130 stopped by hand, 141 whoever read the output has gone.
 """
 
 from __future__ import annotations

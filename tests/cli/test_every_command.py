@@ -28,6 +28,24 @@ ceilings: {unscored: 0.1, degenerate: 1.0}
 """
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("run", "--help"), ("ls", "tasks"), ("plan", "--without-prompts", "--policy"), ("run", "--dry-run", "--config")],
+)
+def test_a_reader_that_has_gone_is_neither_a_bug_nor_an_approval(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """`safety-eval ... | head`: rich and click would end in 1, our word for a bug, and 0 would approve to nobody."""
+    (tmp_path / "--policy").write_text(POLICY)
+    (tmp_path / "--config").write_text(json.dumps({"model": "echo", "engine": "echo", "tasks": ["xstest"]}))
+    last = [str(tmp_path / words[-1])] if (tmp_path / words[-1]).exists() else []
+    script = Path(sys.executable).parent / "safety-eval"
+    process = subprocess.Popen([str(script), *words, *last], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        said = process.stderr.read()
+    assert process.wait() == 141, said
+
+
 def program(*argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """The installed program, in a process of its own."""
     script = Path(sys.executable).parent / "safety-eval"
