@@ -166,13 +166,17 @@ class Stopwatch:
 
 
 def probed(config: RunConfig, many: int, clock: Clock = time.monotonic) -> Mapping[str, Probed]:
-    """Ask and score `many` prompts of each task, drawn as --limit draws, and time it. Nothing of it is kept."""
+    """Ask and score `many` prompts of each task, drawn as --limit draws, and time it. Nothing of it is kept.
+
+    One prompt of each is asked before, in a run of its own: the first pass of a process takes as long as many others.
+    """
     watch = Stopwatch(clock)
     with tempfile.TemporaryDirectory(prefix="safety-eval-probe-") as place:
         folder = Path(place) / "run"
         least = min(many, config.limit) if isinstance(config.limit, int) else many
-        changes = {"limit": least, "output_path": folder, "policy": None, "stop_when_decided": False, "shard": None}
-        pipeline.run(config.model_copy(update=changes), watch)
+        changes = {"policy": None, "stop_when_decided": False, "shard": None}
+        pipeline.run(config.model_copy(update={**changes, "limit": 1, "output_path": Path(place) / "warm"}))
+        pipeline.run(config.model_copy(update={**changes, "limit": least, "output_path": folder}), watch)
         found = {}
         for plan in resolve.resolve(config):
             name = plan.task.name

@@ -19,7 +19,7 @@ from safety_eval import policy
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical
-from safety_eval.evidence import attest, bundle, bundles, hashes, redact, sign, verify
+from safety_eval.evidence import attest, bundle, bundles, hashes, redact, sign, verification, verify
 from safety_eval.signoff import decision as signoff
 from safety_eval.signoff.verdict import from_json, to_json
 
@@ -45,6 +45,14 @@ def test_an_untouched_bundle_verifies_in_the_run_and_elsewhere(made, copy):
         assert report.authentic and report.verdict.decision == "approved with waivers"
         assert report.estimates == 13 and report.records == 60 + 120 + 121
     assert "1" not in report.waivers_ended
+
+
+def test_the_root_that_stands_in_the_manifest_is_that_of_its_records(copy):
+    """Nothing else looks at it: a third party may keep the root alone, as what the records were."""
+    manifest = bundles.read_manifest(copy)
+    assert verification._records(copy, manifest, redacted=False) == 60 + 120 + 121
+    with pytest.raises(EvidenceError, match="the root is not that of the records"):
+        verification._records(copy, {**manifest, "root": "0" * 64}, redacted=False)
 
 
 def test_without_a_key_it_is_consistent_and_not_authenticated(copy):

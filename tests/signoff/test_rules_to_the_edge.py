@@ -1,6 +1,9 @@
-"""'Below 10%' is not met by a limit that is exactly 10%: a policy's bound belongs to what it forbids."""
+"""What a rule looks at, to the edge: a limit that is exactly reached is not met, and groups too small to be judged are
+neither required nor a fault."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -41,3 +44,13 @@ def test_a_limit_that_is_exactly_reached_is_not_met_and_one_beside_it_is(limit: 
     assert 0 < reached < 1
     assert claim(limit, reached).met is False
     assert claim(limit, reached + step).met is True
+
+
+def test_groups_too_small_to_be_judged_are_left_out_of_every_group() -> None:
+    """Judged, they would block approval for good: no rate of three prompts is shown to lie below a limit."""
+    large = [replace(MEASURED, axis="team", group=name) for name in ("red", "blue")]
+    small = replace(large[0], group="green", count=3, expected=3, standing=Standing.FEW, reason="3 prompts on its list")
+    rule = "{id: r, task: t, metric: m, group: every team, max: 0.5, because: a test}"
+    terms = policy.parse(f"version: 1\nname: exact\nrules:\n  - {rule}\n", "p")
+    seen = rules.claims(terms.rules[0], [*large, small], None, terms)
+    assert [c.cell.group for c in seen] == ["red", "blue"] and not any(c.fault for c in seen)
