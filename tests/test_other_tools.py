@@ -59,7 +59,7 @@ def contents(path: Path) -> Iterator[tuple[str, bytes]]:
 GOLDEN = {
     "inspect": "aa232696a65ad85b2b1290e50472d796621091993d7e5c998ade2255d69543ca",
     "lm-eval": "8e94bad252339a68598f7201e2159369798bc583488b0bb7ba7eeb2b9dd4a875",
-    "every-eval-ever": "3299a17be2066a08ed281db82aac3379d0d6881e1cb153d345afdbacbee5c273",
+    "every-eval-ever": "c7024fb630617d8bc5ae7c60082bea25b2a05b372711e0bd09be200fb9500b25",
     "hub": "0e133ac2dfedc85f15c3872c2aad67cebe287ec1a44baf31ca2e0599f478df34",
 }
 """SHA-256 over names and contents of all files of a form: they change when, and only when, what is written changes."""

@@ -177,7 +177,7 @@ def test_an_engine_that_is_not_here_is_never_replaced(
     said = capsys.readouterr().err
     assert (
         ALIASES[asked] in said
-        and "Available: echo, openai_server, ray, transformers" in said
+        and "Available: echo, imported, openai_server, ray, transformers" in said
         and not (tmp_path / "r").exists()
     )
 

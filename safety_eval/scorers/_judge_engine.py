@@ -77,7 +77,9 @@ class Asked:
             raise UserError(f"{spec.name}: this run offers no engine to a judge", "Load the judge here: omit engine=.")
         self._make = spec.engine
         args = {**way.args, ENGINE: way.engine}
-        self._spec = ModelSpec(way.model, args, spec.dtype, spec.device)
+        # --device is about this process: an engine that lives elsewhere has its own, and refuses to be given one.
+        device = spec.device if way.engine == _LOCAL else "auto"
+        self._spec = ModelSpec(way.model, args, spec.dtype, device)
         self._kind, self.settings, self._name = kind, settings, spec.name
         self._engine: Engine | None = None
         self._dead = ""
