@@ -56,15 +56,23 @@ class TaskCost:
     scoring: float | None = None
 
 
+_FEWER = 3
+"""The smaller probe is a third of the larger one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What the probe saw of one task: answers, their tokens in and out, and seconds of asking and of scoring."""
+    """What the probe saw of one task: answers, their tokens in and out, and seconds of asking and of scoring.
+
+    `fewer`: what a third as many took, so that what more of them add is known: answers of a batch share its steps.
+    """
 
     answers: int
     tokens_in: int
     tokens_out: int
     asking: float
     scoring: float
+    fewer: Probed | None = None
 
 
 def price(text: str) -> Price:
@@ -128,11 +136,29 @@ def _scaled(cost: TaskCost, seen: Probed, chooses: bool) -> TaskCost:
     share = cost.answers / seen.answers
     read = cost.tokens_in if cost.counted or not seen.tokens_in else round(seen.tokens_in * share)
     written = cost.tokens_out if chooses and cost.counted else seen.tokens_out * share
-    work = share
-    if chooses and cost.counted and seen.tokens_out:
-        work = (cost.tokens_in + cost.most_out) / (seen.tokens_in + seen.tokens_out)
-    asking, scoring = seen.asking * work / 3600, seen.scoring * share / 3600
-    return replace(cost, tokens_in=read, tokens_out=written, asking=asking, scoring=scoring)
+    by_tokens = chooses and cost.counted and seen.tokens_out > 0
+    whole = cost.tokens_in + cost.most_out if by_tokens else cost.answers
+    asking = _asking(seen, whole, by_tokens) / 3600
+    return replace(cost, tokens_in=read, tokens_out=written, asking=asking, scoring=seen.scoring * share / 3600)
+
+
+def _asking(seen: Probed, whole: int, by_tokens: bool) -> float:
+    """Seconds for so many tokens or answers.
+
+    At most what the probe took for each, times all of them; at least what its last ones added, for all beyond it, since
+    answers that share the steps of a batch cost less and less until it is full. Where between depends on how full the
+    batches will be: the geometric mean of both, which is off by the same factor whichever of them is right.
+    """
+
+    def work(probe: Probed) -> int:
+        return probe.tokens_in + probe.tokens_out if by_tokens else probe.answers
+
+    most = seen.asking * whole / work(seen)
+    if seen.fewer is None or work(seen.fewer) >= work(seen):
+        return most
+    added = max(0.0, (seen.asking - seen.fewer.asking) / (work(seen) - work(seen.fewer)))
+    least = min(most, seen.asking + added * (whole - work(seen)))
+    return math.sqrt(least * most)
 
 
 def paid(cost: TaskCost, rates: Price) -> float | None:
@@ -169,20 +195,24 @@ def probed(config: RunConfig, many: int, clock: Clock = time.monotonic) -> Mappi
     """Ask and score `many` prompts of each task, drawn as --limit draws, and time it. Nothing of it is kept.
 
     One prompt of each is asked before, in a run of its own: the first pass of a process takes as long as many others.
+    Then a third as many, and all of them.
     """
-    watch = Stopwatch(clock)
+    least = min(many, config.limit) if isinstance(config.limit, int) else many
     with tempfile.TemporaryDirectory(prefix="safety-eval-probe-") as place:
-        folder = Path(place) / "run"
-        least = min(many, config.limit) if isinstance(config.limit, int) else many
-        changes = {"policy": None, "stop_when_decided": False, "shard": None}
-        pipeline.run(config.model_copy(update={**changes, "limit": 1, "output_path": Path(place) / "warm"}))
-        pipeline.run(config.model_copy(update={**changes, "limit": least, "output_path": folder}), watch)
-        found = {}
-        for plan in resolve.resolve(config):
-            name = plan.task.name
-            answered = [output for output in outputs(folder, name).values() if not output.error]
-            found[name] = seen(answered, watch.seconds, name)
-    return found
+        _, fewer, found = (
+            _probed(config, limit, Path(place) / str(i), clock)
+            for i, limit in enumerate((1, max(1, least // _FEWER), least))
+        )
+    return {name: replace(one, fewer=fewer[name]) for name, one in found.items()}
+
+
+def _probed(config: RunConfig, limit: int, folder: Path, clock: Clock) -> dict[str, Probed]:
+    watch = Stopwatch(clock)
+    changes = {"policy": None, "stop_when_decided": False, "shard": None, "limit": limit, "output_path": folder}
+    pipeline.run(config.model_copy(update=changes), watch)
+    names = [plan.task.name for plan in resolve.resolve(config)]
+    answered = {name: [output for output in outputs(folder, name).values() if not output.error] for name in names}
+    return {name: seen(answered[name], watch.seconds, name) for name in names}
 
 
 def seen(answered: Sequence[Output], seconds: Mapping[str, float], task: str) -> Probed:
