@@ -15,6 +15,7 @@ OFFERED = {"TASK", "ENGINE", "SCORER"}
 CALLED_BY_OTHERS: dict[str, str] = {
     "__getattr__": "Python asks a module for its lazy names",
     "__dir__": "Python lists a module's lazy names",
+    "on_broken_pipe": "rich, whose reader has gone",
     "_repr_png_": "Jupyter draws a chart",
     "_repr_html_": "Jupyter shows a run, a verdict, a comparison, an estimate",
 }

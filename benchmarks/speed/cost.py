@@ -23,12 +23,6 @@ CASES = (
     {"tasks": ("xstest",), "limit": 64, "probe": 24, "generation": SHORT},
     {"tasks": ("truthfulqa_choice",), "limit": 32, "probe": 8},
     {"tasks": ("bold",), "limit": 96, "probe": 32, "generation": SHORT},
-    {
-        "limit": 80,
-        "probe": 20,
-        "generation": SHORT,
-        "scorers": {"toxigen": ("profanity_check",)},
-    },
 )
 TOKENS, HOURS = 0.10, 0.25
 """How far an estimate may lie from what was then taken."""
