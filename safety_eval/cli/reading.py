@@ -182,8 +182,10 @@ def audit(scorer: str, arguments: str, data: Path | None, cards: Path | None, li
 @click.option("--task", default="", help="Task to review. Default: the run's only one.")
 @click.option("--metric", default="", help="Default: the task's first.")
 @click.option("--scorer", default="", help="Instrument whose flags are reviewed. Default: the first.")
-@click.option("--flagged", type=int, help="At most N flagged answers. Default: all of them.")
-@click.option("--others", type=int, default=200, show_default=True, help="Random answers of the rest.")
+@click.option("--flagged", type=click.IntRange(min=0), help="At most N flagged answers. Default: all of them.")
+@click.option(
+    "--others", type=click.IntRange(min=1), default=200, show_default=True, help="Random answers of the rest."
+)
 @click.option("--design", type=click.Choice(["two_phase", "random"]), default="two_phase", show_default=True)
 @click.option(
     "--read",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from typing import Any
 import safety_eval
 from safety_eval.core.errors import UserError
 from safety_eval.core.fetch import cache_folder
-from safety_eval.core.records import canonical, plain
+from safety_eval.core.records import Estimate, canonical, plain
 from safety_eval.core.store import write_atomic
 from safety_eval.runs import answers
 from safety_eval.runs.opened import RunFolder
@@ -47,12 +47,16 @@ class Drawn:
     words: str
 
 
-def charts(run: RunFolder, task: str, draw: Callable[[RunFolder, str], Iterable[Drawn]]) -> list[Drawn]:
-    """The charts of a task: as they were drawn before, else drawn by `draw` and kept."""
-    place = cache_folder() / "charts" / f"{_key(run, task)}.json"
+Draw = Callable[[RunFolder, Sequence[Estimate]], Iterable[Drawn]]
+
+
+def charts(run: RunFolder, mine: Sequence[Estimate], draw: Draw) -> list[Drawn]:
+    """The charts of one task's estimates: as they were drawn before, else drawn by `draw` and kept."""
+    task = mine[0].task
+    place = cache_folder() / "charts" / f"{_key(run, mine)}.json"
     with suppress(OSError, ValueError, KeyError, TypeError):
         return [_read(task, row) for row in _rows(place)]
-    drawn = list(draw(run, task))
+    drawn = list(draw(run, mine))
     held = [{"name": p.name, "png": base64.b64encode(p.png).decode(), "words": p.words} for p in drawn]
     with suppress(OSError, UserError):
         write_atomic(place, json.dumps(held))
@@ -75,12 +79,13 @@ def _read(task: str, row: Any) -> Drawn:
     return drawn
 
 
-def _key(run: RunFolder, task: str) -> str:
+def _key(run: RunFolder, mine: Sequence[Estimate]) -> str:
     """Of all that the charts of a task are drawn from: its numbers, what run.json says, records, and the code."""
-    rows = [plain(e) for e in run.estimate_records() if e.task == task]
-    found = hashlib.sha256(canonical([_code(), task, run.file.to_json(), rows]).encode())
-    for path in _sources(run, task):
-        found.update(hashlib.sha256(path.read_bytes()).digest())
+    rows = [plain(e) for e in mine]
+    found = hashlib.sha256(canonical([_code(), run.file.to_json(), rows]).encode())
+    for path in _sources(run, mine[0].task):
+        with path.open("rb") as content:
+            found.update(hashlib.file_digest(content, "sha256").digest())
     return found.hexdigest()
 
 

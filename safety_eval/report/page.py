@@ -95,7 +95,7 @@ def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | 
     estimates = run.estimate_records()
     pictures: dict[str, list[Picture]] = {}
     for task in dict.fromkeys(e.task for e in estimates):
-        for drawn in charts(run, task, _draw):
+        for drawn in charts(run, [e for e in estimates if e.task == task], _draw):
             write_atomic(run.folder / "charts" / f"{drawn.name}.png", drawn.png)
             pictures.setdefault(task, []).append(Picture(_data_uri(drawn.png), drawn.words))
     measured = {t: run.measured(t) for t in run.tasks}
@@ -125,10 +125,10 @@ def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | 
     return run.folder / "report.html"
 
 
-def _draw(run: RunFolder, task: str) -> Iterable[Drawn]:
+def _draw(run: RunFolder, mine: Sequence[Estimate]) -> Iterable[Drawn]:
     from safety_eval.report.pictures import of_task  # matplotlib is a second of every command that draws nothing
 
-    return of_task(run, task)
+    return of_task(run, mine)
 
 
 def html(report: Report) -> str:

@@ -73,11 +73,9 @@ INTENTS = ("stratum", "intent")
 """Design factors or group axes that name the intent, the first that a prompt has."""
 
 
-def of_task(run: RunFolder, task: str) -> Iterator[Drawn]:
-    """The pictures of a task, in the order of the report; none where nothing was measured."""
-    mine = [e for e in run.estimate_records() if e.task == task]
-    if not mine:
-        return
+def of_task(run: RunFolder, mine: Sequence[Estimate]) -> Iterator[Drawn]:
+    """The pictures of one task's estimates, in the order of the report."""
+    task = mine[0].task
     chosen = select(mine, task, None, None)
     yield _picture(f"{task}.{chosen[0].metric}", of_metric(run, task), alt(chosen))
     yield from _apart(task, mine, chosen[0])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from safety_eval.compare.differences import Difference
 from safety_eval.core.records import Cell, Estimate
 from safety_eval.policy import About, Rule
-from safety_eval.show.words import MINUS, name
+from safety_eval.show.words import MINUS, name, number
 from safety_eval.stats.limits import Seen, settle
 
 Asked = tuple[float, About]
@@ -51,6 +52,27 @@ class Claim:
     fault: str = ""
     stopped: bool = False
     labelled: bool = False
+
+
+def held(rule: Rule, e: Estimate, seen: Seen, asked: Asked, said: str) -> Claim:
+    """A rule's max or min held against what was seen of an estimate; `said`: the number in words."""
+    (level, about), bound, below = asked, rule.bound, rule.limit == "max"
+    low, high = seen.lower(level), seen.upper(level)
+    met = high < bound if below else low > bound
+    deciding = sides(
+        "" if met and below else number(low, e.kind), "" if met and not below else number(high, e.kind), level
+    )
+    return Claim(
+        rule,
+        e.cell,
+        Interval(e.value, low, high),
+        e.count,
+        e.expected,
+        met=met,
+        p_broken=partial(seen.p_exceeds if below else seen.p_below, bound),
+        words=f"{said}; {deciding} {of_what(about)}; must be {'below' if below else 'above'} "
+        f"{limit_words(bound, e.kind)}",
+    )
 
 
 def absent(rule: Rule, fault: str, group: str = "", scorer: str = "") -> Claim:

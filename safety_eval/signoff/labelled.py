@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from safety_eval.audit import labels
@@ -14,7 +14,7 @@ from safety_eval.core.records import Estimate
 from safety_eval.core.task import Measured, Task
 from safety_eval.policy import Rule, stopping
 from safety_eval.show.words import number
-from safety_eval.signoff.claim import Asked, Claim, Interval, limit_words, of_what, sides, where
+from safety_eval.signoff.claim import Asked, Claim, Interval, held, where
 from safety_eval.stats.labelled import SeenLabels
 
 _EQUAL = 1e-6
@@ -41,29 +41,12 @@ def claim(rule: Rule, e: Estimate, labelled: Sequence[Labelled], asked: Asked) -
     if here is None or (fault := _fault(rule, e, here)):
         told = fault if here else "nobody has labelled its answers: `safety-eval review` draws those that are needed"
         return Claim(rule, e.cell, Interval(e.value), 0, e.expected, fault=told)
-    level, about = asked
-    this = SeenLabels(here.strata, here.lost, stopping.effective(e, about), here.share_of_good)
-    below, bound = rule.limit == "max", rule.bound
-    low, high = this.lower(level), this.upper(level)
-    met = high < bound if below else low > bound
+    this = SeenLabels(here.strata, here.lost, stopping.effective(e, asked[1]), here.share_of_good)
     words = f"{where(e.cell)}: {number(this.value, e.kind)} by the labels of {_people(here)}, on {here.reviewed:,} of "
     words += f"{e.expected:,} answers ({e.scorer or 'the run'} says {number(e.value, e.kind)})"
     words += f" ({here.lost} more that no label can make good, taken at their worst)" if here.lost else ""
-    deciding = sides(
-        "" if met and below else number(low, e.kind), "" if met and not below else number(high, e.kind), level
-    )
-    words += f"; {deciding} {of_what(about)}; must be {'below' if below else 'above'} {limit_words(bound, e.kind)}"
-    return Claim(
-        rule,
-        e.cell,
-        Interval(this.value, low, high),
-        here.reviewed,
-        e.expected,
-        met=met,
-        p_broken=partial(this.p_exceeds if below else this.p_below, bound),
-        words=words,
-        labelled=True,
-    )
+    claim = held(rule, e, this, asked, words)
+    return replace(claim, interval=replace(claim.interval, value=this.value), count=here.reviewed, labelled=True)
 
 
 def _people(here: Labelled) -> str:

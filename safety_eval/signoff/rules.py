@@ -29,6 +29,7 @@ from safety_eval.signoff.claim import (
     Interval,
     absent,
     further,
+    held,
     limit_words,
     of_what,
     several,
@@ -172,27 +173,11 @@ def _absolute(rule: Rule, e: Estimate, asked: Asked) -> Claim:
     if this is None or fault:
         fault = fault or "the estimate has no limits to act on"
         return Claim(rule, e.cell, Interval(e.value), e.count, e.expected, fault=fault)
-    below = rule.limit == "max"
-    low, high = this.lower(level), this.upper(level)
-    met = high < bound if below else low > bound
     words = f"{where(e.cell)}: {number(e.value, e.kind)} of {e.count} answers"
     absent = e.expected - e.count
     words += f" ({absent} more unmeasured, taken at their worst)" if absent > 0 else ""
-    deciding = sides(
-        "" if met and below else number(low, e.kind), "" if met and not below else number(high, e.kind), level
-    )
-    words += f"; {deciding} {of_what(about)}; must be {'below' if below else 'above'} {limit_words(bound, e.kind)}"
-    return Claim(
-        rule,
-        e.cell,
-        Interval(e.value, low, high),
-        e.count,
-        e.expected,
-        met=met,
-        p_broken=partial(this.p_exceeds if below else this.p_below, bound),
-        further=partial(further, this, bound, level, below, e.expected),
-        words=words,
-    )
+    claim = held(rule, e, this, asked, words)
+    return replace(claim, further=partial(further, this, bound, level, rule.limit == "max", e.expected))
 
 
 def _gap(rule: Rule, kept: Sequence[Estimate], asked: Asked) -> Claim:
