@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval import open_run
-from safety_eval.measure.metrics import Column, columns
+from safety_eval.measure.metrics import columns
+from safety_eval.measure.table import Column
 
 Floats = NDArray[np.float64]
 DRAWS = 2000

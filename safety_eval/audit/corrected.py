@@ -20,7 +20,7 @@ from safety_eval.audit import scorer_audit as audit
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.core.task import Measured, Metric, Task
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import Column
+from safety_eval.measure.table import Column
 from safety_eval.stats.judge import Corrected, Review, corrected, corrected_difference, p_sensitive
 from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
 

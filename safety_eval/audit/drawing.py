@@ -13,7 +13,7 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import digest, key
 from safety_eval.core.task import Measured, Task
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import Column
+from safety_eval.measure.table import Column
 from safety_eval.stats.judge import Review
 
 Design = Literal["two_phase", "random"]

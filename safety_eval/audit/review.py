@@ -31,7 +31,7 @@ from safety_eval.core.journal import Event, Journal
 from safety_eval.core.records import digest, plain
 from safety_eval.core.store import read_json, write_atomic, write_json
 from safety_eval.core.task import Measured
-from safety_eval.measure.metrics import Column
+from safety_eval.measure.table import Column
 from safety_eval.runs.opened import RunFolder
 from safety_eval.show.words import printable
 from safety_eval.stats.judge import agreement, krippendorff, ppi, two_phase

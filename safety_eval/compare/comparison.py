@@ -25,7 +25,7 @@ from safety_eval.core.records import ANSWERED_SUFFIX, Cell, Estimate, key, plain
 from safety_eval.core.store import write_json
 from safety_eval.core.task import ANSWERED, Drawn, Measured, Task
 from safety_eval.measure import metrics
-from safety_eval.measure.metrics import Column
+from safety_eval.measure.table import Column
 from safety_eval.runs import answers
 from safety_eval.runs.opened import RunFolder
 

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from scipy import special
 
 from safety_eval.measure import listed
-from safety_eval.measure.metrics import DISPLAY, Column, headline_weights, of_list
-from safety_eval.stats.gate import Shared, effective_answers, gate
+from safety_eval.measure.metrics import DISPLAY, headline_weights, of_list
+from safety_eval.measure.table import Column
+from safety_eval.stats.gate import Codes, Shared, effective_answers, gate
 from safety_eval.stats.groups import holm
 from safety_eval.stats.limits import Seen, SeenDifference, SeenMean, SeenShare
 from safety_eval.stats.paired import equivalent, mcnemar, non_inferior
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
 ALPHA = 0.05
 _FLIPS, _MANY = 9_999, 2_000
 
@@ -210,7 +210,7 @@ def _sign_flip(apart: Floats, w: Floats, clusters: Codes) -> float:
 
 
 def _of_list(pairs: Pairs, rows: NDArray[np.bool_]) -> list[Shared]:
-    return of_list(replace(pairs.new, chance=pairs.chance), rows)
+    return of_list(replace(pairs.new, chance=pairs.chance), np.flatnonzero(rows))
 
 
 def _gated(made: Difference, pairs: Pairs, member: NDArray[np.bool_], weights: Floats) -> Difference:

@@ -93,10 +93,12 @@ class Journal:
         """Append an entry for every file that is not as the journal saw it last: its name, digest and size."""
         known = last_files(self.entries)
         for path in paths:
-            content = path.read_bytes()
-            name, now = path.relative_to(self.folder).as_posix(), hashlib.sha256(content).hexdigest()
+            name = path.relative_to(self.folder).as_posix()
+            with path.open("rb") as content:
+                now = hashlib.file_digest(content, "sha256").hexdigest()
+                size = content.tell()
             if known.get(name) != now:
-                self.note(event, file=name, sha256=now, size=len(content))
+                self.note(event, file=name, sha256=now, size=size)
 
     def once(self, event: Event, **facts: Any) -> None:
         """Append an entry unless the very same one is there."""

@@ -307,13 +307,30 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+class DigestOfAll:
+    """`digest` of the list of all records that were added, which need not be held at once."""
+
+    def __init__(self) -> None:
+        self._made, self._between = hashlib.sha256(b"["), b""
+
+    def add(self, record: Record) -> Record:
+        """Add a record, and hand it on."""
+        self._made.update(self._between + canonical(record).encode())
+        self._between = b","
+        return record
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits, of what was added so far."""
+        made = self._made.copy()
+        made.update(b"]")
+        return made.hexdigest()
+
+
 def digest_of_all(records: Iterable[Any]) -> str:
-    """`digest` of the list of all records, which need not be held at once."""
-    made, between = hashlib.sha256(b"["), b""
+    """`digest` of the list of all records."""
+    made = DigestOfAll()
     for record in records:
-        made.update(between + canonical(record).encode())
-        between = b","
-    made.update(b"]")
+        made.add(record)
     return made.hexdigest()
 
 

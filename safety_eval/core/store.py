@@ -7,6 +7,7 @@ dropped and asked again. A damaged line anywhere else is damage, and is named wi
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from safety_eval.core import limits
 from safety_eval.core.errors import EvidenceError, UserError
@@ -68,12 +69,17 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
         EvidenceError: a complete line that is not a JSON object.
     """
+    return (row for _, _, row in _lines(path))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any]]]:
+    """Every complete line of a record file: where it begins, its bytes and its mapping."""
     if not path.exists():
         return
     if not path.is_file():
         raise EvidenceError(f"{path} is not a plain file", "Restore the file.")
     with path.open("rb") as file:
-        lines = iter(lambda: file.readline(limits.LINE_BYTES + 1), b"")
+        lines, at = iter(lambda: file.readline(limits.LINE_BYTES + 1), b""), 0
         for number, line in enumerate(lines, 1):
             if len(line) > limits.LINE_BYTES:
                 raise EvidenceError(
@@ -90,7 +96,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                     f"{path}, line {number} is damaged: not a JSON object",
                     "Restore the file, or delete it (and what was made from it) and run the same command again.",
                 )
-            yield row
+            yield at, line, row
+            at += len(line)
 
 
 def read_records(path: Path, kind: type[Record], skip: int = 0) -> Iterator[Record]:
@@ -99,17 +106,58 @@ def read_records(path: Path, kind: type[Record], skip: int = 0) -> Iterator[Reco
     Raises:
         EvidenceError: a line that is not such a record.
     """
-    for number, row in enumerate(read_lines(path), 1):
+    return (record for _, record in located(path, kind, skip))
+
+
+def located(path: Path, kind: type[Record], skip: int = 0) -> Iterator[tuple[int, Record]]:
+    """`read_records`, each with the byte at which its line begins: what `RecordFile.at` reads it again by."""
+    for number, (at, line, row) in enumerate(_lines(path), 1):
         if number <= skip:
             continue
         try:
-            yield typed(kind, row)
+            yield at, typed(kind, row, line)
         except ValueError as error:
             raise EvidenceError(f"{path}, line {number} is no {kind.__name__}: {error}") from error
 
 
-def typed(kind: type[Record], row: Any) -> Record:
+class RecordFile(Generic[Record]):
+    """A record file whose records are read one by one, by the byte at which each begins."""
+
+    def __init__(self, path: Path, kind: type[Record]) -> None:
+        self._path, self._kind = path, kind
+        self._file: IO[bytes] = path.open("rb")
+
+    def at(self, place: int) -> Record:
+        """The record that begins at a byte.
+
+        Raises:
+            EvidenceError: none does any more.
+        """
+        self._file.seek(place)
+        line = self._file.readline(limits.LINE_BYTES + 1)
+        try:
+            return typed(self._kind, parsed(line), line)
+        except ValueError as error:
+            raise EvidenceError(
+                f"{self._path} was changed while it was read: no {self._kind.__name__} at byte {place}",
+                "Nothing may write there meanwhile; give the same command again.",
+            ) from error
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> RecordFile[Record]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def typed(kind: type[Record], row: Any, line: bytes = b"") -> Record:
     """`from_plain`, with every field of the type that the record says. Nothing is converted: keys stay as they were.
+
+    Args:
+        line: JSON text that `row` was parsed from; b"" = none is at hand.
 
     Raises:
         ValueError: it is not such a record; names the field.
@@ -117,7 +165,7 @@ def typed(kind: type[Record], row: Any) -> Record:
     from pydantic import ValidationError
 
     try:
-        _adapter(kind).validate_json(json.dumps(row), strict=True)  # type: ignore[arg-type]
+        _adapter(kind).validate_json(line or json.dumps(row), strict=True)  # type: ignore[arg-type]
         return from_plain(kind, row)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
@@ -131,6 +179,14 @@ def _adapter(kind: type) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in blocks; '' where there is no plain file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
@@ -170,8 +226,8 @@ class Appender:
                 "A run keeps one set of scores of an instrument: ask for the other one in another run folder.",
             )
 
-    def append(self, record: Any) -> None:
-        """Write one record; on a full disk nothing of it stays in the file."""
+    def append(self, record: Any) -> int:
+        """Write one record, and say at which byte it begins; on a full disk nothing of it stays in the file."""
         line = canonical(record).encode() + b"\n"
         start = self._file.tell()
         with _told(self.path, undo=lambda: self._cut(start)):
@@ -180,6 +236,7 @@ class Appender:
                 done += self._file.write(line[done:])
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self.sync()
+        return start
 
     def sync(self) -> None:
         with _told(self.path):

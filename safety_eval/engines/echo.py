@@ -85,9 +85,6 @@ class Echo:
 
     Stop strings and the token limit (counted in words) are applied as by any engine. Unscripted choices get
     log-probabilities that are a fixed function of (seed, task, prompt id, choice).
-
-    Attributes:
-        asked: (prompt id, settings) of every question so far, for tests.
     """
 
     def __init__(self, script: Script | None = None, identity: Mapping[str, Any] | None = None) -> None:
@@ -109,7 +106,6 @@ class Echo:
             "versions": {},
         }
         self.capabilities = CAPABILITIES
-        self.asked: list[tuple[str, Settings]] = []
         self.closed = False
 
     def generate(self, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Output]:
@@ -133,7 +129,6 @@ class Echo:
     def _line(self, prompt: Prompt, settings: Settings) -> Line | Output:
         if self.closed:
             raise UserError("the engine is closed", "Build it again.")
-        self.asked.append((prompt.id, settings))
         if callable(self._script):
             return self._script(prompt, settings)
         if not isinstance(self._script, Mapping):

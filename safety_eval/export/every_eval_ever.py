@@ -17,7 +17,7 @@ from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate, canonical, digest
 from safety_eval.core.task import Measured, Metric
 from safety_eval.export.opened import SERVED, Opened, facts, seconds, turns
-from safety_eval.measure.metrics import measured_by
+from safety_eval.measure.table import measured_by
 from safety_eval.runs.run_file import TaskRecord
 
 SCHEMA = "0.3.0"

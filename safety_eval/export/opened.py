@@ -47,7 +47,7 @@ class Opened:
         """'owner/name'."""
         return f"{self.owner}/{self.name}"
 
-    def rows(self, task: str) -> list[Measured]:
+    def rows(self, task: str) -> Sequence[Measured]:
         """Every owed answer of a task."""
         return self.run.measured(task)
 

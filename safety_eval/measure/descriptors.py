@@ -19,7 +19,8 @@ import numpy as np
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.core.task import Measured, Task
 from safety_eval.measure.listed import LEAST
-from safety_eval.measure.metrics import Column, columns
+from safety_eval.measure.metrics import columns
+from safety_eval.measure.table import Column
 from safety_eval.stats.spread import (
     LEAST_VALUES,
     Values,

@@ -8,33 +8,37 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from safety_eval.core.records import Estimate, Prompt, Standing
+from safety_eval.core.records import Estimate, Standing
 from safety_eval.core.task import Drawn, Measured, Metric, Task, asked_with
+from safety_eval.measure.coded import Coded, Groups, coded, numbered, rows_of
+from safety_eval.stats.gate import Codes
 
 Floats = NDArray[np.float64]
 LEAST = 10
 """Prompts on the list from which a group can be gated; below, it is descriptive only, and no policy requires it."""
 
 
-def chances(prompts: Sequence[Prompt], drawn: Drawn | None, whole: str) -> Floats:
-    """Share of its stratum that was asked, for each prompt; 1 where the whole list was. Weights are 1 / chance.
+def chances(groups: Groups, drawn: Drawn | None, units: Codes | None) -> Floats:
+    """Share of its stratum that was asked, for each prompt by its groups; 1 where the whole list was. Weights are
+    1 / chance.
 
     Args:
-        whole: what was drawn whole (by the smallest group of any member), see `Task.whole`.
+        units: number of what each was drawn whole with (by the smallest group of any member), see `Task.whole`; None =
+            each was drawn alone.
     """
     if drawn is None:
-        return np.ones(len(prompts))
+        return np.broadcast_to(1.0, len(groups))
+    held = groups if isinstance(groups, Coded) else coded(groups)
     rank = {s.name: i for i, s in enumerate(drawn.strata)}
     last = len(drawn.strata)
-    homes = [min((rank.get(g, last) for g in p.groups.get(drawn.axis, ()) or ("",)), default=last) for p in prompts]
-    if whole:
-        first: dict[str, int] = {}
-        for prompt, home in zip(prompts, homes, strict=True):
-            together = asked_with(prompt, whole)
-            first[together] = min(home, first.get(together, last))
-        homes = [first[asked_with(p, whole)] for p in prompts]
+    by_groups = [min((rank.get(g, last) for g in row.get(drawn.axis, ()) or ("",)), default=last) for row in held.table]
+    homes = np.array(by_groups, np.int64)[held.codes]
+    if units is not None and len(units):
+        first = np.full(int(units.max()) + 1, last)
+        np.minimum.at(first, units, homes)
+        homes = first[units]
     shares = np.array([s.asked / s.listed for s in drawn.strata] + [1.0])
-    return shares[np.array(homes, dtype=np.int64)]
+    return np.asarray(shares[homes], float)
 
 
 def unasked(drawn: Drawn | None) -> int:
@@ -61,8 +65,9 @@ def derived_on_list(task: Task, measured: Sequence[Measured], version: str, draw
     if drawn is None:
         yield from found
         return
-    shares = chances([m.prompt for m in measured], drawn, task.whole)
-    uneven = _uneven(measured, shares)
+    groups = coded(m.prompt.groups for m in measured)
+    units = numbered(np.fromiter((hash(asked_with(m.prompt, task.whole)) for m in measured), np.int64))
+    uneven = _uneven(groups, chances(groups, drawn, units if task.whole else None))
     yield from (_drawn_part(e, drawn, uneven) for e in found)
     there = {(e.metric, e.scorer, e.axis, e.group) for e in found}
     for e in {(e.metric, e.scorer, e.axis): e for e in found}.values():
@@ -87,14 +92,13 @@ def derived_on_list(task: Task, measured: Sequence[Measured], version: str, draw
                 )
 
 
-def _uneven(measured: Sequence[Measured], shares: Floats) -> set[str]:
+def _uneven(groups: Coded[Mapping[str, tuple[str, ...]]], shares: Floats) -> set[str]:
     """Groups ('axis/group') whose prompts were drawn in unequal shares; '' stands for all prompts together."""
-    seen: dict[str, set[float]] = {}
-    for m, share in zip(measured, shares, strict=True):
-        groups = [f"{axis}/{group}" for axis, names in m.prompt.groups.items() for group in names]
-        for place in ("", *groups):
-            seen.setdefault(place, set()).add(float(share))
-    return {place for place, different in seen.items() if len(different) > 1}
+
+    def places(row: Mapping[str, tuple[str, ...]]) -> list[str]:
+        return ["", *(f"{axis}/{group}" for axis, names in row.items() for group in names)]
+
+    return {place for place, rows in rows_of(groups, places).items() if np.ptp(shares[rows]) > 0}
 
 
 def _drawn_part(e: Estimate, drawn: Drawn, uneven: set[str]) -> Estimate:

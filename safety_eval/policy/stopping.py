@@ -9,7 +9,7 @@ the full run, all three ways: approved, rejected, cannot decide.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -36,9 +36,11 @@ PASS, NOT_PASS = "pass", "not pass"
 NOT_ASKED = Reason.NOT_ASKED
 
 
-def order(prompts: Sequence[Prompt], seed: int, task: str) -> list[Prompt]:
-    """The seeded random order in which a task's prompts are asked; the same for everybody who holds the run."""
-    return sorted(prompts, key=lambda p: (sampling.draw_key(seed, f"order of {task}", p.id, 0), p.id))
+def order(prompts: Iterable[Prompt], seed: int, task: str) -> list[int]:
+    """The seeded random order in which a task's prompts are asked, by their numbers; the same for everybody who holds
+    the run."""
+    named = sorted((sampling.draw_key(seed, f"order of {task}", p.id, 0), p.id, i) for i, p in enumerate(prompts))
+    return [i for _, _, i in named]
 
 
 def next_look(policy: Policy, task: Task, waiting: Sequence[Prompt], found: Sequence[Estimate]) -> int:

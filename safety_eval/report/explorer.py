@@ -19,7 +19,7 @@ from safety_eval.compare.comparable import common_ground
 from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Prompt, key
 from safety_eval.core.task import ANSWERED, Measured
 from safety_eval.measure.against import Counted, against, rates
-from safety_eval.measure.metrics import STATUS_RATES
+from safety_eval.measure.table import STATUS_RATES
 from safety_eval.report.answers import answer_text, clipped, rate_name, score_words
 from safety_eval.runs.answers import Asked
 from safety_eval.runs.opened import RunFolder
@@ -114,7 +114,7 @@ def of_run(run: RunFolder, judged: Mapping[str, Sequence[Judged]], baseline: Run
     shared = common_ground(run, baseline).tasks if baseline else ()
     tasks = {}
     for name, rows in judged.items():
-        before: list[Measured] = baseline.measured(name) if baseline and name in shared else []
+        before: Sequence[Measured] = baseline.measured(name) if baseline and name in shared else ()
         counted = against(run.task(name), before)
         tasks[name] = TaskAnswers(
             title=run.file.tasks[name].title or words.name(name),

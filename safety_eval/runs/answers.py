@@ -9,16 +9,20 @@ RUN/results.json                 every Estimate as a flat list
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from array import array
+from collections.abc import Iterator, Mapping
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from safety_eval.core.errors import EvidenceError
-from safety_eval.core.records import FINAL, Output, Prompt, Reason, Score, digest_of_all, key
-from safety_eval.core.store import read_lines, read_records
-from safety_eval.core.task import Measured, Task
+from safety_eval.core.records import DigestOfAll, Output, Prompt, Score
+from safety_eval.core.store import RecordFile, located, read_lines, read_records
+from safety_eval.core.task import Task
 from safety_eval.refusal.degenerate import degenerate, salad
+from safety_eval.runs.places import Places
+from safety_eval.runs.rows import Joined, Owed, Prompts, Rows
 
 Asked = tuple[str, int]
 """(prompt id, sample)."""
@@ -81,7 +85,8 @@ def scores(folder: Path, task: str, scorer: str) -> dict[str, Score]:
 
 
 class Records:
-    """A task's records in memory: each file is read once, when it is first asked for; a writer adds what it appends.
+    """A task's records: each file is read once, when it is first asked for, and what is kept is where its records lie;
+    a writer adds what it appends.
 
     Args:
         folder: of the run. task: its name.
@@ -90,96 +95,98 @@ class Records:
 
     def __init__(self, folder: Path, task: str, frozen: str = "") -> None:
         self._folder, self._task, self._frozen = folder, task, frozen
-        self._scores: dict[str, dict[str, Score]] = {}
+        self._scorers: set[str] = set()
 
     @cached_property
-    def prompts(self) -> list[Prompt]:
+    def prompts(self) -> Prompts:
         """The frozen prompts.
 
         Raises:
             EvidenceError: they are not those that were frozen.
         """
-        there = prompts(self._folder, self._task)
-        if self._frozen and digest_of_all(there) != self._frozen:
-            raise EvidenceError(
-                f"{prompts_file(self._folder, self._task)} does not hold the prompts that were frozen",
-                "Restore the file, or run again in another --output-path.",
-            )
-        return there
+        return Prompts(prompts_file(self._folder, self._task), self._prompted.prompts())
 
     @cached_property
-    def outputs(self) -> dict[Asked, Output]:
-        """The output that counts for each (prompt, sample)."""
-        return outputs(self._folder, self._task)
+    def _prompted(self) -> Places:
+        """The index with the prompts."""
+        places, path = Places(), prompts_file(self._folder, self._task)
+        there = DigestOfAll()
+        places.add_prompts((place, there.add(prompt)) for place, prompt in located(path, Prompt))
+        if self._frozen and there.hexdigest() != self._frozen:
+            raise EvidenceError(
+                f"{path} does not hold the prompts that were frozen",
+                "Restore the file, or run again in another --output-path.",
+            )
+        return places
 
-    def scores(self, scorer: str) -> dict[str, Score]:
-        """A scorer's scores by output key."""
-        if scorer not in self._scores:
-            self._scores[scorer] = scores(self._folder, self._task, scorer)
-        return self._scores[scorer]
+    @cached_property
+    def _answered(self) -> Places:
+        """The index with prompts and outputs."""
+        self._prompted.add_outputs(located(outputs_file(self._folder, self._task), Output))
+        return self._prompted
 
-    def add_output(self, output: Output) -> None:
-        """An output that was appended to the file."""
-        _keep(self.outputs, output)
+    def _judged(self, scorer: str) -> Places:
+        """The index with prompts, outputs and a scorer's scores."""
+        if scorer not in self._scorers:
+            path = scores_file(self._folder, self._task, scorer)
+            self._answered.add_scores(scorer, located(path, Score, skip=1))
+            self._scorers.add(scorer)
+        return self._answered
 
-    def add_score(self, scorer: str, score: Score) -> None:
+    def add_output(self, output: Output, place: int) -> None:
+        """An output that was appended to the file, where it begins at the byte `place`."""
+        self._answered.add_outputs([(place, output)])
+
+    def add_score(self, scorer: str, score: Score, place: int) -> None:
         """A score that was appended to the file."""
-        self.scores(scorer)[score.output_key] = score
+        self._judged(scorer).add_scores(scorer, [(place, score)])
 
-    def owed_outputs(self, asked: Sequence[Prompt], samples: int) -> dict[int, list[Prompt]]:
+    def outputs(self) -> Iterator[Output]:
+        """The output that counts for each (prompt, sample): the last without an error, else the last."""
+        path = outputs_file(self._folder, self._task)
+        if path.exists():
+            with RecordFile(path, Output) as file:
+                yield from map(file.at, self._answered.outputs())
+
+    def owed_outputs(self, asked: Prompts, samples: int) -> dict[int, Prompts]:
         """Prompts still to be asked, by sample number (those with an error are owed again)."""
         owed = {}
         for sample in range(samples):
-            left = [p for p in asked if (o := self.outputs.get((p.id, sample))) is None or o.error]
+            is_owed = bytearray(len(self.prompts))
+            for number in self._answered.unanswered(sample):
+                is_owed[number] = 1
+            left = asked.chosen(array("L", (number for number in asked.numbers if is_owed[number])))
             if left:
                 owed[sample] = left
         return owed
 
-    def owed_scores(self, scorer: str) -> list[tuple[Prompt, Output]]:
+    def asked(self) -> bytearray:
+        """For each prompt by its number, 1 where something of it was asked, else 0."""
+        flags = bytearray(len(self.prompts))
+        for number in self._answered.asked():
+            flags[number] = 1
+        return flags
+
+    def owed_scores(self, scorer: str) -> Owed:
         """Answers that a scorer has not judged, or failed on for a reason that may pass."""
-        done = self.scores(scorer)
-        asked = {p.id: p for p in self.prompts}
-        return [
-            (asked[output.prompt_id], output)
-            for output in self.outputs.values()
-            if not output.error
-            and ((score := done.get(key(output))) is None or (score.error and score.reason not in FINAL))
-        ]
+        places = array("Q", chain.from_iterable(self._judged(scorer).unscored(scorer)))
+        return Owed(prompts_file(self._folder, self._task), outputs_file(self._folder, self._task), places)
 
-    def measured(self, task: Task, samples: int, names: Sequence[str] | None = None) -> list[Measured]:
-        """Every owed (prompt, sample) with its output, scores and status; what is missing says so.
-
-        Args:
-            names: scorers to take, None = all that left a file.
-        """
-        taken = scorers(self._folder, self._task) if names is None else names
-        kept = {name: self.scores(name) for name in taken}
-        return [
-            _join(task, prompt, self.outputs.get((prompt.id, sample)) or _unasked(prompt, sample), kept)
-            for prompt in self.prompts
-            for sample in range(samples)
-        ]
-
-
-def measured(folder: Path, task: Task, samples: int, names: Sequence[str] | None = None) -> list[Measured]:
-    """Every owed (prompt, sample) of a task with its output, scores and status; see Records.measured."""
-    return Records(folder, task.name).measured(task, samples, names)
-
-
-def _unasked(prompt: Prompt, sample: int) -> Output:
-    return Output(key(prompt), prompt.id, sample, stop_reason="error", error=Reason.NOT_ASKED)
-
-
-def _join(task: Task, prompt: Prompt, output: Output, kept: Mapping[str, Mapping[str, Score]]) -> Measured:
-    name = key(output)
-    values, errors = {}, {}
-    for scorer, by_key in kept.items():
-        score = by_key.get(name)
-        if score is not None and not score.error:
-            values[scorer] = score.values
-        else:
-            errors[scorer] = score.error if score is not None else Reason.NOT_SCORED
-    return Measured(prompt, output, values, errors, status_of(task, prompt, output, values, errors))
+    def measured(self, task: Task, samples: int) -> Rows:
+        """Every owed (prompt, sample) with its output, scores by all scorers that left a file, and status; what is
+        missing says so."""
+        folder, taken = self._folder, scorers(self._folder, self._task)
+        for scorer in taken:
+            self._judged(scorer)
+        joined = Joined(
+            prompts_file(folder, self._task),
+            outputs_file(folder, self._task),
+            {scorer: scores_file(folder, self._task, scorer) for scorer in taken},
+            lambda number: self._answered.rows(samples, taken, number),
+            partial(status_of, task),
+            samples,
+        )
+        return Rows(joined, len(self.prompts))
 
 
 def status_of(task: Task, prompt: Prompt, output: Output, values: Mapping[str, Any], errors: Mapping[str, str]) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from safety_eval.core import journal
 from safety_eval.core.conceal import bound
 from safety_eval.core.errors import SafetyEvalError
 from safety_eval.core.journal import Entry, Event
+from safety_eval.core.store import file_digest
 from safety_eval.runs import run_file
 from safety_eval.runs.run_file import RunFile, TaskRecord
 
@@ -122,28 +123,35 @@ def _grown(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
         path = folder / name
         if not path.is_file():
             yield f"{name} is gone: the journal saw it"
-        elif not begins_with(path.read_bytes(), seen):
+        elif not begins_with(path, seen):
             yield f"{name} was changed: it is no longer what was there while the run went on, and more"
 
 
-def begins_with(content: bytes, heads: Sequence[tuple[int, str]]) -> bool:
+def begins_with(path: Path, heads: Sequence[tuple[int, str]]) -> bool:
     """Whether a file grew through all its heads (size, digest), in their order."""
     hashed, at = hashlib.sha256(), 0
-    for size, sha256 in heads:
-        if not at <= size <= len(content):
-            return False
-        hashed.update(content[at:size])
-        at = size
-        if hashed.hexdigest() != sha256:
-            return False
+    with path.open("rb") as content:
+        for size, sha256 in heads:
+            if not at <= size or _hash_on(hashed, content, size - at) != size - at or hashed.hexdigest() != sha256:
+                return False
+            at = size
     return True
+
+
+def _hash_on(hashed: hashlib._Hash, content: IO[bytes], size: int) -> int:
+    """Hash the next `size` bytes of a file; how many there were."""
+    left = size
+    while left and (block := content.read(min(left, 1 << 20))):
+        hashed.update(block)
+        left -= len(block)
+    return size - left
 
 
 def _as_measured(folder: Path, entries: Sequence[Entry]) -> Iterator[str]:
     """Every file is as the journal saw it last."""
     for name, wanted in journal.last_files(entries).items():
         path = folder / name
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        if file_digest(path) != wanted:
             yield f"{name} was changed after it was measured (the journal saw another file)"
     named = journal.last_files(entries)
     kinds = ("*/outputs.jsonl", "*/scores/*.jsonl", "review/*.labels.json")
@@ -212,17 +220,25 @@ def _laid_end_to_end(folder: Path, shards: Sequence[tuple[RunFile, Sequence[Entr
     """Each joined file begins with the shards' files as their journals saw them last, headers once."""
     names = {name for _, chain in shards for name in journal.last_files(chain) if name.endswith(".jsonl")}
     for name in sorted(names):
-        content = (folder / name).read_bytes() if (folder / name).is_file() else b""
-        header = content[: content.find(b"\n") + 1] if "/scores/" in name else b""
-        at = len(header)
-        for _, chain in shards:
+        if not _are_in(folder / name, [chain for _, chain in shards], name):
+            yield f"{name} does not hold what the shards' journals saw"
+
+
+def _are_in(path: Path, shards: Sequence[Sequence[Entry]], name: str) -> bool:
+    """Whether a joined file begins with what the journals of the shards saw last."""
+    if not path.is_file():
+        return not any(file == name for chain in shards for file, _, _ in journal.files(chain))
+    with path.open("rb") as content:
+        header = content.readline() if "/scores/" in name else b""
+        for chain in shards:
             last = [(size, sha256) for file, size, sha256 in journal.files(chain) if file == name][-1:]
             if not last:
                 continue
             size, sha256 = last[0]
             if name.endswith("/prompts.jsonl"):
-                at = 0
-            if hashlib.sha256(header + content[at : at + size - len(header)]).hexdigest() != sha256:
-                yield f"{name} does not hold what the shards' journals saw"
-                break
-            at += size - len(header)
+                content.seek(0)
+            hashed = hashlib.sha256(header)
+            _hash_on(hashed, content, max(0, size - len(header)))
+            if hashed.hexdigest() != sha256:
+                return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from safety_eval.core import journal
@@ -107,5 +108,5 @@ def _join(shards: Sequence[Path], folder: Path, task: str) -> None:
         header = {"identity": answers.identity(shards[0], task, scorer)}
         with Appender(answers.scores_file(folder, task, scorer), header) as file:
             for shard in shards:
-                for row in list(read_lines(answers.scores_file(shard, task, scorer)))[1:]:
+                for row in islice(read_lines(answers.scores_file(shard, task, scorer)), 1, None):
                     file.append(row)

@@ -7,9 +7,10 @@ from pathlib import Path
 from safety_eval.core import plugins
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.records import Estimate
-from safety_eval.core.task import Drawn, Measured, Task
+from safety_eval.core.task import Drawn, Task
 from safety_eval.runs import own_code, results, run_file
 from safety_eval.runs.answers import Records
+from safety_eval.runs.rows import Rows
 
 
 class RunFolder:
@@ -27,7 +28,7 @@ class RunFolder:
         self.file = run_file.read(self.folder)
         own_code.refuse(self.file.config, self.folder)
         self._records: dict[str, Records] = {}
-        self._measured: dict[str, list[Measured]] = {}
+        self._measured: dict[str, Rows] = {}
 
     @property
     def tasks(self) -> list[str]:
@@ -56,11 +57,11 @@ class RunFolder:
             self._records[task] = Records(self.folder, task, frozen)
         return self._records[task]
 
-    def measured(self, task: str) -> list[Measured]:
-        """Every owed (prompt, sample) with its output, scores and status, joined once."""
+    def measured(self, task: str) -> Rows:
+        """Every owed (prompt, sample) with its output, scores and status, read when it is asked for."""
         if task not in self._measured:
             self._measured[task] = self.records(task).measured(self.task(task), self.file.tasks[task].samples)
-        return list(self._measured[task])
+        return self._measured[task]
 
     def drawn(self, task: str) -> Drawn | None:
         """What a limit drew from the task's list; None = all of it was asked."""

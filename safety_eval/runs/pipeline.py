@@ -14,7 +14,7 @@ from safety_eval import policy as policies
 from safety_eval.core.conceal import bound
 from safety_eval.core.interfaces import Engine
 from safety_eval.core.journal import Event, Journal
-from safety_eval.core.records import Estimate, Prompt, digest_of_all, plain
+from safety_eval.core.records import DigestOfAll, Estimate, plain
 from safety_eval.core.store import Appender, writing
 from safety_eval.measure import metrics
 from safety_eval.policy import stopping
@@ -25,6 +25,7 @@ from safety_eval.runs.answers import Records
 from safety_eval.runs.before import fits, not_ready, wanted
 from safety_eval.runs.config import RunConfig
 from safety_eval.runs.resolve import TaskPlan
+from safety_eval.runs.rows import Prompts
 from safety_eval.runs.run_file import TaskRecord
 from safety_eval.runs.scoring import score
 from safety_eval.runs.session import Progress, Session, Silent
@@ -94,9 +95,10 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
         for line in not_ready(room):
             session.progress.note(line)
         path.unlink(missing_ok=True)
+        frozen = DigestOfAll()
         with Appender(path) as file:
             for prompt in found.prompts:
-                file.append(prompt)
+                file.append(frozen.add(prompt))
         session.journal.note_files(Event.FROZEN, [path])
         record = TaskRecord(
             title=plan.task.title,
@@ -105,7 +107,7 @@ def freeze(session: Session, plans: Sequence[TaskPlan]) -> None:
             manifest=plain(found.manifest),
             notes=tuple(found.notes),
             prompts=len(found.prompts),
-            prompts_digest=digest_of_all(found.prompts),
+            prompts_digest=frozen.hexdigest(),
             drawn=found.drawn,
             samples=plan.samples,
             settings={k: v for k, v in plain(plan.settings).items() if k not in ("task", "sample")},
@@ -120,7 +122,7 @@ def _note_frozen(session: Session, task: str) -> None:
     session.journal.once(Event.FROZEN, task=task, about=chain.prepared(session.file.tasks[task]))
 
 
-def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> None:
+def generate(session: Session, plan: TaskPlan, prompts: Prompts) -> None:
     """Ask those of `prompts` that have no output yet. The engine is loaded only when something is owed."""
     name = plan.task.name
     records = session.records(name)
@@ -139,8 +141,7 @@ def generate(session: Session, plan: TaskPlan, prompts: Sequence[Prompt]) -> Non
         for sample, mine in owed.items():
             settings = replace(plan.settings, sample=sample, chat_template=chat)
             for output in seam.outputs(engine, plan.task.kind, mine, settings):
-                file.append(output)
-                records.add_output(output)
+                records.add_output(output, file.append(output))
                 watch.look()
                 session.progress.advance()
                 lost += is_lost(output)
@@ -178,9 +179,9 @@ def _ask_in_order(session: Session, plan: TaskPlan, policy: policies.Policy) -> 
     before anything is decided: half of it is not a random half."""
     folder, name = session.folder, plan.task.name
     records = session.records(name)
-    order = stopping.order(records.prompts, session.config.seed, name)
-    done = {prompt_id for prompt_id, _ in records.outputs}
-    many = max((i + 1 for i, p in enumerate(order) if p.id in done), default=0)
+    order = records.prompts.chosen(stopping.order(records.prompts, session.config.seed, name))
+    was_asked = records.asked()
+    many = max((i + 1 for i, number in enumerate(order.numbers) if was_asked[number]), default=0)
     if plan.samples > 1 or not stopping.early(policy, name):
         many = len(order)
     found, at = [] if many else measure(folder, [plan], session.records), 0
@@ -216,6 +217,6 @@ def write_results(folder: Path, found: Sequence[Estimate], opened: Journal | Non
     )
 
 
-def shard(prompts: Sequence[Prompt], part: tuple[int, int] | None) -> list[Prompt]:
+def shard(prompts: Prompts, part: tuple[int, int] | None) -> Prompts:
     """The i-th of n interleaved parts (i from 1)."""
-    return list(prompts) if part is None else list(prompts[part[0] - 1 :: part[1]])
+    return prompts if part is None else prompts[part[0] - 1 :: part[1]]

@@ -151,11 +151,12 @@ def _axes(task: Task, all_prompts: Sequence[Prompt]) -> None:
 def _measure(task: Task, metric: Metric, all_prompts: Sequence[Prompt]) -> None:
     """Try a metric on made-up answers to real prompts."""
     where = metric.where
-    chosen = list(all_prompts)
+    about: Sequence[int] = range(len(all_prompts))
     if where is not None:
         with told(where, f"where of metric '{metric.name}'"):
-            chosen = [prompt for prompt in all_prompts if where(prompt)]
-    for prompt in chosen[:: max(1, len(chosen) // _TRIED_PROMPTS)]:
+            about = [i for i, prompt in enumerate(all_prompts) if where(prompt)]
+    for i in about[:: max(1, len(about) // _TRIED_PROMPTS)]:
+        prompt = all_prompts[i]
         _tried(task, metric, prompt, _made_up(task, prompt))
 
 

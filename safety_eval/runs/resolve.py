@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,9 @@ from safety_eval.core import packages, plugins
 from safety_eval.core.conceal import is_sealed
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.faults import told
+from safety_eval.core.hashed import Hashed
 from safety_eval.core.interfaces import EngineEntry, ScorerEntry, Settings
-from safety_eval.core.records import plain
+from safety_eval.core.records import Prompt, plain
 from safety_eval.core.task import PromptSet, ScorerChoice, Task, TaskOptions
 from safety_eval.runs import probe
 from safety_eval.runs.config import RunConfig
@@ -96,16 +98,23 @@ def load(plan: TaskPlan, limit: int | float | None) -> PromptSet:
     found = probe.prompts(plan.task, loaded)
     if not found.prompts:
         raise UserError(f"task '{plan.task.name}' found no prompts", "Check --data and --data-version.")
-    seen: set[str] = set()
-    for prompt in found.prompts:
-        if prompt.id in seen:
-            raise UserError(f"task '{plan.task.name}' has two prompts with the id '{prompt.id}'", "Give each its own.")
-        seen.add(prompt.id)
+    for name in _named_twice(found.prompts):
+        raise UserError(f"task '{plan.task.name}' has two prompts with the id '{name}'", "Give each its own.")
     size = math.ceil(limit * len(found.prompts)) if isinstance(limit, float) else limit
     if size is None or size >= len(found.prompts):
         return found
     drawn = draw(found.prompts, size, plan.task, plan.settings.seed)
     return PromptSet(drawn.prompts, found.version, found.manifest, (*found.notes, drawn.note), drawn.drawn)
+
+
+def _named_twice(prompts: Sequence[Prompt]) -> list[str]:
+    """Ids that several prompts have. Of each id only its hash is held, until two are alike."""
+    names = Hashed()
+    for prompt in prompts:
+        names.add(prompt.id)
+    alike = names.twice()
+    ids = Counter(prompt.id for prompt in prompts if prompt.id in alike) if alike else Counter()
+    return [name for name, count in ids.items() if count > 1]
 
 
 def protocol(task: Task, config: RunConfig) -> Protocol:

@@ -63,8 +63,7 @@ def _score_task(session: Session, spec: ScorerSpec, task: str) -> None:
     ):
         session.instrument(task, spec, identity)
         for found in seam.scores(scorer, spec.name, owed, offers):
-            file.append(found)
-            records.add_score(name, found)
+            records.add_score(name, found, file.append(found))
             watch.look()
             session.progress.advance()
 

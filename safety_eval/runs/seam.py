@@ -7,17 +7,52 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.faults import told
 from safety_eval.core.interfaces import Answer, Engine, Scorer, Settings
 from safety_eval.core.records import Output, Prompt, Score, key
 
+Item = TypeVar("Item")
 Record = TypeVar("Record", Output, Score)
 Asked = tuple[str, int]
 MALFORMED = "malformed"
 """Reason of an answer or a score that is not of the kind that was asked for; it is owed again."""
+
+
+class _HandedOver(Sequence[Item]):
+    """What an engine or a scorer is given to read. Each item is noted the first time that it is read, so that whatever
+    still waits is known, and what nobody has read yet need not be held."""
+
+    def __init__(self, items: Sequence[Item], note: Callable[[Item], object]) -> None:
+        self._items, self._note = items, note
+        self._read = bytearray(len(items))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Item]:
+        for i, item in enumerate(self._items):
+            self._see(i, item)
+            yield item
+
+    @overload
+    def __getitem__(self, at: int) -> Item: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Item]: ...
+    def __getitem__(self, at: int | slice) -> Item | Sequence[Item]:
+        which = range(len(self))[at]
+        if isinstance(which, range):
+            return [self[i] for i in which]
+        item = self._items[which]
+        self._see(which, item)
+        return item
+
+    def _see(self, at: int, item: Item) -> None:
+        if not self._read[at]:
+            self._read[at] = 1
+            self._note(item)
 
 
 def outputs(engine: Engine, kind: str, prompts: Sequence[Prompt], settings: Settings) -> Iterator[Output]:
@@ -27,8 +62,9 @@ def outputs(engine: Engine, kind: str, prompts: Sequence[Prompt], settings: Sett
         UserError: an answer to what was not asked, a second one, or something else than an Output.
     """
     ask = engine.generate if kind == "generate" else engine.choose
-    waiting: dict[Asked, Any] = {(prompt.id, settings.sample): prompt for prompt in prompts}
-    for output in _told(ask, f"{kind} of the engine", lambda: ask(prompts, settings)):
+    waiting: dict[Asked, Any] = {}
+    handed = _HandedOver(prompts, lambda prompt: waiting.update({(prompt.id, settings.sample): prompt}))
+    for output in _told(ask, f"{kind} of the engine", lambda: ask(handed, settings)):
         prompt = _expected(output, Output, waiting, "the engine")
         if output.prompt_key != key(prompt):
             raise _broken("the engine", f"its answer to '{prompt.id}' names another prompt's key")
@@ -43,8 +79,9 @@ def scores(scorer: Scorer, name: str, answers: Sequence[Answer], offers: Collect
         UserError: a score of what was not asked, a second one, or something else than a Score.
     """
     what = f"scorer {name}"
-    waiting: dict[Asked, Any] = {(output.prompt_id, output.sample): output for _, output in answers}
-    for score in _told(scorer.score, f"score of {what}", lambda: scorer.score(answers)):
+    waiting: dict[Asked, Any] = {}
+    handed = _HandedOver(answers, lambda answer: waiting.update({(answer[1].prompt_id, answer[1].sample): answer[1]}))
+    for score in _told(scorer.score, f"score of {what}", lambda: scorer.score(handed)):
         output = _expected(score, Score, waiting, what)
         if score.output_key != key(output):
             raise _broken(what, f"its score of '{score.prompt_id}' names another answer's key")

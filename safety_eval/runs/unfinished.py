@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.runs.opened import RunFolder
-from safety_eval.runs.pipeline import shard as shard_of
 from safety_eval.runs.thoughts import LostToThought, is_lost
 
 
@@ -41,14 +40,13 @@ def unfinished(found: RunFolder) -> Unfinished:
     part = found.file.config.shard
     stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
-        mine = {p.id for p in shard_of(found.records(name).prompts, part)}
-        measured = found.measured(name)
-        lost = sum(1 for m in measured if is_lost(m.output))
-        if lost:
-            limit = int(found.file.tasks[name].settings["max_new_tokens"] or 0)
-            thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
-        for m in measured:
-            if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
+        lost = answered = 0
+        samples = found.file.tasks[name].samples
+        for number, m in enumerate(found.measured(name)):
+            lost += is_lost(m.output)
+            answered += not m.output.error
+            is_mine = part is None or number // samples % part[1] == part[0] - 1
+            if not is_mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue
             if m.output.error:
                 outputs[heading(m.output.error)] += 1
@@ -56,4 +54,7 @@ def unfinished(found: RunFolder) -> Unfinished:
             for scorer, error in m.errors.items():
                 if reason_of(error) not in FINAL:
                     scores[f"{scorer}: {heading(error)}"] += 1
+        if lost:
+            limit = int(found.file.tasks[name].settings["max_new_tokens"] or 0)
+            thoughts.append(LostToThought(name, lost, answered, limit))
     return Unfinished(dict(outputs), dict(scores), tuple(thoughts))

@@ -7,7 +7,6 @@ Every estimate is computed again from the records; results.json only has to agre
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,10 +21,12 @@ from safety_eval.core import journal, plugins
 from safety_eval.core.conceal import conceal, is_sealed, without_paths
 from safety_eval.core.errors import EvidenceError, SafetyEvalError, UserError
 from safety_eval.core.records import Estimate, plain
+from safety_eval.core.store import file_digest
 from safety_eval.core.task import Task
 from safety_eval.measure import metrics
 from safety_eval.policy import Policy, stopping
-from safety_eval.runs import answers, chain, own_code, results, run_file
+from safety_eval.runs import chain, own_code, results, run_file
+from safety_eval.runs.answers import Records
 from safety_eval.runs.run_file import RunFile
 from safety_eval.signoff import instruments
 from safety_eval.signoff.asked import Asked, read
@@ -186,8 +187,8 @@ def _said(folder: Path, file: RunFile, policy: Policy) -> dict[str, Any]:
         "subject": subject(file),
         "data": {task: record.data_version for task, record in file.tasks.items()},
         "notes": _notes(file, policy),
-        "run_sha256": _file_digest(folder / "run.json"),
-        "results_sha256": _file_digest(folder / "results.json"),
+        "run_sha256": file_digest(folder / "run.json"),
+        "results_sha256": file_digest(folder / "results.json"),
         "stopped": frozenset(task for task, record in file.tasks.items() if record.stopped),
     }
 
@@ -202,7 +203,7 @@ def remeasure(folder: Path, file: RunFile, faults: Faults, own_tasks: bool, labe
             wrong = list(check_records(folder, name, record))
             faults += [_evidence(w) for w in wrong]
             if not wrong:
-                rows = answers.measured(folder, task, record.samples)
+                rows = Records(folder, name).measured(task, record.samples)
                 found += metrics.estimates(task, rows, record.data_version, record.drawn)
                 labelled += of_task(folder, task, rows)
         except SafetyEvalError as error:
@@ -270,10 +271,9 @@ def _in_order(folder: Path, file: RunFile, policy: Policy, faults: Faults) -> No
     for task, record in file.tasks.items():
         if not record.stopped or policy.stop is None or faults:
             continue
-        prompts = answers.prompts(folder, task)
-        asked = {prompt_id for prompt_id, _ in answers.outputs(folder, task)}
-        first = {p.id for p in stopping.order(prompts, file.config.seed, task)[: len(asked)]}
-        if asked != first:
+        records = Records(folder, task)
+        order, was_asked = stopping.order(records.prompts, file.config.seed, task), records.asked()
+        if not all(was_asked[number] for number in order[: sum(was_asked)]):
             faults.append(_evidence(f"{task}: stopped early, but what was asked is not the start of its seeded order"))
 
 
@@ -365,11 +365,7 @@ def _read_baseline(baseline: Path | None) -> RunFile | None:
 def _named(baseline: Path | None) -> str:
     if baseline is None:
         return ""
-    return _file_digest(baseline / "run.json")
-
-
-def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return file_digest(baseline / "run.json")
 
 
 def _evidence(sentence: str) -> Blocker:

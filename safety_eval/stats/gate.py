@@ -22,7 +22,7 @@ Oracle: tests/stats/test_gate.py, benchmarks/fidelity/gates.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from safety_eval.stats.bounded import mean_lower, mean_upper
 from safety_eval.stats.proportion import lower_limit, upper_limit
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
+Codes = NDArray[np.integer[Any]]
 _DISTINCT = 1024
 """Different scores up to which each is taken as it is; more are spread over a grid of so many points."""
 

@@ -91,8 +91,10 @@ def test_a_borderline_model_is_asked_in_full(asked) -> None:
 
 def test_the_order_depends_on_the_seed_alone_and_asks_everything_once(asked) -> None:
     prompts = [m.prompt for m in asked({"": "a calm day"}).measured("mood")]
-    one, same, other = (stopping.order(p, s, "mood") for p, s in ((prompts, 0), (prompts[::-1], 0), (prompts, 1)))
-    assert one == same != other and sorted(p.id for p in one) == [p.id for p in prompts]
+    one, same, other = (
+        [p[i].id for i in stopping.order(p, s, "mood")] for p, s in ((prompts, 0), (prompts[::-1], 0), (prompts, 1))
+    )
+    assert one == same != other and sorted(one) == [p.id for p in prompts]
 
 
 def test_a_policy_without_a_stopping_rule_stops_nothing(asked, tmp_path: Path) -> None:
@@ -111,9 +113,9 @@ def test_a_pass_is_seen_at_the_first_prompt_that_allows_it(asked) -> None:
     run = asked({"": "a calm day by the sea"})
     rule = policy.parse(POLICY, "p")
     [a, b] = [e for e in run.estimate_records() if e.axis == "half" and e.metric == "gloom_rate"]
-    order = stopping.order([m.prompt for m in run.measured("mood")], 0, "mood")
+    prompts = [m.prompt for m in run.measured("mood")]
     needed = next(t for t, low in enumerate(boundaries(300, critical_count(300, 0.2), 0.01).pass_at) if low >= 0)
-    halves = [p.groups["half"][0] for p in order]
+    halves = [prompts[i].groups["half"][0] for i in stopping.order(prompts, 0, "mood")]
     assert answered(run) == next(t for t in range(600) if min(halves[:t].count("a"), halves[:t].count("b")) == needed)
     assert all(stopping.decide(rule.rules[0], e, rule) == "pass" for e in (a, b))
 
@@ -121,7 +123,8 @@ def test_a_pass_is_seen_at_the_first_prompt_that_allows_it(asked) -> None:
 def test_a_block_that_was_cut_short_is_ended_before_anything_is_decided(asked, tmp_path: Path) -> None:
     whole = asked({"": "a calm day by the sea"}, output_path=tmp_path / "whole")
     cut = asked({"": "a calm day by the sea"}, limit=None)
-    order = stopping.order([m.prompt for m in cut.measured("mood")], 0, "mood")
+    prompts = [m.prompt for m in cut.measured("mood")]
+    order = [prompts[i] for i in stopping.order(prompts, 0, "mood")]
     outputs = cut.folder / "mood" / "outputs.jsonl"
     kept = {p.id for p in order[10:40]}
     lines = [x for x in outputs.read_text().splitlines() if json.loads(x)["prompt_id"] in kept]
