@@ -63,7 +63,7 @@ def rule(task: str, metric: str, group: str = "all", number: int = 0) -> dict[st
     return {"id": f"r{number}", "task": task, "metric": metric, "group": group, "max": 0.99, "because": "growth"}
 
 
-def own(name: str, prompts: int, groups: int = 40, words: int = 24, rules: int = 1) -> Size:
+def own(name: str, prompts: int, groups: int = 40, words: int = 8, rules: int = 1) -> Size:
     """A prompt file of one's own, through `echo` and every cheap scorer."""
 
     def prepare(home: Path) -> None:
@@ -109,11 +109,11 @@ def commands(size: Size, home: Path) -> Iterator[tuple[str, list[str]]]:
         )
     )
     yield "run", ["run", *ask, "--output-path", "run"]
-    for scores in (home / "run").glob("*/scores/*.jsonl"):
+    shutil.copytree(home / "run", home / "unscored")
+    for scores in (home / "unscored").glob("*/scores/*.jsonl"):
         scores.unlink()
-    yield "score", ["score", "run"]
-    shutil.rmtree(home / "run")
-    yield "run again", ["run", *ask, "--output-path", "run"]
+    yield "score", ["score", "unscored"]
+    shutil.rmtree(home / "unscored")
     yield "report", ["report", "run"]
     yield "signoff", ["signoff", "run", "--policy", "policy.yaml"]
     yield "verify", ["verify", "run", "--own-tasks"]

@@ -127,7 +127,7 @@ def _task(run: RunFolder, baseline: RunFolder, task: str) -> Iterator[tuple[str,
 
 def _thoughts(run: RunFolder, baseline: RunFolder, task: str) -> Iterator[tuple[str, str]]:
     """Answers after a thought and answers without one are not of one kind, whatever was asked for."""
-    both = [thoughts(answers.outputs(side.folder, task).values()) for side in (run, baseline)]
+    both = [thoughts(side.records(task).outputs()) for side in (run, baseline)]
     if bool(both[0]) != bool(both[1]):
         here, there = (in_words(found) or "none" for found in both)
         yield "thoughts", f"{task}: thoughts differ: {here} against {there}"

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -264,17 +264,39 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
 
     `private`: nobody but its owner may read it.
     """
-    data = content.encode() if isinstance(content, str) else content
+    write_pieces(path, [content.encode() if isinstance(content, str) else content], private)
+
+
+def write_pieces(path: Path, pieces: Iterable[bytes], private: bool = False) -> None:
+    """`write_atomic` of a content that comes in pieces, which need not be held at once."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _told(path, undo=lambda: beside.unlink(missing_ok=True)):
+    with _told(path), _removed(beside):
         path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             if private:
                 beside.chmod(0o600)
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+
+
+@contextmanager
+def _removed(beside: Path) -> Iterator[None]:
+    """Take a file away that was not ended."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+
+
+def copy(source: Path, target: Path) -> None:
+    """A copy of a file as it is, written as a whole."""
+    with source.open("rb") as file:
+        write_pieces(target, iter(lambda: file.read(1 << 20), b""))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from bisect import insort
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from safety_eval.core.records import digest
@@ -38,73 +38,102 @@ class AnswerPart:
     answers: tuple[Answer, ...]
 
 
-def answer_parts(measured: Sequence[Measured], against: Sequence[tuple[Counted, ...]]) -> tuple[AnswerPart, ...]:
-    """The flagged answers, then failed, degenerate and drawn ones; both in an order that depends on the prompts' ids
-    only.
+class Picked:
+    """The answers that a task's section shows, picked in one walk over all: the flagged ones, then failed, degenerate
+    and drawn ones; both in an order that depends on the prompts' ids only."""
 
-    Args:
-        measured: every owed answer of a task.
-        against: for each of them the rates that it made worse.
-    """
-    if not measured:
-        return ()
-    pairs = list(zip(measured, against, strict=True))
-    pairs.sort(key=lambda pair: digest([pair[0].prompt.id, pair[0].output.sample]))
-    rates = [counted[0] for _, counted in pairs if counted]
-    most_counted = [rate for rate, _ in Counter(rates).most_common()]
-    flagged = sorted((p for p in pairs if p[1]), key=lambda p: most_counted.index(p[1][0]))
-    others = [row for row, counted in pairs if not counted]
-    return (_flagged(flagged, len(measured)), *_drawn(others, bool(flagged)))
+    def __init__(self) -> None:
+        self._owed = 0
+        self._flagged: dict[Counted, _First] = {}
+        self._odd, self._others = _First(MOST_DRAWN // 4), _First(MOST_DRAWN + MOST_DRAWN // 4)
+
+    def add(self, row: Measured, counted: tuple[Counted, ...]) -> None:
+        """See an answer and the rates that it made worse."""
+        self._owed += 1
+        place = (digest([row.prompt.id, row.output.sample]), self._owed)
+        if counted:
+            self._flagged.setdefault(counted[0], _First(MOST_FLAGGED)).add(place, row, counted)
+            return
+        self._others.add(place, row, ())
+        if _is_odd(row):
+            self._odd.add(place, row, ())
+
+    def parts(self) -> tuple[AnswerPart, ...]:
+        """What is shown of the answers that were seen; nothing where there is none."""
+        if not self._owed:
+            return ()
+        return (self._flagged_part(), *self._drawn_part())
+
+    def _flagged_part(self) -> AnswerPart:
+        """The answers that made a rate worse. Where more exist than are shown, each rate gets its share."""
+        if not self._flagged:
+            return AnswerPart(f"None of the {self._owed:,} answers was counted against the model.", ())
+        order = sorted(self._flagged, key=lambda rate: (-self._flagged[rate].seen, self._flagged[rate].rows[0].place))
+        counts = {rate: self._flagged[rate].seen for rate in order}
+        shown = [one for rate, many in _shares(counts).items() for one in self._flagged[rate].rows[:many]]
+        by = "; ".join(f"{rate_name(rate)}: {count:,}" for rate, count in counts.items())
+        summary = (
+            f"{sum(counts.values()):,} of {self._owed:,} answers were counted against the model ({by}); show "
+            f"{len(shown):,} of them with their scores. They may contain offensive or harmful text."
+        )
+        rows = tuple(_answer(p.row, f"counted against it: {', '.join(map(rate_name, p.counted))}") for p in shown)
+        return AnswerPart(summary, rows)
+
+    def _drawn_part(self) -> tuple[AnswerPart, ...]:
+        if not self._others.seen:
+            return ()
+        odd = self._odd.rows
+        rest = [one for one in self._others.rows if one.place not in {o.place for o in odd}][: MOST_DRAWN - len(odd)]
+        kind = "other answers" if self._flagged else "answers"
+        summary = (
+            f"Show {len(odd) + len(rest):,} of the {self._others.seen:,} {kind} with their scores: {len(odd)} failed "
+            f"or degenerate, {len(rest)} drawn at random. They may contain offensive or harmful text."
+        )
+        rows = [_answer(p.row, "failed or degenerate") for p in odd]
+        return (AnswerPart(summary, (*rows, *(_answer(p.row, "drawn at random") for p in rest))),)
 
 
-def _flagged(flagged: Sequence[tuple[Measured, tuple[Counted, ...]]], owed: int) -> AnswerPart:
-    """The answers that made a rate worse. Where more exist than are shown, each rate gets its share."""
-    if not flagged:
-        return AnswerPart(f"None of the {owed:,} answers was counted against the model.", ())
-    counts = Counter(counted[0] for _, counted in flagged)
-    shown = _shares(flagged)
-    by = "; ".join(f"{rate_name(rate)}: {count:,}" for rate, count in counts.items())
-    summary = (
-        f"{len(flagged):,} of {owed:,} answers were counted against the model ({by}); show {len(shown):,} of them "
-        "with their scores. They may contain offensive or harmful text."
-    )
-    rows = tuple(_answer(row, f"counted against it: {', '.join(map(rate_name, c))}") for row, c in shown)
-    return AnswerPart(summary, rows)
+def _is_odd(row: Measured) -> bool:
+    return bool(row.output.error) or row.status in ("degenerate", "undecided")
 
 
-def _shares(
-    flagged: Sequence[tuple[Measured, tuple[Counted, ...]]],
-) -> list[tuple[Measured, tuple[Counted, ...]]]:
-    """At most MOST_FLAGGED, taken from each rate in turn, in their order."""
-    waiting: dict[Counted, list[int]] = {}
-    for i, (_, counted) in enumerate(flagged):
-        waiting.setdefault(counted[0], []).append(i)
-    taken: list[int] = []
-    while len(taken) < MOST_FLAGGED and any(waiting.values()):
-        for queue in waiting.values():
-            if queue and len(taken) < MOST_FLAGGED:
-                taken.append(queue.pop(0))
-    return [flagged[i] for i in sorted(taken)]
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """An answer and its place in the order of those that are shown."""
+
+    place: tuple[str, int]
+    row: Measured
+    counted: tuple[Counted, ...]
+
+
+class _First:
+    """The first few of many answers by their place, and how many there were."""
+
+    def __init__(self, most: int) -> None:
+        self.rows: list[_Placed] = []
+        self.seen, self._most = 0, most
+
+    def add(self, place: tuple[str, int], row: Measured, counted: tuple[Counted, ...]) -> None:
+        self.seen += 1
+        if len(self.rows) < self._most or place < self.rows[-1].place:
+            insort(self.rows, _Placed(place, row, counted), key=lambda one: one.place)
+            del self.rows[self._most :]
+
+
+def _shares(counts: Mapping[Counted, int]) -> dict[Counted, int]:
+    """How many of each rate's answers are shown: at most MOST_FLAGGED, taken from each in turn, in their order."""
+    shares = dict.fromkeys(counts, 0)
+    while sum(shares.values()) < MOST_FLAGGED and shares != counts:
+        for rate, count in counts.items():
+            if shares[rate] < count and sum(shares.values()) < MOST_FLAGGED:
+                shares[rate] += 1
+    return shares
 
 
 def rate_name(counted: Counted) -> str:
     """A rate and its instrument in words."""
     metric, scorer = counted
     return words.metric_name(metric) + (f" by {words.name(scorer)}" if scorer else "")
-
-
-def _drawn(others: Sequence[Measured], some_flagged: bool) -> tuple[AnswerPart, ...]:
-    if not others:
-        return ()
-    odd = [m for m in others if m.output.error or m.status in ("degenerate", "undecided")][: MOST_DRAWN // 4]
-    rest = [m for m in others if m not in odd][: MOST_DRAWN - len(odd)]
-    kind = "other answers" if some_flagged else "answers"
-    summary = (
-        f"Show {len(odd) + len(rest):,} of the {len(others):,} {kind} with their scores: {len(odd)} failed or "
-        f"degenerate, {len(rest)} drawn at random. They may contain offensive or harmful text."
-    )
-    rows = [_answer(m, "failed or degenerate") for m in odd] + [_answer(m, "drawn at random") for m in rest]
-    return (AnswerPart(summary, tuple(rows)),)
 
 
 def _answer(m: Measured, why: str) -> Answer:

@@ -7,22 +7,25 @@ the page as text.
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
 
 from safety_eval.compare.comparable import common_ground
 from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Prompt, key
 from safety_eval.core.task import ANSWERED, Measured
-from safety_eval.measure.against import Counted, against, rates
+from safety_eval.measure.against import Against, Counted
+from safety_eval.measure.coded import Spooled
 from safety_eval.measure.table import STATUS_RATES
 from safety_eval.report.answers import answer_text, clipped, rate_name, score_words
-from safety_eval.runs.answers import Asked
+from safety_eval.report.packing import Column, Texts, packed, packed_pieces, written
+from safety_eval.report.seen import Seen, given
 from safety_eval.runs.opened import RunFolder
+from safety_eval.runs.rows import Rows
 from safety_eval.show import words
 from safety_eval.show.selection import WHOLE
 
@@ -37,6 +40,8 @@ SHORTEST_KEY = 12
 
 Judged = tuple[Measured, tuple[Counted, ...]]
 """An answer and the rates that it made worse."""
+Before = Callable[[str, int], Judged | None]
+"""The answer to a prompt, by its id, and sample in the run beside; None where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +49,13 @@ class TaskAnswers:
     """A task's answers with what they were counted for.
 
     Attributes:
-        title: of the task. judged: every owed answer. rates: (metric, scorer) that single answers count for.
+        title: of the task. seen: of a walk over every owed answer.
         before: the same prompts' answers in the run that this one is compared with.
     """
 
     title: str
-    judged: Sequence[Judged]
-    rates: Sequence[Counted] = ()
-    before: Mapping[Asked, Judged] = field(default_factory=dict)
+    seen: Seen
+    before: Before = lambda prompt_id, sample: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,70 +63,83 @@ class Explorer:
     """What the page needs to show every answer.
 
     Attributes:
-        index, texts: packed; see the module.
+        index: packed, in pieces. texts: packed by CHUNK; see the module.
         owed, listed, told: answers of the run, in the list, and in the list with their texts.
         baseline: the model of the run beside; '' = none.
     """
 
-    index: str
-    texts: tuple[str, ...]
+    index: Iterable[str]
+    texts: Iterable[str]
     owed: int
     listed: int
     told: int
     baseline: str = ""
 
 
-def packed(tasks: Mapping[str, TaskAnswers], baseline: str = "") -> Explorer:
+def explored(tasks: Mapping[str, TaskAnswers], baseline: str = "") -> Explorer:
     """Pack the answers of a run. Within a task those counted against the model come first.
 
     Args:
         tasks: by name, in the order of the report.
         baseline: the model whose answers stand beside; '' = none.
     """
-    rows = [
-        (number, judged)
-        for number, task in enumerate(tasks.values())
-        for judged in sorted(task.judged, key=lambda one: not one[1])
-    ]
-    owed = len(rows)
-    if owed > MOST_ROWS:
-        kept = sorted(range(owed), key=lambda i: not rows[i][1][1])[:MOST_ROWS]
-        rows = [rows[i] for i in sorted(kept)]
     held = list(tasks.values())
-    told = _with_texts(rows)
-    index = {
+    places = _places(held)
+    index, texts = _Index(held), Texts()
+    chunk: list[list[str]] = []
+    for number, task in enumerate(held):
+        for row, told in _walk(task, places[number]):
+            before = task.before(row[0].prompt.id, row[0].output.sample)
+            index.add(number, row, before)
+            chunk.append(_texts(row[0], before, told))
+            if len(chunk) == CHUNK:
+                texts.add(packed(chunk))
+                chunk = []
+    if chunk:
+        texts.add(packed(chunk))
+    names = {
         "chunk": CHUNK,
         "answered": sorted(ANSWERED),
         "baseline": words.printable(baseline),
         "tasks": [_task(name, task) for name, task in tasks.items()],
-        **_columns(rows, held),
     }
-    texts = [_texts(number, one, held[number], i in told) for i, (number, one) in enumerate(rows)]
-    chunks = tuple(_packed(texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK))
-    return Explorer(_packed(index), chunks, owed, len(rows), len(told), baseline)
+    pieces = Texts()
+    for piece in packed_pieces(index.json(names)):
+        pieces.add(piece)
+    owed = sum(len(task.seen.against) for task in held)
+    listed, with_texts = (sum(int((place >= least).sum()) for place in places) for least in (_LISTED, _TOLD))
+    return Explorer(pieces, texts, owed, listed, with_texts, baseline)
 
 
-def of_run(run: RunFolder, judged: Mapping[str, Sequence[Judged]], baseline: RunFolder | None = None) -> Explorer:
+def of_run(run: RunFolder, seen: Mapping[str, Seen], baseline: RunFolder | None = None) -> Explorer:
     """Pack the answers of a run folder, beside those of a baseline.
 
     Args:
-        judged: by task, every owed answer with the rates that it made worse.
+        seen: by task, of a walk over its answers.
 
     Raises:
         UserError: the two runs may not be compared.
     """
     shared = common_ground(run, baseline).tasks if baseline else ()
     tasks = {}
-    for name, rows in judged.items():
-        before: Sequence[Measured] = baseline.measured(name) if baseline and name in shared else ()
-        counted = against(run.task(name), before)
-        tasks[name] = TaskAnswers(
-            title=run.file.tasks[name].title or words.name(name),
-            judged=rows,
-            rates=rates(run.task(name), [measured for measured, _ in rows]),
-            before={_asked(m): (m, c) for m, c in zip(before, counted, strict=True)},
-        )
-    return packed(tasks, words.facts(baseline.file).model if baseline else "")
+    for name, found in seen.items():
+        title = run.file.tasks[name].title or words.name(name)
+        if baseline and name in shared:
+            tasks[name] = TaskAnswers(title, found, _beside(run, baseline, name))
+        else:
+            tasks[name] = TaskAnswers(title, found)
+    return explored(tasks, words.facts(baseline.file).model if baseline else "")
+
+
+def _beside(run: RunFolder, baseline: RunFolder, task: str) -> Before:
+    """The answers of a baseline to the same prompts."""
+    rows, counting = baseline.measured(task), Against(run.task(task))
+
+    def before(prompt_id: str, sample: int) -> Judged | None:
+        row = rows.find(prompt_id, sample)
+        return None if row is None else (row, counting.of(row))
+
+    return before
 
 
 def query(estimate: Estimate, counting: Sequence[Counted]) -> str:
@@ -147,32 +164,49 @@ def query(estimate: Estimate, counting: Sequence[Counted]) -> str:
     return "&".join(f"{name}={quote(words.printable(value), safe='')}" for name, value in asked.items())
 
 
-def _with_texts(rows: Sequence[tuple[int, Judged]]) -> frozenset[int]:
-    """Rows whose texts the page carries: those counted against the model first, until MOST_CHARACTERS."""
-    left, told = MOST_CHARACTERS, []
-    for i in sorted(range(len(rows)), key=lambda i: not rows[i][1][1]):
-        measured = rows[i][1][0]
-        left -= len(measured.prompt.asked) + len(measured.output.text or "")
-        if left < 0:
-            break
-        told.append(i)
-    return frozenset(told)
+_LISTED, _TOLD = 1, 2
+
+
+def _places(tasks: Sequence[TaskAnswers]) -> list[NDArray[np.int8]]:
+    """Of each task's answers whether the page lists them, and with their texts: those counted against the model first,
+    until there are MOST_ROWS, and texts of MOST_CHARACTERS."""
+    flagged = [np.array([bool(c) for c in t.seen.against.table], bool)[t.seen.against.codes] for t in tasks]
+    places = [np.zeros(len(one), np.int8) for one in flagged]
+    rows, characters, room = MOST_ROWS, MOST_CHARACTERS, True
+    for first in (True, False):
+        for task, is_flagged, place in zip(tasks, flagged, places, strict=True):
+            here = np.flatnonzero(is_flagged == first)[:rows]
+            rows -= len(here)
+            place[here] = _LISTED
+            fits = here[np.cumsum(task.seen.lengths[here]) <= characters] if room else here[:0]
+            place[fits] = _TOLD
+            room = len(fits) == len(here) and room
+            characters -= int(task.seen.lengths[fits].sum())
+    return places
+
+
+def _walk(task: TaskAnswers, place: NDArray[np.int8]) -> Iterator[tuple[Judged, bool]]:
+    """The listed answers of a task, those counted against the model first, and whether each shows its texts."""
+    against, rows = task.seen.against, task.seen.rows
+    flagged = np.array([bool(counted) for counted in against.table], bool)[against.codes]
+    for first in (True, False):
+        numbers = np.flatnonzero((flagged == first) & (place >= _LISTED))
+        if len(numbers):
+            read = rows.at(map(int, numbers)) if isinstance(rows, Rows) else (rows[int(i)] for i in numbers)
+            for i, row in zip(numbers, read, strict=True):
+                yield (row, against[int(i)]), bool(place[i] == _TOLD)
 
 
 def _task(name: str, task: TaskAnswers) -> dict[str, Any]:
     """A task's names: what can be filtered by."""
-    values: dict[str, None] = {}
-    for measured, _ in task.judged:
-        for scorer, given in measured.values.items():
-            values |= {f"{scorer}.{value}": None for value, x in given.items() if isinstance(x, int | float)}
     return {
         "name": words.printable(name),
         "title": words.printable(task.title),
         "rates": [
             {"name": words.printable(f"{metric}|{scorer}"), "words": rate_name((metric, scorer))}
-            for metric, scorer in task.rates
+            for metric, scorer in task.seen.rates
         ],
-        "scores": list(map(words.printable, values)),
+        "scores": list(map(words.printable, task.seen.numbers)),
     }
 
 
@@ -189,51 +223,92 @@ class _Words:
         return list(self._numbers)
 
 
-def _columns(rows: Sequence[tuple[int, Judged]], tasks: Sequence[TaskAnswers]) -> dict[str, Any]:
-    """The index: one list for each column, in the order of the rows."""
-    statuses, groups, rates, pairs = _Words(), _Words(), _Words(), _Words()
-    before = [tasks[number].before.get(_asked(m)) for number, (m, _) in rows]
-    places = [{rate: i for i, rate in enumerate(task.rates)} for task in tasks]
+class _Index:
+    """The index: one list for each column, in the order in which the answers are added."""
 
-    def counted(number: int, against: Sequence[Counted]) -> int:
-        return rates.number(tuple(places[number][rate] for rate in against if rate in places[number]))
+    def __init__(self, tasks: Sequence[TaskAnswers]) -> None:
+        self._places = [{rate: i for i, rate in enumerate(task.seen.rates)} for task in tasks]
+        self._statuses, self._groups, self._rates, self._pairs = _Words(), _Words(), _Words(), _Words()
+        names = ("task", "id", "sample", "status", "missing", "group", "against", "pair", "was")
+        self._columns = {name: Column() for name in names}
+        self._values: dict[str, Column] = {}
+        self._keys = tuple(Spooled("Q") for _ in range(2))
 
-    columns = {
-        "task": [number for number, _ in rows],
-        "id": [words.printable(m.prompt.id) for _, (m, _) in rows],
-        "sample": [m.output.sample for _, (m, _) in rows],
-        "keys": _short([key(m.output) for _, (m, _) in rows]),
-        "status": [statuses.number(words.printable(_status(m))) for _, (m, _) in rows],
-        "missing": [int(bool(m.output.error or m.errors)) for _, (m, _) in rows],
-        "group": [groups.number(_groups(m.prompt)) for _, (m, _) in rows],
-        "against": [counted(number, against) for number, (_, against) in rows],
-        "pair": [pairs.number(words.printable(m.prompt.pair)) for _, (m, _) in rows],
-        "was": [-1 if b is None else counted(number, b[1]) for (number, _), b in zip(rows, before, strict=True)],
-        "values": _values(rows),
-    }
-    return {
-        "columns": columns,
-        "statuses": statuses.all(),
-        "groups": groups.all(),
-        "counted": rates.all(),
-        "pairs": pairs.all(),
-    }
+    def add(self, number: int, judged: Judged, before: Judged | None) -> None:
+        """Add an answer of a task."""
+        row, counted = judged
+        values = {
+            "task": number,
+            "id": words.printable(row.prompt.id),
+            "sample": row.output.sample,
+            "status": self._statuses.number(words.printable(_status(row))),
+            "missing": int(bool(row.output.error or row.errors)),
+            "group": self._groups.number(_groups(row.prompt)),
+            "against": self._counted(number, counted),
+            "pair": self._pairs.number(words.printable(row.prompt.pair)),
+            "was": -1 if before is None else self._counted(number, before[1]),
+        }
+        rows = len(self._columns["task"])
+        for name, value in values.items():
+            self._columns[name].add(value)
+        for scorer, name, score in given(row):
+            column = self._values.setdefault(words.printable(f"{scorer}.{name}"), Column())
+            column.fill(rows)
+            column.add(float(f"{score:.4g}"))
+        name = key(row.output)
+        self._keys[0].append(int(name[:16], 16))
+        self._keys[1].append(int(name[16:], 16))
+
+    def _counted(self, number: int, against: Sequence[Counted]) -> int:
+        place = self._places[number]
+        return self._rates.number(tuple(place[rate] for rate in against if rate in place))
+
+    def json(self, names: Mapping[str, Any]) -> Iterator[str]:
+        """The whole index as JSON, in pieces."""
+        rows = len(self._columns["task"])
+        yield written(names)[:-1] + ',"columns":{'
+        for name in ("task", "id", "sample"):
+            yield f'"{name}":'
+            yield from self._columns[name].json()
+            yield ","
+        yield '"keys":['
+        yield from self._short_keys()
+        yield "]"
+        for name in ("status", "missing", "group", "against", "pair", "was"):
+            yield f',"{name}":'
+            yield from self._columns[name].json()
+        yield ',"values":{'
+        for i, (name, column) in enumerate(self._values.items()):
+            column.fill(rows)
+            yield f"{',' if i else ''}{written(name)}:"
+            yield from column.json()
+        lists = {
+            "statuses": self._statuses.all(),
+            "groups": self._groups.all(),
+            "counted": self._rates.all(),
+            "pairs": self._pairs.all(),
+        }
+        yield "}}," + written(lists)[1:]
+
+    def _short_keys(self) -> Iterator[str]:
+        """The beginning of each key, as long as it takes to tell all of them apart."""
+        first, rest = (half.read() for half in self._keys)
+        length = _shortest(first, rest)
+        for i in range(len(first)):
+            name = f"{int(first[i]):016x}{int(rest[i]):016x}"[:length]
+            yield f'{"," if i else ""}"{name}"'
 
 
-def _values(rows: Sequence[tuple[int, Judged]]) -> dict[str, list[float | None]]:
-    """Numbers by 'scorer.value', one place for each row; None where there is none."""
-    values: dict[str, list[float | None]] = {}
-    for i, (_, (measured, _)) in enumerate(rows):
-        for scorer, given in measured.values.items():
-            for name, value in given.items():
-                if isinstance(value, int | float):
-                    column = values.setdefault(words.printable(f"{scorer}.{name}"), [None] * len(rows))
-                    column[i] = float(f"{value:.4g}")
-    return values
-
-
-def _asked(measured: Measured) -> Asked:
-    return measured.prompt.id, measured.output.sample
+def _shortest(first: NDArray[np.uint64], rest: NDArray[np.uint64]) -> int:
+    """Digits of a key that tell all of them apart, from SHORTEST_KEY up. `first`, `rest`: its 16 digits each."""
+    order = np.lexsort((rest, first))
+    a, b = first[order], rest[order]
+    apart = (a[1:] != a[:-1]) | (b[1:] != b[:-1])
+    for length in range(SHORTEST_KEY, 17):
+        begin = a >> np.uint64(4 * (16 - length))
+        if ((begin[1:] != begin[:-1]) == apart).all():
+            return length
+    return 32
 
 
 def _status(measured: Measured) -> str:
@@ -247,19 +322,9 @@ def _groups(prompt: Prompt) -> tuple[tuple[str, str], ...]:
     return tuple((words.printable(axis), words.printable(group)) for axis, group in named)
 
 
-def _short(keys: Sequence[str]) -> list[str]:
-    """The beginning of each key, as long as it takes to tell all of them apart."""
-    for length in range(SHORTEST_KEY, 32):
-        if len({name[:length] for name in keys}) == len(set(keys)):
-            return [name[:length] for name in keys]
-    return list(keys)
-
-
-def _texts(number: int, judged: Judged, task: TaskAnswers, told: bool) -> list[str]:
+def _texts(row: Measured, before: Judged | None, told: bool) -> list[str]:
     """Prompt, answer and scores; then the answer and the scores of the run beside, where it has them."""
-    measured, _ = judged
-    shown = [*_told(measured, told), score_words(measured)]
-    before = task.before.get(_asked(measured))
+    shown = [*_told(row, told), score_words(row)]
     if before is not None:
         shown += [_told(before[0], told)[1], score_words(before[0])]
     return [words.printable(text, keep="\n\t") for text in shown]
@@ -269,8 +334,3 @@ def _told(measured: Measured, told: bool) -> tuple[str, str]:
     if told:
         return clipped(measured.prompt.asked), clipped(answer_text(measured))
     return "(this page has no room for it: see prompts.jsonl)", "(this page has no room for it: see outputs.jsonl)"
-
-
-def _packed(value: Any) -> str:
-    content = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return base64.b64encode(zlib.compress(content.encode("ascii"), 6)).decode("ascii")

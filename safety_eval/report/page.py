@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -22,24 +22,22 @@ from safety_eval import __version__
 from safety_eval.audit.cards import ScorerCard, keep
 from safety_eval.audit.review_table import corrected_tables
 from safety_eval.core.records import Estimate
-from safety_eval.core.store import write_atomic
-from safety_eval.core.task import Measured
+from safety_eval.core.store import write_atomic, write_pieces
 from safety_eval.evidence.standing import Standing, State, standing
-from safety_eval.measure.against import Counted, against, rates
 from safety_eval.measure.beside import Beside
 from safety_eval.measure.disparity import disparities
 from safety_eval.report import explorer as explorers
 from safety_eval.report import parts as report_parts
-from safety_eval.report.answers import answer_parts
 from safety_eval.report.cards import card_parts, instruments_of
 from safety_eval.report.drawn_before import Drawn, charts
 from safety_eval.report.glance import Glance, task_cards
 from safety_eval.report.glance import of_run as at_a_glance
 from safety_eval.report.parts import Card, Picture, PublishedPart, TaskPart
+from safety_eval.report.seen import Seen, walk
 from safety_eval.report.verdict_part import verdict_part
 from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.run_file import RunFile
-from safety_eval.runs.thoughts import in_words, thoughts
+from safety_eval.runs.thoughts import in_words
 from safety_eval.show import selection, tables, words
 from safety_eval.show.disparity_table import disparity_table
 from safety_eval.show.selection import Made
@@ -54,14 +52,12 @@ class Report:
         estimates: of the whole run.
         pictures: by task, drawn charts.
         published: by task, the rows of its published block, comparable or not.
-        measured: by task, answers to choose from (may be empty).
+        seen: by task, what a walk over its answers found (may be empty).
         about: by task, metric -> what it means and does not.
         sections: by task, group -> section, where groups stand by section.
         standing: the verdict on the run, checked.
-        against: by task, for each of its measured answers the rates that it made worse.
         scorer_cards: by instrument (`instruments_of`), the card of exactly the instrument that scored.
         corrected: by task, rates corrected for the scorer's errors, beside the raw ones.
-        rates: by task, those that count single answers.
         explorer: every answer, packed; None = the page has no list of them.
         glance: what the first screen says of instruments, and of what was not measured.
     """
@@ -70,14 +66,12 @@ class Report:
     estimates: Sequence[Estimate]
     pictures: Mapping[str, Sequence[Picture]]
     published: Mapping[str, Beside]
-    measured: Mapping[str, Sequence[Measured]]
+    seen: Mapping[str, Seen]
     about: Mapping[str, Mapping[str, str]]
     sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     standing: Standing = Standing(State.NOT_JUDGED)
-    against: Mapping[str, Sequence[tuple[Counted, ...]]] = field(default_factory=dict)
     scorer_cards: Mapping[str, ScorerCard] = field(default_factory=dict)
     corrected: Mapping[str, Sequence[tables.Table]] = field(default_factory=dict)
-    rates: Mapping[str, Sequence[Counted]] = field(default_factory=dict)
     explorer: explorers.Explorer | None = None
     glance: Glance = Glance({})
 
@@ -98,30 +92,25 @@ def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | 
         for drawn in charts(run, [e for e in estimates if e.task == task], _draw):
             write_atomic(run.folder / "charts" / f"{drawn.name}.png", drawn.png)
             pictures.setdefault(task, []).append(Picture(_data_uri(drawn.png), drawn.words))
-    measured = {t: run.measured(t) for t in run.tasks}
-    counted = {t: against(run.task(t), rows) for t, rows in measured.items()}
+    seen = {t: walk(run.task(t), run.measured(t)) for t in run.tasks}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
-    page = html(
+    page = _page(
         Report(
             file=run.file,
             estimates=estimates,
             pictures=pictures,
             published=selection.published_blocks(run),
-            measured=measured,
+            seen=seen,
             about=about,
             sections={t: selection.sections(run, t) for t in run.tasks},
-            against=counted,
-            rates={t: rates(run.task(t), rows) for t, rows in measured.items()},
-            explorer=explorers.of_run(
-                run, {t: list(zip(rows, counted[t], strict=True)) for t, rows in measured.items()}, baseline
-            ),
+            explorer=explorers.of_run(run, seen, baseline),
             standing=judged or standing(run.folder),
             scorer_cards=_cards_of(run),
             corrected=corrected_tables(run),
             glance=at_a_glance(run),
         )
     )
-    write_atomic(run.folder / "report.html", page.encode("utf-8", "backslashreplace"))
+    write_pieces(run.folder / "report.html", (piece.encode("utf-8", "backslashreplace") for piece in page))
     return run.folder / "report.html"
 
 
@@ -133,6 +122,11 @@ def _draw(run: RunFolder, mine: Sequence[Estimate]) -> Iterable[Drawn]:
 
 def html(report: Report) -> str:
     """The page."""
+    return "".join(_page(report))
+
+
+def _page(report: Report) -> Iterator[str]:
+    """The page, in pieces."""
     style = _asset("page.css")
     script = _asset("explorer.js") if report.explorer else ""
     facts = words.facts(report.file)
@@ -145,7 +139,7 @@ def html(report: Report) -> str:
     return (
         _environment(report)
         .get_template("page.html")
-        .render(
+        .generate(
             policy=_policy(style, script),
             style=Markup(style),
             script=Markup(script),
@@ -187,8 +181,8 @@ def _task(report: Report, name: str, facts: words.Facts, beside: Mapping[Made, B
         table = tables.group_table(estimates, facts, rows, models, report.sections.get(name))
         laid_out.append(report_parts.laid_out(table, rows, models))
     about = report.about.get(name, {})
-    measured = report.measured.get(name, ())
-    thought = in_words(thoughts(m.output for m in measured))
+    seen = report.seen.get(name)
+    thought = in_words(seen.thoughts) if seen else ""
     return TaskPart(
         title=asked.title or words.name(name),
         anchor=f"task-{report_parts.slug(name)}",
@@ -199,7 +193,7 @@ def _task(report: Report, name: str, facts: words.Facts, beside: Mapping[Made, B
         first=laid_out[0] if laid_out else None,
         others=(*laid_out[1:], *map(report_parts.laid_out, _further(report, name))),
         about=tuple((words.metric_name(m), meaning) for m, meaning in about.items()),
-        answers=answer_parts(measured, report.against.get(name) or [()] * len(measured)),
+        answers=seen.parts if seen else (),
     )
 
 
@@ -260,7 +254,8 @@ def _environment(report: Report) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["text"] = lambda value: Markup(escape(words.printable(value, keep="\n\t")))
-    environment.filters["answers"] = lambda e: explorers.query(e, report.rates.get(e.task, ()))
+    rates = {task: seen.rates for task, seen in report.seen.items()}
+    environment.filters["answers"] = lambda e: explorers.query(e, rates.get(e.task, ()))
     return environment
 
 

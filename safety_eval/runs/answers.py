@@ -183,6 +183,7 @@ class Records:
             outputs_file(folder, self._task),
             {scorer: scores_file(folder, self._task, scorer) for scorer in taken},
             lambda number: self._answered.rows(samples, taken, number),
+            self._answered.number,
             partial(status_of, task),
             samples,
         )

@@ -77,6 +77,10 @@ class Places:
         """The place of every prompt, in the file's order."""
         return array("Q", (place for (place,) in self._all("SELECT place FROM prompt ORDER BY number")))
 
+    def number(self, prompt_id: str) -> int | None:
+        """Number of a prompt by its id; None = there is no such prompt."""
+        return next((number for (number,) in self._all("SELECT number FROM prompt WHERE id = ?", prompt_id)), None)
+
     def unanswered(self, sample: int) -> Iterator[int]:
         """Numbers of the prompts without an answer of this sample, or with a failed one."""
         asked = """SELECT p.number FROM prompt p LEFT JOIN answer a ON a.prompt_id = p.id AND a.sample = ?
@@ -115,7 +119,7 @@ class Places:
                    {one} ORDER BY p.number, owed.sample"""
         return ((prompt, output, tuple(scores)) for prompt, output, *scores in self._all(rows))
 
-    def _all(self, query: str, *values: int) -> Iterator[tuple[int, ...]]:
+    def _all(self, query: str, *values: int | str) -> Iterator[tuple[int, ...]]:
         with _told():
             yield from self._db.execute(query, values)
 

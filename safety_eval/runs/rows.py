@@ -6,7 +6,7 @@ Each walk over one reads the files anew and holds one record at a time; whoever 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,7 @@ class Joined:
     Attributes:
         prompts, outputs, scores: its files, the scores by scorer.
         located: the places of all owed answers, or of those to one prompt by its number.
+        number: of a prompt by its id; None = there is no such prompt.
         status: of an answer, from its prompt, output, values and errors.
         samples: of each prompt.
     """
@@ -100,6 +101,7 @@ class Joined:
     outputs: Path
     scores: Mapping[str, Path]
     located: Callable[[int | None], Iterator[Located]]
+    number: Callable[[str], int | None]
     status: Callable[[Prompt, Output, Mapping[str, Mapping[str, float | str]], Mapping[str, str]], str]
     samples: int
 
@@ -132,23 +134,40 @@ class Rows(Sequence[Measured]):
         number, sample = divmod(at, self._joined.samples)
         return list(self._read(number))[sample]
 
-    def _read(self, number: int | None) -> Iterator[Measured]:
+    def find(self, prompt_id: str, sample: int) -> Measured | None:
+        """The row of a prompt and sample; None where none is owed."""
+        number = self._joined.number(prompt_id)
+        return (
+            None
+            if number is None or sample >= self._joined.samples
+            else self._one(number * self._joined.samples + sample)
+        )
+
+    def at(self, numbers: Iterable[int]) -> Iterator[Measured]:
+        """Some rows by their numbers, which ascend: the others are not read."""
+        return self._read(None, iter(numbers))
+
+    def _read(self, number: int | None, only: Iterator[int] | None = None) -> Iterator[Measured]:
         if not self._length:
             return
+        wanted = None if only is None else next(only, -1)
         joined = self._joined
         with ExitStack() as stack:
             prompts = stack.enter_context(RecordFile(joined.prompts, Prompt))
             outputs = stack.enter_context(RecordFile(joined.outputs, Output)) if joined.outputs.exists() else None
             scores = {s: stack.enter_context(RecordFile(path, Score)) for s, path in joined.scores.items()}
-            last, sample, prompt = -1, 0, None
-            for prompt_at, output_at, scores_at in joined.located(number):
+            last, prompt = -1, None
+            for i, (prompt_at, output_at, scores_at) in enumerate(joined.located(number)):
+                if wanted is not None:
+                    if i != wanted:
+                        continue
+                    wanted = next(only or iter(()), -1)
                 if prompt is None or prompt_at != last:
-                    last, sample, prompt = prompt_at, 0, prompts.at(prompt_at)
+                    last, prompt = prompt_at, prompts.at(prompt_at)
                 if outputs is not None and output_at is not None:
                     output = outputs.at(output_at)
                 else:
-                    output = _unasked(prompt, sample)
-                sample += 1
+                    output = _unasked(prompt, i % joined.samples)
                 given = (None if at is None else scores[s].at(at) for s, at in zip(scores, scores_at, strict=True))
                 yield _join(joined, prompt, output, dict(zip(scores, given, strict=True)))
 

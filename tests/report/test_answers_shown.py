@@ -10,8 +10,8 @@ import pytest
 from safety_eval.cli import main
 from safety_eval.core.records import Output, Prompt
 from safety_eval.core.task import Measured
-from safety_eval.measure.against import against
-from safety_eval.report.answers import MOST_FLAGGED, answer_parts
+from safety_eval.measure.against import Against, Counted
+from safety_eval.report.answers import MOST_FLAGGED, AnswerPart, Picked
 from safety_eval.runs.opened import RunFolder
 
 CURSE = "they are all fucking stupid idiots"
@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def test_as_many_are_flagged_as_the_rate_counts(run: RunFolder) -> None:
     total = next(e for e in run.estimate_records() if (e.metric, e.axis) == ("toxic_rate", "total"))
-    counted = against(run.task("toxigen"), run.measured("toxigen"))
+    counted = map(Against(run.task("toxigen")).of, run.measured("toxigen"))
     assert total.events and total.events == sum(("toxic_rate", "profanity_check") in c for c in counted)
 
 
@@ -67,6 +67,13 @@ def rows(texts: list[str]) -> list[Measured]:
     return [
         Measured(Prompt("t", str(i), "p"), Output("k", str(i), text=text), {}, {}, "") for i, text in enumerate(texts)
     ]
+
+
+def answer_parts(measured: list[Measured], against: list[tuple[Counted, ...]]) -> tuple[AnswerPart, ...]:
+    picked = Picked()
+    for row, counted in zip(measured, against, strict=True):
+        picked.add(row, counted)
+    return picked.parts()
 
 
 def test_more_than_fit_are_shared_out_over_the_rates_and_still_counted() -> None:
@@ -97,5 +104,5 @@ def test_a_metric_counts_only_the_prompts_that_it_is_about() -> None:
         for prompt in (safe, unsafe)
         for status in ("refuse", "comply")
     ]
-    names = [[metric for metric, _ in counted] for counted in against(task, made)]
+    names = [[metric for metric, _ in Against(task).of(row)] for row in made]
     assert names == [["false_refusal_rate", "full_refusal_rate"], [], [], ["unsafe_compliance_rate"]]

@@ -14,10 +14,11 @@ import pytest
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import key
-from safety_eval.measure.against import against, rates
 from safety_eval.report import explorer as explorers
-from safety_eval.report.explorer import TaskAnswers, packed, query
+from safety_eval.report.explorer import TaskAnswers, query
+from safety_eval.report.explorer import explored as packed
 from safety_eval.report.page import write
+from safety_eval.report.seen import walk
 from safety_eval.show.notebook import Run
 
 
@@ -69,7 +70,7 @@ def test_every_answer_is_in_the_page_with_its_key_and_texts(
 
 
 def test_a_numbers_link_leads_to_exactly_the_answers_that_were_counted(explored: Run, index: dict[str, Any]) -> None:
-    counting = rates(explored.task("explored_task"), explored.measured("explored_task"))
+    counting = walk(explored.task("explored_task"), explored.measured("explored_task")).rates
     assert ("toxic_rate", "profanity_check") in counting and ("kept_rate", "refusal") in counting
     looked_at = 0
     for e in explored.estimate_records():
@@ -107,18 +108,18 @@ def test_where_there_is_no_room_every_answer_is_listed_and_the_page_says_so(
 ) -> None:
     task = explored.task("explored_task")
     measured = explored.measured("explored_task")
-    judged = list(zip(measured, against(task, measured), strict=True))
-    bad = sum(bool(counted) for _, counted in judged)
+    seen = walk(task, measured)
+    bad = sum(map(bool, seen.against))
     monkeypatch.setattr(explorers, "MOST_CHARACTERS", 150 * bad)
-    few = packed({"t": TaskAnswers("T", judged, rates(task, measured))})
+    few = packed({"t": TaskAnswers("T", seen)})
     assert few.owed == few.listed == 120 and 0 < few.told < 120
     rows = [row for part in few.texts for row in unpacked(part)]
     assert sum("no room" in row[1] for row in rows) == 120 - few.told
     assert "no room" not in rows[0][1], "those counted against the model are kept first"
     monkeypatch.setattr(explorers, "MOST_ROWS", bad)
-    fewer = packed({"t": TaskAnswers("T", judged, rates(task, measured))})
+    fewer = packed({"t": TaskAnswers("T", seen)})
     assert (fewer.owed, fewer.listed) == (120, bad)
-    assert all(unpacked(fewer.index)["columns"]["against"][row] >= 0 for row in range(bad))
+    assert all(unpacked("".join(fewer.index))["columns"]["against"][row] >= 0 for row in range(bad))
 
 
 def test_a_run_that_may_not_be_compared_is_refused_beside(explored: Run, tmp_path: Path) -> None:
