@@ -16,6 +16,7 @@ attestations/    statements and signatures
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import secrets
 import shutil
@@ -33,7 +34,7 @@ from safety_eval.core import journal
 from safety_eval.core.conceal import conceal
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import canonical
-from safety_eval.core.store import parsed, typed, write_atomic
+from safety_eval.core.store import copy, parsed, typed, write_atomic, write_pieces
 from safety_eval.evidence import attest, hashes
 from safety_eval.policy import Policy
 from safety_eval.runs import chain, run_file
@@ -77,7 +78,7 @@ def bundle(
     if baseline is not None:
         _copy(baseline, making / "baseline")
     for name in shown_files(run):
-        write_atomic(making / SHOWN / name, (run / name).read_bytes())
+        copy(run / name, making / SHOWN / name)
     write_atomic(making / "policy.yaml", policy_text(policy))
     write_atomic(making / "signoff.json", canonical(to_json(verdict)) + "\n")
     write_atomic(making / KEPT, canonical(keep(case)) + "\n")
@@ -103,13 +104,11 @@ def make_manifest(folder: Path) -> dict[str, Any]:
     secret = read_secret(folder)
     files, records = {}, {}
     for path in listed(folder):
-        content = (folder / path).read_bytes()
-        files[path] = about(content)
+        files[path] = about_file(folder / path)
         if is_concealed(path):
-            files[path]["redacted"] = about(concealed(path, content))
+            files[path]["redacted"] = about(concealed(path, (folder / path).read_bytes()))
         if hashes.kind_of(path):
-            leaves = hashes.full_leaves(content, path, secret)
-            records[path] = {"lines": len(leaves), "root": hashes.merkle(leaves).hex()}
+            records[path] = hashes.about_records(hashes.full_leaves(folder / path, path, secret))
     return {
         "schema": SCHEMA,
         "made_by": __version__,
@@ -123,6 +122,13 @@ def make_manifest(folder: Path) -> dict[str, Any]:
 def about(content: bytes) -> dict[str, Any]:
     """How the manifest names a file: digest and size."""
     return {"sha256": hashes.sha256(content), "size": len(content)}
+
+
+def about_file(path: Path) -> dict[str, Any]:
+    """`about` the content of a file, which is not held."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"sha256": digest, "size": file.tell()}
 
 
 def is_concealed(path: str) -> bool:
@@ -167,12 +173,12 @@ def redact(source: Path, target: Path) -> Path:
     for path in [*listed(folder), MANIFEST, *attested(folder)]:
         if is_left_out(path):
             continue
-        content = (folder / path).read_bytes()
         if hashes.kind_of(path):
-            content = hashes.redacted_lines(content, path, secret)
+            write_pieces(target / path, hashes.redacted_lines(folder / path, path, secret))
         elif is_concealed(path):
-            content = concealed(path, content)
-        write_atomic(target / path, content)
+            write_atomic(target / path, concealed(path, (folder / path).read_bytes()))
+        else:
+            copy(folder / path, target / path)
     write_atomic(target / REDACTION, redaction(manifest))
     return target
 
@@ -320,7 +326,7 @@ def read_kept(folder: Path) -> Kept:
 
 def _copy(run: Path, target: Path) -> None:
     for name in run_files(run):
-        write_atomic(target / name, (run / name).read_bytes())
+        copy(run / name, target / name)
 
 
 def _files(folder: Path) -> list[str]:

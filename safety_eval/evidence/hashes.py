@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +58,19 @@ def kind_of(path: str) -> str:
     return "scores" if len(parts) >= 3 and parts[-2] == "scores" and parts[-1].endswith(".jsonl") else ""
 
 
-def lines(content: bytes, name: str) -> list[bytes]:
-    """The lines of a record file, each with its newline.
+def lines(file: Path, name: str) -> Iterator[bytes]:
+    """The lines of a record file, each with its newline, one by one. `name`: as messages call it.
 
     Raises:
-        EvidenceError: the last line is torn.
+        EvidenceError: the last line is torn, or one is longer than any of ours.
     """
-    found = content.split(b"\n")
-    if found.pop():
-        raise EvidenceError(f"{name}, line {len(found) + 1} is torn: it has no end")
-    return [line + b"\n" for line in found]
+    with file.open("rb") as content:
+        for number, line in enumerate(iter(lambda: content.readline(limits.LINE_BYTES + 1), b""), 1):
+            if len(line) > limits.LINE_BYTES:
+                raise EvidenceError(f"{name}, line {number} is longer than {limits.LINE_BYTES >> 20} MB")
+            if not line.endswith(b"\n"):
+                raise EvidenceError(f"{name}, line {number} is torn: it has no end")
+            yield line
 
 
 def halves(row: Mapping[str, Any], kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -95,52 +98,61 @@ def leaf(open_half: Mapping[str, Any], sealed_digest: str) -> bytes:
     return hashlib.sha256(b"\x00" + parts).digest()
 
 
-def full_leaves(content: bytes, path: str, secret: bytes) -> list[bytes]:
-    """Leaves of a record file as it is."""
-    kind, found = kind_of(path), []
-    for number, line in enumerate(lines(content, path), 1):
+def full_leaves(file: Path, path: str, secret: bytes) -> Iterator[bytes]:
+    """Leaves of a record file as it is. `path`: of the file in the bundle."""
+    kind = kind_of(path)
+    for number, line in enumerate(lines(file, path), 1):
         open_half, sealed = halves(_row(line, path, number), kind)
-        found.append(leaf(open_half, seal(sealed, salt(secret, path, number))))
-    return found
+        yield leaf(open_half, seal(sealed, salt(secret, path, number)))
 
 
-def redacted_lines(content: bytes, path: str, secret: bytes) -> bytes:
+def redacted_lines(file: Path, path: str, secret: bytes) -> Iterator[bytes]:
     """A record file with every sealed half replaced by its salted digest."""
-    kind, found = kind_of(path), []
-    for number, line in enumerate(lines(content, path), 1):
+    kind = kind_of(path)
+    for number, line in enumerate(lines(file, path), 1):
         open_half, sealed = halves(_row(line, path, number), kind)
         row = {"open": open_half, "sealed": seal(sealed, salt(secret, path, number))}
-        found.append(canonical(row).encode() + b"\n")
-    return b"".join(found)
+        yield canonical(row).encode() + b"\n"
 
 
-def sealed_leaves(content: bytes, path: str) -> list[bytes]:
+def sealed_leaves(file: Path, path: str) -> Iterator[bytes]:
     """Leaves of a redacted record file.
 
     Raises:
         EvidenceError: a line that is not in redacted form, or shows a field that is to be sealed.
     """
-    kind, found = kind_of(path), []
-    for number, line in enumerate(lines(content, path), 1):
+    kind = kind_of(path)
+    for number, line in enumerate(lines(file, path), 1):
         row = _row(line, path, number)
         shown = row.get("open")
         digest = row.get("sealed")
         fits = set(row) == {"open", "sealed"} and isinstance(shown, dict) and isinstance(digest, str)
         if not fits or not is_digest(digest) or halves(dict(shown or {}), kind)[1]:
             raise EvidenceError(f"{path}, line {number} is not a redacted record")
-        found.append(leaf(dict(shown or {}), str(digest)))
-    return found
+        yield leaf(dict(shown or {}), str(digest))
 
 
-def merkle(leaves: Sequence[bytes]) -> bytes:
+def about_records(leaves: Iterable[bytes]) -> dict[str, Any]:
+    """How the manifest names the records of a file: how many there are, and their root."""
+    count, tops = 0, list[tuple[int, bytes]]()
+    for top in leaves:
+        count, height = count + 1, 0
+        while tops and tops[-1][0] == height:
+            top, height = _node(tops.pop()[1], top), height + 1
+        tops.append((height, top))
+    root = tops.pop()[1] if tops else hashlib.sha256(b"").digest()
+    while tops:
+        root = _node(tops.pop()[1], root)
+    return {"lines": count, "root": root.hex()}
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def merkle(leaves: Iterable[bytes]) -> bytes:
     """Root of a Merkle tree."""
-    if not leaves:
-        return hashlib.sha256(b"").digest()
-    level = list(leaves)
-    while len(level) > 1:
-        pairs = [hashlib.sha256(b"\x01" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
-        level = pairs + ([level[-1]] if len(level) % 2 else [])
-    return level[0]
+    return bytes.fromhex(about_records(leaves)["root"])
 
 
 def root_of(records: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,6 +17,7 @@ from safety_eval import policy as policies
 from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError
 from safety_eval.core.records import plain
+from safety_eval.core.store import file_digest
 from safety_eval.evidence import attest, bundles, hashes
 from safety_eval.evidence.received import Report, time_of
 from safety_eval.policy import Policy
@@ -146,11 +147,11 @@ def _hashes(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> None:
         wanted = about["redacted"] if redacted and "redacted" in about else about
         if (folder / name).stat().st_size != wanted["size"]:
             raise EvidenceError(f"{name} does not match its hash: it has another size")
-        content = (folder / name).read_bytes()
-        if len(content) != wanted["size"] or hashes.sha256(content) != wanted["sha256"]:
-            raise EvidenceError(f"{name} does not match its hash{_where(folder, manifest, name, content)}")
+        there = bundles.about_file(folder / name)
+        if there["size"] != wanted["size"] or there["sha256"] != wanted["sha256"]:
+            raise EvidenceError(f"{name} does not match its hash{_where(folder, manifest, name)}")
         if "redacted" in about and not redacted:
-            _same_redacted(name, content, about["redacted"])
+            _same_redacted(name, (folder / name).read_bytes(), about["redacted"])
 
 
 def _same_redacted(name: str, content: bytes, wanted: Any) -> None:
@@ -159,16 +160,16 @@ def _same_redacted(name: str, content: bytes, wanted: Any) -> None:
         raise EvidenceError(f"{bundles.MANIFEST}: the redacted form of {name} is not that of the file")
 
 
-def _where(folder: Path, manifest: Mapping[str, Any], name: str, content: bytes) -> str:
+def _where(folder: Path, manifest: Mapping[str, Any], name: str) -> str:
     """Which record of a file is off, as far as the file alone can tell."""
     if not hashes.kind_of(name):
         return ""
     try:
-        found = hashes.full_leaves(content, name, bundles.read_secret(folder))
+        found = sum(1 for _ in hashes.full_leaves(folder / name, name, bundles.read_secret(folder)))
     except EvidenceError as error:
         return f": {error.message}"
     wanted = manifest["records"][name]["lines"]
-    return f" ({len(found)} records, {wanted} expected)" if len(found) != wanted else ""
+    return f" ({found} records, {wanted} expected)" if found != wanted else ""
 
 
 def _records(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> int:
@@ -176,20 +177,16 @@ def _records(folder: Path, manifest: Mapping[str, Any], redacted: bool) -> int:
     secret = b"" if redacted else bundles.read_secret(folder)
     found, total = {}, 0
     for name in manifest["records"]:
-        content = (folder / name).read_bytes()
-        leaves = hashes.sealed_leaves(content, name) if redacted else hashes.full_leaves(content, name, secret)
-        found[name] = _about(leaves)
-        total += len(leaves)
+        file = folder / name
+        leaves = hashes.sealed_leaves(file, name) if redacted else hashes.full_leaves(file, name, secret)
+        found[name] = hashes.about_records(leaves)
+        total += int(found[name]["lines"])
         if found[name] != manifest["records"][name]:
-            told = f"{len(leaves)} records, {manifest['records'][name]['lines']} expected"
+            told = f"{found[name]['lines']} records, {manifest['records'][name]['lines']} expected"
             raise EvidenceError(f"{name}: a record was changed, moved, added or taken out ({told})")
     if hashes.root_of(found) != manifest["root"]:
         raise EvidenceError(f"{bundles.MANIFEST}: the root is not that of the records")
     return total
-
-
-def _about(leaves: Sequence[bytes]) -> dict[str, Any]:
-    return {"lines": len(leaves), "root": hashes.merkle(leaves).hex()}
 
 
 def _journal(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -202,7 +199,7 @@ def _same_as_run(run: Path, folder: Path, verdict: Verdict, shown: bool) -> None
     """The run folder still is what the bundle was made of, and shows what was signed."""
     pages = [p.removeprefix(f"{bundles.SHOWN}/") for p in bundles.listed(folder) if p.startswith(f"{bundles.SHOWN}/")]
     for name in pages if shown else []:
-        if (run / name).is_file() and (run / name).read_bytes() != (folder / bundles.SHOWN / name).read_bytes():
+        if (run / name).is_file() and file_digest(run / name) != file_digest(folder / bundles.SHOWN / name):
             raise EvidenceError(
                 f"{name} is not the one that was signed", f"The signed one is {folder / bundles.SHOWN / name}."
             )
@@ -212,7 +209,7 @@ def _same_as_run(run: Path, folder: Path, verdict: Verdict, shown: bool) -> None
     for name in sorted((there ^ kept) - later):
         raise EvidenceError(f"{name} was added to or taken from the run since the evidence was made", _AGAIN)
     for name in sorted(kept):
-        if (run / name).read_bytes() != (folder / "run" / name).read_bytes():
+        if file_digest(run / name) != file_digest(folder / "run" / name):
             raise EvidenceError(f"{name} was changed since the evidence was made", _AGAIN)
     own = run / "signoff.json"
     if own.is_file():
