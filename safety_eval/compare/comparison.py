@@ -19,13 +19,13 @@ from safety_eval.audit.sentences import worthless
 from safety_eval.compare import comparable
 from safety_eval.compare.comparable import Ground
 from safety_eval.compare.differences import ALPHA, Difference, Pairs, of_pairs, read
+from safety_eval.compare.pairing import paired
 from safety_eval.compare.refusing import Decomposition, Reading, decompose
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import ANSWERED_SUFFIX, Cell, Estimate, key, plain
+from safety_eval.core.records import ANSWERED_SUFFIX, Cell, Estimate, plain
 from safety_eval.core.store import write_json
-from safety_eval.core.task import ANSWERED, Drawn, Measured, Task
-from safety_eval.measure import metrics
-from safety_eval.measure.table import Column
+from safety_eval.core.task import ANSWERED, Measured, Task
+from safety_eval.measure.table import Column, Table
 from safety_eval.runs import answers
 from safety_eval.runs.opened import RunFolder
 
@@ -156,83 +156,43 @@ def _who(run: RunFolder) -> dict[str, Any]:
 
 def _task(run: RunFolder, baseline: RunFolder, name: str) -> tuple[list[Difference], list[Decomposition]]:
     task, version = run.task(name), run.file.tasks[name].data_version
-    new, old, lonely = _paired(run.measured(name), baseline.measured(name), name)
-    columns = [
-        {
-            (c.metric.name, c.scorer): c
-            for c in (*metrics.columns(task, side, version, drawn), *_statuses(task, side, version, drawn))
-        }
-        for side, drawn in ((new, run.drawn(name)), (old, baseline.drawn(name)))
-    ]
+    new, old, lonely = paired(run, baseline, name)
+    sides = [Table(task, rows, version, side.drawn(name)).makers() for rows, side in ((new, run), (old, baseline))]
     found: list[Difference] = []
     apart: list[Decomposition] = []
-    for which in dict.fromkeys([*columns[0], *columns[1]]):
-        first, second = columns[0].get(which), columns[1].get(which)
-        if any(column is not None and column.answered_only for column in (first, second)):
+    for which in dict.fromkeys([*sides[0], *sides[1]]):
+        makers = [side.get(which) for side in sides]
+        if makers[0] is None or makers[1] is None:
+            made = makers[0] or makers[1]
+            assert made is not None
+            found.append(_one_sided(made(), "baseline" if makers[1] is None else "run"))
             continue
-        if first is None or second is None:
-            found.append(_one_sided(first or second, "baseline" if second is None else "run"))
-            continue
-        rows, parts = _metric(first, second, new, old)
+        rows, parts = _metric(makers[0](), makers[1]())
         found += rows
         apart += parts
     return [_unpaired(d, lonely) for d in [*found, *_derived(task, new, old, version)]], apart
 
 
-def _statuses(task: Task, rows: Sequence[Measured], version: str, drawn: Drawn | None) -> Iterator[Column]:
-    return metrics.status_columns(task, rows, version, drawn)
-
-
-def _metric(
-    first: Column, second: Column, new: Sequence[Measured], old: Sequence[Measured]
-) -> tuple[list[Difference], list[Decomposition]]:
+def _metric(first: Column, second: Column) -> tuple[list[Difference], list[Decomposition]]:
     """Differences of one metric, and where refusals matter also those among answered prompts."""
     metric = first.metric
     pairs = Pairs(first, second, np.ones(len(first.y), bool))
     rows = list(of_pairs(pairs))
-    statuses = [[m.status for m in side if metric.where is None or metric.where(m.prompt)] for side in (new, old)]
-    if not metric.on_answered or not any(statuses[0]) or not any(statuses[1]):
+    statuses = first.status, second.status
+    if not metric.on_answered or not all(any(side.counts()) for side in statuses):
         return rows, []
-    both = np.array([a in ANSWERED and b in ANSWERED for a, b in zip(*statuses, strict=True)])
+    both = statuses[0].within(ANSWERED) & statuses[1].within(ANSWERED)
     named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
     rows += of_pairs(Pairs(replace(first, metric=named), replace(second, metric=named), both, conditional=True))
     bad_is_high = metric.kind == "rate" and metric.better == "lower"
-    return rows, decompose(pairs, *statuses) if bad_is_high else []
-
-
-def _paired(
-    new: Sequence[Measured], old: Sequence[Measured], task: str
-) -> tuple[list[Measured], list[Measured], dict[str, int]]:
-    """The rows of both runs in the same order, and how many had no partner.
-
-    Raises:
-        UserError: one id names two different prompts, or nothing can be paired.
-    """
-    index = {(m.prompt.id, m.output.sample): m for m in old}
-    first, second = [], []
-    for m in new:
-        other = index.get((m.prompt.id, m.output.sample))
-        if other is None:
-            continue
-        if key(m.prompt) != key(other.prompt):
-            raise UserError(
-                f"{task}: the prompt '{m.prompt.id}' is not the same prompt in the two runs",
-                "Run both on the same data and version.",
-            )
-        first.append(m)
-        second.append(other)
-    if not first:
-        raise UserError(f"{task}: the two runs have no prompt in common", "Run both on the same prompts.")
-    lonely = {"only in the run": len(new) - len(first), "only in the baseline": len(old) - len(second)}
-    return first, second, {why: count for why, count in lonely.items() if count}
+    return rows, decompose(pairs) if bad_is_high else []
 
 
 def _unpaired(d: Difference, lonely: Mapping[str, int]) -> Difference:
     return replace(d, missing={**d.missing, **lonely}) if d.axis == "total" and lonely else d
 
 
-def _one_sided(column: Column | None, absent: str) -> Difference:
-    assert column is not None
+def _one_sided(column: Column, absent: str) -> Difference:
     metric = column.metric
     return Difference(
         column.task,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from safety_eval.measure import listed
+from safety_eval.measure.coded import members
 from safety_eval.measure.metrics import DISPLAY, headline_weights, of_list
 from safety_eval.measure.table import Column
 from safety_eval.stats.gate import Codes, Shared, effective_answers, gate
@@ -115,18 +116,22 @@ class Pairs:
 def of_pairs(pairs: Pairs) -> Iterator[Difference]:
     """Every difference of one metric: in total, by headline, per group."""
     new, weights = pairs.new, 1 / pairs.chance
-    yield _difference(pairs, "total", "all", weights)
+    everything: Codes = np.arange(len(weights))
+    yield _difference(pairs, "total", "all", everything, weights)
     for headline in new.metric.headlines:
-        yield _difference(pairs, "macro", headline.name, headline_weights(headline, new.groups, weights))
+        shares = headline_weights(headline, new.groups, weights)
+        inside = np.flatnonzero(shares > 0)
+        yield _difference(pairs, "macro", headline.name, inside, shares[inside])
     for axis in new.metric.axes:
-        for group in dict.fromkeys(g for row in new.groups for g in row.get(axis, ())):
-            inside = np.array([float(group in row.get(axis, ())) for row in new.groups])
-            yield _difference(pairs, axis, group, inside * weights)
+        for group, rows in members(new.groups, axis).items():
+            yield _difference(pairs, axis, group, rows, weights[rows])
 
 
-def _difference(pairs: Pairs, axis: str, group: str, weights: Floats) -> Difference:
+def _difference(pairs: Pairs, axis: str, group: str, rows: Codes, weights: Floats) -> Difference:
+    """The difference over some rows with their weights, which are positive."""
     new, old, metric = pairs.new, pairs.old, pairs.new.metric
-    member = (weights > 0) & pairs.kept
+    kept = pairs.kept[rows]
+    member, w = rows[kept], weights[kept]
     span = metric.bounds[1] - metric.bounds[0]
     prompts = len(np.unique(new.prompts[member]))
     on_list = max(prompts, listed.sizes(new.drawn, metric).get(f"{axis}/{group}", 0))
@@ -138,40 +143,45 @@ def _difference(pairs: Pairs, axis: str, group: str, weights: Floats) -> Differe
         group,
         metric.kind,
         None,
-        expected=int(member.sum()),
-        missing=_missing(pairs, weights > 0),
+        expected=len(member),
+        missing=_missing(pairs, rows),
         better=metric.better,
         span=(-span, span),
         listed=on_list,
         enough=on_list >= listed.LEAST,
         data_version=new.version,
     )
-    both = member & ~np.isnan(new.y) & ~np.isnan(old.y)
-    if not both.any():
+    known = ~np.isnan(new.y[member]) & ~np.isnan(old.y[member])
+    if not known.any():
         return replace(made, reason="no pair was measured on both sides")
-    w = weights[both]
+    both = member[known]
     made = replace(
         made,
-        run=float(np.average(new.y[both], weights=w)),
-        baseline=float(np.average(old.y[both], weights=w)),
-        count=int(both.sum()),
+        run=float(np.average(new.y[both], weights=w[known])),
+        baseline=float(np.average(old.y[both], weights=w[known])),
+        count=len(both),
     )
-    return _gated(_shown(made, pairs, both, w), pairs, member, weights)
+    return _gated(_shown(made, pairs, both, w[known]), pairs, member, w)
 
 
-def _missing(pairs: Pairs, inside: NDArray[np.bool_]) -> dict[str, int]:
+def _missing(pairs: Pairs, rows: Codes) -> dict[str, int]:
     """Pairs of a group that give no difference, by reason and side."""
+    new, old = pairs.new.reasons, pairs.old.reasons
+    names = len(old.table)
+    of_both, often = np.unique(
+        (new.codes[rows].astype(np.int64) * names + old.codes[rows]) * 2 + pairs.kept[rows], return_counts=True
+    )
     found: Counter[str] = Counter()
-    for i in np.flatnonzero(inside).tolist():
-        a, b = pairs.new.reasons[i], pairs.old.reasons[i]
+    for code, count in zip(of_both.tolist(), often.tolist(), strict=True):
+        a, b = new.table[code // 2 // names], old.table[code // 2 % names]
         if a or b:
-            found[f"{a} (both)" if a == b else f"{a} (run)" if a else f"{b} (baseline)"] += 1
-        elif not pairs.kept[i]:
-            found["not answered by both"] += 1
+            found[f"{a} (both)" if a == b else f"{a} (run)" if a else f"{b} (baseline)"] += count
+        elif not code % 2:
+            found["not answered by both"] += count
     return dict(sorted(found.items()))
 
 
-def _shown(made: Difference, pairs: Pairs, both: NDArray[np.bool_], w: Floats) -> Difference:
+def _shown(made: Difference, pairs: Pairs, both: Codes, w: Floats) -> Difference:
     """Value, 95% interval and McNemar of the pairs that were measured on both sides."""
     apart = pairs.new.y[both] - pairs.old.y[both]
     size = effective_answers(w, _of_list(pairs, both))
@@ -186,7 +196,7 @@ def _shown(made: Difference, pairs: Pairs, both: NDArray[np.bool_], w: Floats) -
     else:
         p = _sign_flip(apart, w, pairs.new.clusters[both])
     method = "Gaffke 95%, these prompts; " + ("exact McNemar" if made.kind == "rate" else "sign-flip test")
-    method += " over clusters" if len(np.unique(pairs.new.clusters[both])) < both.sum() else ""
+    method += " over clusters" if len(np.unique(pairs.new.clusters[both])) < len(both) else ""
     return replace(
         made, value=shown.lowest, low=shown.low, high=shown.high, new_only=up, old_only=down, p=p, method=method
     )
@@ -209,13 +219,13 @@ def _sign_flip(apart: Floats, w: Floats, clusters: Codes) -> float:
     return (1 + reached) / (1 + _FLIPS)
 
 
-def _of_list(pairs: Pairs, rows: NDArray[np.bool_]) -> list[Shared]:
-    return of_list(replace(pairs.new, chance=pairs.chance), np.flatnonzero(rows))
+def _of_list(pairs: Pairs, rows: Codes) -> list[Shared]:
+    return of_list(replace(pairs.new, chance=pairs.chance), rows)
 
 
-def _gated(made: Difference, pairs: Pairs, member: NDArray[np.bool_], weights: Floats) -> Difference:
+def _gated(made: Difference, pairs: Pairs, member: Codes, w: Floats) -> Difference:
     """One-sided limits with every unmeasured or degenerate answer at the end that is worst for the claim."""
-    new, old, w = pairs.new, pairs.old, weights[member]
+    new, old = pairs.new, pairs.old
     size = effective_answers(w, _of_list(pairs, member))
     made = replace(
         made,
@@ -279,8 +289,8 @@ def _by_family(found: Sequence[Difference], p_values: Sequence[float | None]) ->
         if p is not None and not descriptive(d):
             families.setdefault((d.task, d.metric, d.scorer, d.axis), []).append(i)
     adjusted: list[float | None] = [None] * len(found)
-    for members in families.values():
-        for i, p in zip(members, holm([p_values[i] or 0.0 for i in members]), strict=True):
+    for family in families.values():
+        for i, p in zip(family, holm([p_values[i] or 0.0 for i in family]), strict=True):
             adjusted[i] = float(p)
     return adjusted
 

@@ -17,8 +17,9 @@ import numpy as np
 from safety_eval.compare.differences import Floats, Pairs
 from safety_eval.core.records import Cell
 from safety_eval.core.task import ANSWERED
+from safety_eval.measure.coded import members
 from safety_eval.measure.metrics import DISPLAY
-from safety_eval.stats.gate import effective_answers, gate
+from safety_eval.stats.gate import Codes, effective_answers, gate
 
 
 class Reading(StrEnum):
@@ -77,25 +78,20 @@ class Decomposition:
     reading: Reading
 
 
-def decompose(pairs: Pairs, new_status: Sequence[str], old_status: Sequence[str]) -> list[Decomposition]:
-    """The decomposition in total and per group, for a rate whose bad end is high.
-
-    Args:
-        pairs: the rate over all prompts. new_status, old_status: each answer's status, in the rows' order.
-    """
+def decompose(pairs: Pairs) -> list[Decomposition]:
+    """The decomposition in total and per group, for a rate over all prompts whose bad end is high."""
     metric = pairs.new.metric
-    answered = [np.array([s in ANSWERED for s in side], float) for side in (new_status, old_status)]
+    answered = [side.status.within(ANSWERED).astype(float) for side in (pairs.new, pairs.old)]
     known = ~np.isnan(pairs.new.y) & ~np.isnan(pairs.old.y)
-    found = [_taken_apart(pairs, "total", "all", known, answered)] if known.any() else []
+    found = [_taken_apart(pairs, "total", "all", np.flatnonzero(known), answered)] if known.any() else []
     for axis in metric.axes:
-        for group in dict.fromkeys(g for row in pairs.new.groups for g in row.get(axis, ())):
-            inside = known & np.array([group in row.get(axis, ()) for row in pairs.new.groups])
-            if inside.any():
-                found.append(_taken_apart(pairs, axis, group, inside, answered))
+        for group, rows in members(pairs.new.groups, axis).items():
+            if known[rows].any():
+                found.append(_taken_apart(pairs, axis, group, rows[known[rows]], answered))
     return found
 
 
-def _taken_apart(pairs: Pairs, axis: str, group: str, inside: np.ndarray, answered: Sequence[Floats]) -> Decomposition:
+def _taken_apart(pairs: Pairs, axis: str, group: str, inside: Codes, answered: Sequence[Floats]) -> Decomposition:
     bad = [side.y[inside] for side in (pairs.new, pairs.old)]
     told = [side[inside] for side in answered]
     joint, share = [float(b.mean()) for b in bad], [float(t.mean()) for t in told]
@@ -104,11 +100,11 @@ def _taken_apart(pairs: Pairs, axis: str, group: str, inside: np.ndarray, answer
     old_rate, new_rate = conditional[1], conditional[0]
     by_answering = (share[0] - share[1]) * (old_rate if old_rate is not None else new_rate or 0.0)
     by_conditional = (hit[0] - hit[1]) - by_answering
-    w, apart = np.ones(int(inside.sum())), told[0] - told[1]
+    w, apart = np.ones(len(inside)), told[0] - told[1]
     moved = gate(apart, w, (-1.0, 1.0), effective_answers(w), False, DISPLAY)
     return Decomposition(
         cell=Cell(pairs.new.task, pairs.new.metric.name, pairs.new.scorer, axis, group),
-        count=int(inside.sum()),
+        count=len(inside),
         joint=Sides(*joint),
         answered=Sides(*share),
         conditional=(new_rate, old_rate),

@@ -6,7 +6,7 @@ import tempfile
 import weakref
 from array import array
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -43,6 +43,10 @@ class Coded(Sequence[Item]):
     def of(self, rows: Any) -> Coded[Item]:
         """The items of some rows: numbers, a mask or a slice."""
         return Coded(self.codes[rows], self.table)
+
+    def within(self, items: Collection[Item]) -> NDArray[np.bool_]:
+        """Which items are among some."""
+        return np.array([item in items for item in self.table], bool)[self.codes]
 
     def counts(self) -> Counter[Item]:
         """How often each item is there; an item that is not there is left out."""

@@ -217,13 +217,6 @@ def _display(column: Column, rows: Codes, w: Floats) -> tuple[float | None, floa
     return shown.lowest, shown.low, shown.high, method
 
 
-def status_columns(
-    task: Task, measured: Iterable[Measured], version: str, drawn: Drawn | None = None
-) -> Iterator[Column]:
-    """Degenerate rate of every task that generates text; refusal rate where an instrument tells refusals."""
-    return Table(task, measured, version, drawn).status_columns()
-
-
 def gateable(found: Iterable[Estimate], axis: str) -> list[Estimate]:
     """The groups of an axis that a policy's 'every group' means."""
     return [e for e in found if e.axis == axis and e.gateable]

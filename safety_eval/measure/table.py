@@ -5,8 +5,9 @@ No prompt, answer or score is held; the columns lie in temporary files where the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ _MEASURED, _UNDECIDED, _MISSING = range(3)
 UNSOUND = ("degenerate", "undecided")
 STATUS_RATES = {"refusal_rate": "refuse", "degenerate_rate": "degenerate"}
 """Rates of a status, which tasks that generate text have without saying so."""
+_TOLD_BY = {"refuse": "refusal", "degenerate": ""}
+"""The instrument that tells a status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +177,25 @@ class Table:
 
     def columns(self) -> Iterator[Column]:
         """Every metric by every scorer that offers it, as one column of numbers, in the order of the rows."""
+        for read, scorer in self._offered():
+            column = self._column(read, scorer)
+            yield column
+            if read.metric.on_answered and any(column.status.counts()):
+                conditional = _answered(column)
+                if conditional is not None:
+                    yield self._of_list(conditional)
+
+    def _offered(self) -> Iterator[tuple[_Metric, str]]:
         for read in self._metrics:
             for scorer in self._scorers if read.needs else [""]:
-                if not read.rows or (read.needs and scorer not in read.scorers and not self._owes(scorer)):
-                    continue
-                column = self._column(read, scorer)
-                yield column
-                if read.metric.on_answered and any(column.status.counts()):
-                    conditional = _answered(column)
-                    if conditional is not None:
-                        yield self._of_list(conditional)
+                if read.rows and (not read.needs or scorer in read.scorers or self._owes(scorer)):
+                    yield read, scorer
+
+    def makers(self) -> dict[tuple[str, str], Callable[[], Column]]:
+        """What makes each column over all answers, by metric and scorer, those of statuses last: for whoever cannot
+        hold all at once."""
+        found = {(read.metric.name, scorer): partial(self._column, read, scorer) for read, scorer in self._offered()}
+        return found | {(metric.name, name): make for metric, name, make in self._statuses()}
 
     def _owes(self, scorer: str) -> bool:
         """A scorer whose every answer failed still owes its metric: it shows as missing, it does not vanish."""
@@ -240,26 +252,29 @@ class Table:
 
     def status_columns(self) -> Iterator[Column]:
         """Degenerate rate of every task that generates text; refusal rate where an instrument tells refusals."""
+        return (make() for _, _, make in self._statuses())
+
+    def _statuses(self) -> Iterator[tuple[Metric, str, Callable[[], Column]]]:
         if self.task.kind != "generate" or not self.length:
             return
         status, errors = self._coded("status"), self._coded("error")
-        told_by = [name not in ("", "degenerate") for name in status.table]
-        tells = bool((np.array(told_by)[status.codes] & (errors.codes == self._word(""))).any())
+        told_by = np.array([name not in ("", "degenerate") for name in status.table])
+        tells = bool((told_by[status.codes] & (errors.codes == self._word(""))).any())
         axes = tuple(dict.fromkeys(axis for metric in self.task.metrics for axis in metric.axes))
         for (name, wanted), better in zip(STATUS_RATES.items(), ("neither", "lower"), strict=True):
             if any(metric.name == name for metric in self.task.metrics) or not (tells or wanted == "degenerate"):
                 continue
             metric = Metric(name, (), lambda *_: None, kind="rate", better=better, axes=axes)  # type: ignore[arg-type]
-            yield self._status_column(metric, wanted, status, errors)
+            yield metric, _TOLD_BY[wanted], partial(self._status_column, metric, wanted)
 
-    def _status_column(self, metric: Metric, wanted: str, status: Coded[str], errors: Coded[str]) -> Column:
+    def _status_column(self, metric: Metric, wanted: str) -> Column:
+        status, errors = self._coded("status"), self._coded("error")
         nothing, undecided = self._word(""), self._word("undecided")
         failed = errors.codes != nothing
         known = ~failed if wanted == "degenerate" else ~np.isin(status.codes, [nothing, undecided])
         y = np.where(known, (status.codes == self._word(wanted)).astype(float), np.nan)
         codes = np.where(known, nothing, np.where(failed, errors.codes, undecided)).astype(np.int32)
-        instrument = "" if wanted == "degenerate" else "refusal"
-        column = self._built(metric, instrument, y, Coded(codes, self._names.table), slice(None))
+        column = self._built(metric, _TOLD_BY[wanted], y, Coded(codes, self._names.table), slice(None))
         # A degenerate answer is itself what the degenerate rate counts; for the refusal rate it is unmeasured.
         return replace(column, sound=np.ones(len(y), bool)) if wanted == "degenerate" else column
 

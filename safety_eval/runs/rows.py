@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from safety_eval.core.interfaces import Answer
 from safety_eval.core.records import Output, Prompt, Reason, Score, key
 from safety_eval.core.store import RecordFile
@@ -143,6 +146,10 @@ class Rows(Sequence[Measured]):
             else self._one(number * self._joined.samples + sample)
         )
 
+    def chosen(self, numbers: Sequence[int] | NDArray[np.int64]) -> Sequence[Measured]:
+        """Some rows by their numbers, in that order, read when they are asked for."""
+        return _Chosen(self, np.asarray(numbers, np.int64))
+
     def at(self, numbers: Iterable[int]) -> Iterator[Measured]:
         """Some rows by their numbers, which ascend: the others are not read."""
         return self._read(None, iter(numbers))
@@ -170,6 +177,30 @@ class Rows(Sequence[Measured]):
                     output = _unasked(prompt, i % joined.samples)
                 given = (None if at is None else scores[s].at(at) for s, at in zip(scores, scores_at, strict=True))
                 yield _join(joined, prompt, output, dict(zip(scores, given, strict=True)))
+
+
+class _Chosen(Sequence[Measured]):
+    """Some rows of a task."""
+
+    def __init__(self, rows: Rows, numbers: NDArray[np.int64]) -> None:
+        self._rows, self._numbers = rows, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Measured]:
+        if (np.diff(self._numbers) > 0).all():
+            return self._rows.at(map(int, self._numbers))
+        return (self._rows[int(number)] for number in self._numbers)
+
+    @overload
+    def __getitem__(self, at: int) -> Measured: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Measured]: ...
+    def __getitem__(self, at: int | slice) -> Measured | Sequence[Measured]:
+        if isinstance(at, slice):
+            return _Chosen(self._rows, self._numbers[at])
+        return self._rows[int(self._numbers[at])]
 
 
 def _unasked(prompt: Prompt, sample: int) -> Output:
