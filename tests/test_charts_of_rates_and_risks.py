@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from safety_eval.core.errors import UserError
 from safety_eval.core.records import Output, Prompt, key
 from safety_eval.core.task import Measured
+from safety_eval.measure.coded import coded
 from safety_eval.show.chart_style import png
 from safety_eval.show.density_chart import Scored, density_chart, scored
 from safety_eval.show.two_axes_chart import Axis, Plane, matched, two_axes
@@ -26,8 +27,8 @@ def words(figure: Figure) -> str:
 
 def curve(n: int, intent: str = "clear", series: str = "m", missing: int = 0) -> Scored:
     scores = np.random.default_rng(0).beta(1, 3, n)
-    parts = tuple("refused" if s < 0.1 else "answered" for s in scores)
-    return Scored(intent, series, scores, tuple(str(i) for i in range(n)), parts, missing)
+    parts = coded("refused" if s < 0.1 else "answered" for s in scores)
+    return Scored(intent, series, scores, np.arange(n), parts, missing)
 
 
 def test_safe_groups_meet_their_contrast_twins_and_the_whole_comes_first() -> None:
@@ -93,7 +94,7 @@ def test_the_papers_style_is_asked_for_by_name_and_says_what_is_wrong_with_it() 
 @pytest.mark.parametrize("style", ["bounded", "paper"])
 def test_scores_without_spread_or_none_at_all_still_make_a_picture(scores: list[float], style: str) -> None:
     n = len(scores)
-    flat = Scored("i", "m", np.array(scores), tuple(map(str, range(n))), ("answered",) * n)
+    flat = Scored("i", "m", np.array(scores), np.arange(n), coded(["answered"] * n))
     assert png(density_chart([flat], made.FACTS, "t", style=style))  # type: ignore[arg-type]
 
 
@@ -107,8 +108,8 @@ def test_answers_without_a_score_are_counted_as_missing_and_never_drawn_as_safe(
         measured(1, {}, "undecided"),
         measured(2, {"judge": {"risk": 0.1}}, "refuse"),
     ]
-    [found] = scored(rows, "judge", "risk", ("stratum",), "m")
+    [found] = scored(rows, "risk", ("stratum",), "m")["judge"]
     assert found.scores.tolist() == [0.7, 0.1]
     assert found.missing == 1
-    assert found.parts == ("answered", "refused")
-    assert found.clusters == ("c0", "c0")
+    assert list(found.parts) == ["answered", "refused"]
+    assert found.clusters.tolist() == [0, 0]

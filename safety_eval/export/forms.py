@@ -11,7 +11,7 @@ from pathlib import Path
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.store import write_atomic
-from safety_eval.export import cyclonedx, every_eval_ever, hub, inspect_log, lm_eval_files, model_card
+from safety_eval.export import cyclonedx, every_eval_ever, hub, inspect_log, lm_eval_files, model_card, parquet
 from safety_eval.export.opened import read
 from safety_eval.show.notebook import Run
 
@@ -82,12 +82,13 @@ def _parquet(folder: Path, asked: Asked) -> list[Path]:
     """Answers as they are: they may be harmful, and the file's name says so."""
     packages.need("pyarrow", "an export as Parquet")
     run, target = Run(folder), folder / "export"
-    tables = {"estimates": run.estimates().astype({"missing": str})}
-    tables |= {f"{name}.answers-may-be-harmful": run.outputs(name, texts=True) for name in run.tasks}
     target.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-        table.to_parquet(target / f"{name}.parquet")
-    return sorted(target / f"{name}.parquet" for name in tables)
+    run.estimates().astype({"missing": str}).to_parquet(target / "estimates.parquet")
+    written = [target / "estimates.parquet"]
+    for name in run.tasks:
+        written.append(target / f"{name}.answers-may-be-harmful.parquet")
+        parquet.write(written[-1], lambda task=name: run.output_rows(task, texts=True))  # type: ignore[misc]
+    return sorted(written)
 
 
 FORMS: Mapping[str, Callable[[Path, Asked], list[Path]]] = {

@@ -72,10 +72,10 @@ class Coder(Generic[Item]):
         return code
 
 
-def coded(items: Iterable[Mapping[str, tuple[str, ...]]]) -> Coded[Mapping[str, tuple[str, ...]]]:
-    """Groups of many answers."""
-    coder: Coder[Mapping[str, tuple[str, ...]]] = Coder()
-    codes = np.fromiter((coder.code(name_of(groups), groups) for groups in items), np.int32)
+def coded(items: Iterable[Item], name: Callable[[Item], Hashable] = lambda item: item) -> Coded[Item]:  # type: ignore[assignment,return-value]
+    """Many items by their codes. `name`: what tells one from others."""
+    coder: Coder[Item] = Coder()
+    codes = np.fromiter((coder.code(name(item), item) for item in items), np.int32)
     return Coded(codes, coder.table)
 
 
@@ -91,7 +91,7 @@ def members(groups: Groups, axis: str) -> dict[str, Codes]:
 
 def rows_of(groups: Groups, names: Callable[[Mapping[str, tuple[str, ...]]], Iterable[Name]]) -> dict[Name, Codes]:
     """The rows of everything that `names` gives for their groups, ascending; in the order of their first row."""
-    held = groups if isinstance(groups, Coded) else coded(groups)
+    held = groups if isinstance(groups, Coded) else coded(groups, name_of)
     order = np.argsort(held.codes, kind="stable").astype(np.int32)
     there, starts = np.unique(held.codes[order], return_index=True)
     spans = dict(zip(there.tolist(), np.split(order, starts[1:]), strict=True)) if len(there) else {}

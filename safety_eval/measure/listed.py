@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from safety_eval.core.records import Estimate, Standing
 from safety_eval.core.task import Drawn, Measured, Metric, Task, asked_with
-from safety_eval.measure.coded import Coded, Groups, coded, numbered, rows_of
+from safety_eval.measure.coded import Coded, Groups, coded, name_of, numbered, rows_of
 from safety_eval.stats.gate import Codes
 
 Floats = NDArray[np.float64]
@@ -28,7 +28,7 @@ def chances(groups: Groups, drawn: Drawn | None, units: Codes | None) -> Floats:
     """
     if drawn is None:
         return np.broadcast_to(1.0, len(groups))
-    held = groups if isinstance(groups, Coded) else coded(groups)
+    held = groups if isinstance(groups, Coded) else coded(groups, name_of)
     rank = {s.name: i for i, s in enumerate(drawn.strata)}
     last = len(drawn.strata)
     by_groups = [min((rank.get(g, last) for g in row.get(drawn.axis, ()) or ("",)), default=last) for row in held.table]
@@ -65,7 +65,7 @@ def derived_on_list(task: Task, measured: Sequence[Measured], version: str, draw
     if drawn is None:
         yield from found
         return
-    groups = coded(m.prompt.groups for m in measured)
+    groups = coded((m.prompt.groups for m in measured), name_of)
     units = numbered(np.fromiter((hash(asked_with(m.prompt, task.whole)) for m in measured), np.int64))
     uneven = _uneven(groups, chances(groups, drawn, units if task.whole else None))
     yield from (_drawn_part(e, drawn, uneven) for e in found)

@@ -103,11 +103,9 @@ def _densities(run: RunFolder, task: str) -> Iterator[Drawn]:
     """Risk scores by intent, one picture for each scorer that gave them."""
     if not has_risk(run, task):
         return
-    rows = run.measured(task)
     named = run.file.tasks[task].title or words.name(task)
     facts = words.facts(run.file)
-    for scorer in dict.fromkeys(s for row in rows for s, values in row.values.items() if RISK in values):
-        curves = scored(rows, scorer, RISK, INTENTS, facts.model or "this model")
+    for scorer, curves in scored(run.measured(task), RISK, INTENTS, facts.model or "this model").items():
         own = facts.instruments.get((task, scorer), scorer)
         alone = replace(facts, instruments={(task, scorer): own})
         chart = density_chart(curves, alone, f"{named}: risk of the answers by intent")

@@ -8,6 +8,7 @@ draws what Code Llama's Figure 7 draws (plain kernel, common normalisation), to 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from safety_eval.core.errors import UserError, nearest
 from safety_eval.core.task import ANSWERED, Measured
+from safety_eval.measure.coded import Coded, Coder, Spooled, numbered
 from safety_eval.show import words
 from safety_eval.show.chart_style import (
     BLUE,
@@ -41,6 +43,7 @@ from safety_eval.stats.density import (
     reflected_density,
     shared_bandwidth,
 )
+from safety_eval.stats.gate import Codes
 from safety_eval.stats.proportion import wilson
 
 Floats = NDArray[np.float64]
@@ -48,6 +51,8 @@ Style = Literal["bounded", "paper"]
 STYLES = ("bounded", "paper")
 FEWEST = 30
 """Answers below which no curve is drawn."""
+MOST_MARKS = 5_000
+"""Answers of a part up to which each has its own mark."""
 PARTS = {"answered": ("-", "|"), "refused": ("--", "x"), "degenerate": (":", "."), "undecided": ("-.", "+")}
 """What an answer was: line style and rug mark."""
 
@@ -60,7 +65,7 @@ class Scored:
         intent: names the row of the picture.
         series: names the curve in it (a model).
         scores: in [0, 1], one for each answer.
-        clusters: what was resampled together, aligned.
+        clusters: number of what was resampled together, aligned.
         parts: 'answered', 'refused', 'degenerate' or 'undecided', aligned.
         missing: answers without a score.
     """
@@ -68,43 +73,63 @@ class Scored:
     intent: str
     series: str
     scores: Floats
-    clusters: tuple[str, ...]
-    parts: tuple[str, ...]
+    clusters: Codes
+    parts: Coded[str]
     missing: int = 0
+
+    @property
+    def units(self) -> int:
+        """How many clusters there are."""
+        return len(np.unique(self.clusters))
 
     @property
     def drawn(self) -> bool:
         """Whether there are enough answers, in two clusters at least, for a curve with a band."""
-        return len(self.scores) >= FEWEST and len(set(self.clusters)) > 1
+        return len(self.scores) >= FEWEST and self.units > 1
 
 
-def scored(rows: Iterable[Measured], scorer: str, value: str, factors: Sequence[str], series: str) -> list[Scored]:
-    """Scores by intent, in the order in which the intents come.
+def scored(rows: Iterable[Measured], value: str, factors: Sequence[str], series: str) -> dict[str, list[Scored]]:
+    """Scores by intent, in the order in which the intents come, of every scorer that gave them.
 
     Args:
         rows: answers with their scores.
-        scorer, value: which score, e.g. 'risk_judge' and 'risk'.
+        value: which score, e.g. 'risk'.
         factors: design factors (or group axes) that name the intent, the first that a prompt has.
         series: name of the model.
     """
-    by_intent: dict[str, list[Measured]] = {}
+    sizes: Counter[str] = Counter()
+    kept: dict[str, dict[str, _Kept]] = {}
     for row in rows:
         named = [row.prompt.factors.get(f) or next(iter(row.prompt.groups.get(f, ())), "") for f in factors]
-        by_intent.setdefault(next(filter(None, named), "all"), []).append(row)
-    curves = []
-    for intent, members in by_intent.items():
-        kept = [m for m in members if isinstance(m.values.get(scorer, {}).get(value), (int, float))]
-        curves.append(
-            Scored(
-                intent,
-                series,
-                np.array([float(m.values[scorer][value]) for m in kept]),
-                tuple(m.prompt.unit for m in kept),
-                tuple(_part(m.status) for m in kept),
-                len(members) - len(kept),
-            )
-        )
-    return curves
+        intent = next(filter(None, named), "all")
+        sizes[intent] += 1
+        for scorer, values in row.values.items():
+            score = values.get(value)
+            if isinstance(score, int | float):
+                kept.setdefault(scorer, {}).setdefault(intent, _Kept()).add(score, row)
+    return {
+        scorer: [by_intent.get(intent, _Kept()).curve(intent, series, size) for intent, size in sizes.items()]
+        for scorer, by_intent in kept.items()
+    }
+
+
+class _Kept:
+    """The scores of an intent while answers are read."""
+
+    def __init__(self) -> None:
+        self._scores, self._units, self._parts = Spooled("d"), Spooled("q"), Spooled("i")
+        self._names: Coder[str] = Coder()
+
+    def add(self, score: float, row: Measured) -> None:
+        part = _part(row.status)
+        self._scores.append(float(score))
+        self._units.append(hash(row.prompt.unit))
+        self._parts.append(self._names.code(part, part))
+
+    def curve(self, intent: str, series: str, size: int) -> Scored:
+        parts = Coded(self._parts.read().astype(np.int32), self._names.table)
+        scores, clusters = self._scores.read().astype(float), numbered(self._units.read())
+        return Scored(intent, series, scores, clusters, parts, size - len(scores))
 
 
 def _part(status: str) -> str:
@@ -179,10 +204,10 @@ def _density_row(axes: Axes, curves: Sequence[Scored], bandwidth: float) -> None
 
 def _parts(axes: Axes, curve: Scored, points: Floats, bandwidth: float) -> None:
     """Each part's own density times its share, so that the parts add up to the whole."""
-    if not curve.drawn or len(set(curve.parts)) < 2:
+    if not curve.drawn or len(curve.parts.counts()) < 2:
         return
     for part, (line, _) in PARTS.items():
-        mine = curve.scores[np.array(curve.parts) == part]
+        mine = curve.scores[curve.parts.within({part})]
         if len(mine):
             share = len(mine) / len(curve.scores)
             density = share * reflected_density(mine, points, bandwidth)
@@ -195,7 +220,9 @@ def _rug(axes: Axes, curves: Sequence[Scored]) -> None:
     step = 0.07 * high
     for row, (curve, (color, _, _)) in enumerate(zip(curves, SERIES, strict=False)):
         for part, (_, mark) in PARTS.items():
-            mine = curve.scores[np.array(curve.parts, dtype=str) == part]
+            mine = curve.scores[curve.parts.within({part})]
+            if len(mine) > MOST_MARKS:  # marks at one place cannot be told apart
+                mine = np.unique(mine.round(3))
             axes.plot(
                 mine,
                 np.full(len(mine), -(row + 1) * step),
@@ -232,7 +259,7 @@ def _step_row(axes: Axes, curves: Sequence[Scored], threshold: float) -> None:
     for curve, (color, line, _) in zip(curves, SERIES, strict=False):
         if not len(curve.scores):
             continue
-        share, half = ecdf(curve.scores, points), dkw(len(set(curve.clusters)))
+        share, half = ecdf(curve.scores, points), dkw(curve.units)
         low, high = np.clip(share - half, 0, 1), np.clip(share + half, 0, 1)
         axes.fill_between(points, low, high, color=color, alpha=0.15, linewidth=0, step="post")
         axes.step(points, share, where="post", color=color, linestyle=line, linewidth=1.4)

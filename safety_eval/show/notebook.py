@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,11 @@ class Run(RunFolder):
         packages.need("pandas", _TABLES)
         import pandas as pd
 
-        return pd.DataFrame([_row(m, texts) for m in self.measured(task)])
+        return pd.DataFrame(list(self.output_rows(task, texts)))
+
+    def output_rows(self, task: str, texts: bool = False) -> Iterator[Mapping[str, Any]]:
+        """The rows of `outputs`, one after the other: for runs that are too large for one table."""
+        return (_row(m, texts) for m in self.measured(task))
 
     def chart(self, task: str, metric: str | None = None) -> Figure:
         """The chart of a task's metric (None = its first) with every group, its interval and its n."""
