@@ -8,6 +8,7 @@ tested of that raises an alarm, and an alarm is never clipped to a number: the c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from safety_eval.audit import scorer_audit as audit
 from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.core.task import Measured, Metric, Task
 from safety_eval.measure import metrics
+from safety_eval.measure.coded import members
 from safety_eval.measure.table import Column
 from safety_eval.stats.judge import Corrected, Review, corrected, corrected_difference, p_sensitive
 from safety_eval.stats.proportion import clustered, clustered_interval, effective_n, wilson
@@ -150,12 +152,12 @@ def corrected_rates(task: Task, rows: Sequence[Measured], card: ScorerCard) -> l
 def _turned(column: Column, rows: Sequence[Measured], part: Part) -> bool | None:
     """False: the metric counts what the card calls flagged; True: the opposite; None: neither."""
     flag = audit.flag_of(part)
-    kept = [m for m in rows if column.metric.where is None or column.metric.where(m.prompt)]
-    pairs = [
+    kept = (m for m in rows if column.metric.where is None or column.metric.where(m.prompt))
+    pairs = Counter(
         (bool(y), flag(m.values[column.scorer]))
         for y, m in zip(column.y, kept, strict=True)
         if not np.isnan(y) and column.scorer in m.values
-    ]
+    )
     if pairs and all(y == flagged for y, flagged in pairs):
         return False
     return True if pairs and all(flagged is not None and y != flagged for y, flagged in pairs) else None
@@ -183,8 +185,9 @@ def _of_column(column: Column, part: Part, turned: bool) -> Iterator[CorrectedRa
     everything = np.ones(len(column.y), bool)
     yield from _rate(column, "total", "all", everything, part, turned)
     for axis in column.metric.axes:
-        for group in dict.fromkeys(g for row in column.groups for g in row.get(axis, ())):
-            inside = np.array([group in row.get(axis, ()) for row in column.groups])
+        for group, rows in members(column.groups, axis).items():
+            inside = np.zeros(len(column.y), bool)
+            inside[rows] = True
             yield from _rate(column, axis, group, inside, part, turned)
 
 

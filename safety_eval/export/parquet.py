@@ -10,7 +10,7 @@ from typing import Any
 from safety_eval.core.store import write_pieces
 
 Row = Mapping[str, Any]
-ROWS = 5_000
+ROWS = 1_000
 """Rows that are written together."""
 
 
