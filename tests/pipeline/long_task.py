@@ -1,4 +1,4 @@
-"""As many prompts of 6,000 characters as the data version says, made when they are asked for."""
+"""As many prompts of 1,500 characters as the data version says, made when they are asked for."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Made(Sequence[Prompt]):
             return [self[i] for i in range(self._count)[at]]
         if not 0 <= at < self._count:
             raise IndexError(at)
-        text = f"{at} " + " ".join(("he said so", "she said so", "they did")[at % 3] for _ in range(600))
-        return Prompt("long_task", f"p{at}", text[:6000], groups={"team": (f"t{at % 5}",)}, cluster=f"c{at // 2}")
+        text = f"{at} " + " ".join(("he said so", "she said so", "they did")[at % 3] for _ in range(150))
+        return Prompt("long_task", f"p{at}", text[:1500], groups={"team": (f"t{at % 5}",)}, cluster=f"c{at // 2}")
 
 
 def load(options: TaskOptions) -> PromptSet:
@@ -39,7 +39,7 @@ TASK = Task(
     paper="",
     kind="generate",
     load=load,
-    versions=("100", "500"),
+    versions=("50", "250"),
     settings={"max_new_tokens": 100_000},
     scorers=(ScorerChoice("gender_polarity"),),
     metrics=(

@@ -21,10 +21,10 @@ from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.unfinished import unfinished
 from safety_eval.signoff.consistency import check_records
 
-TASK, FEW, MANY = str(Path(__file__).with_name("long_task.py")), 100, 500
-LEAST_HELD = 12_000
+TASK, FEW, MANY = str(Path(__file__).with_name("long_task.py")), 50, 250
+LEAST_HELD = 3_000
 """Characters of a prompt with its answer: whoever holds them all grows by more."""
-ALLOWED = 3_000
+ALLOWED = 2_000
 """Bytes by which what is held may grow with each answer: places, codes, numbers, and whatever stays in memory only as
 long as it is little (temporary files begin at some hundred kilobytes)."""
 
