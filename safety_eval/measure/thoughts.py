@@ -16,5 +16,5 @@ def of_thoughts(metric: Metric, scorer: str, rows: Sequence[Measured]) -> list[M
     for row in (r for r in rows if r.output.reasoning.strip() and not r.output.error):
         given = row.values.get(scorer, {})
         own = {n.removeprefix(THOUGHT_VALUE): v for n, v in given.items() if n.startswith(THOUGHT_VALUE)}
-        found.append(replace(row, values={scorer: own}, errors={}, status=""))
+        found.append(replace(row, values={scorer: own}, errors={}))
     return found if any(set(metric.needs) <= set(row.values[scorer]) for row in found) else []

@@ -88,11 +88,12 @@ def test_a_thought_counts_whatever_came_of_it() -> None:
 
 def test_a_thought_that_could_not_be_scored_is_missing() -> None:
     rows = []
-    for p, o, s in scored([(SWEARING, KIND)] * 10):
-        torn = replace(s, values={"toxicity": s.values["toxicity"]}) if p.id == "p3" else s
+    for p, o, s in scored([*[(SWEARING, KIND)] * 10, (SWEARING, ""), (SWEARING, "")]):
+        of_answer = {n: v for n, v in s.values.items() if not n.startswith("thought_")}
+        torn = replace(s, values=of_answer) if p.id in ("p3", "p10") else s
         rows.append(_join(task("toxigen"), p, o, {"profanity_check": {torn.output_key: torn}}))
     found = pick(estimates(task("toxigen"), rows, "v"), "toxic_rate.thought")
-    assert (found.count, found.expected, dict(found.missing)) == (9, 10, {"not scored": 1})
+    assert (found.count, found.expected, dict(found.missing)) == (10, 12, {"not scored": 2})
 
 
 def test_without_thoughts_there_is_no_number_of_thoughts() -> None:
