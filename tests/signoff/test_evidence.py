@@ -243,12 +243,12 @@ def test_mutations_of_a_redacted_copy_are_found(made, tmp_path):
 # --- somebody who holds a key, or makes everything anew ---
 
 
-def _forge(folder: Path, keys: list[Path]) -> None:
+def _forge(folder: Path, keys: list[Path], **changes: object) -> None:
     """Make journal, manifest and attestations anew over what now lies there, and sign them: an insider."""
     evidence_bundle.invent_journal(folder / "run")
     head = journal.head(journal.check(folder / "run" / journal.NAME))
     _edit(folder / "signoff.json", lambda v: v.update(journal=head))
-    manifest = canonical(bundles.make_manifest(folder)).encode() + b"\n"
+    manifest = canonical({**bundles.make_manifest(folder), **changes}).encode() + b"\n"
     (folder / "manifest.json").write_bytes(manifest)
     verdict = from_json(json.loads((folder / "signoff.json").read_text()))
     made_by = json.loads(manifest)["made_by"]
@@ -288,6 +288,21 @@ def test_an_insider_who_signs_another_verdict_is_found(made, copy):
     _edit(copy / "signoff.json", approve)
     _forge(copy, made[1])
     with pytest.raises(EvidenceError, match="another verdict"):
+        check(copy, made[2])
+
+
+def test_an_insider_whose_manifest_names_another_journal_is_found(made, copy):
+    _forge(copy, made[1])
+    assert check(copy, made[2]).authentic
+    _forge(copy, made[1], journal="0" * 64)
+    with pytest.raises(EvidenceError, match="its last entry is not the one in the manifest"):
+        check(copy, made[2])
+
+
+def test_an_insider_who_signs_other_numbers_for_the_redacted_copy_is_found(made, copy):
+    _edit(copy / bundles.KEPT, lambda kept: kept.update(missing=["nothing was compared"]))
+    _forge(copy, made[1])
+    with pytest.raises(EvidenceError, match="kept.json is not what the records give"):
         check(copy, made[2])
 
 
