@@ -1,4 +1,4 @@
-"""Limits by people's labels pay for both things that nobody knows: unlabelled answers, and what the prompts stand for."""
+"""Limits by people's labels pay for both unknowns: answers that nobody labelled, and what the prompts stand for."""
 
 from __future__ import annotations
 
