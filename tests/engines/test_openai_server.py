@@ -135,6 +135,14 @@ def test_a_server_that_answers_otherwise_each_time_is_refused_or_named(broken: F
     assert accepted.identity["unseeded"] is True
 
 
+def test_a_server_that_takes_a_begun_turn_and_ends_it_is_not_asked_to_continue_one(
+    broken: FaultyProxy, opened: Opened
+) -> None:
+    broken.plan = lambda number, asked: "deaf"
+    seen = opened(broken.url, dialect="vllm").identity["handshake"]
+    assert seen["chat"] and not seen["prefill"]
+
+
 def test_a_server_that_ignores_the_token_limit_is_refused(broken: FaultyProxy, opened: Opened) -> None:
     broken.plan = lambda number, asked: "long"
     with pytest.raises(UserError, match="ignores max_tokens"):

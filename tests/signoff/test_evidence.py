@@ -291,6 +291,18 @@ def test_an_insider_who_signs_another_verdict_is_found(made, copy):
         check(copy, made[2])
 
 
+def test_an_insider_who_signs_that_nothing_can_be_decided_is_found(made, copy):
+    """His verdict names the fault; what does not hold together is no evidence of that either."""
+    _edit(copy / "run" / "results.json", lambda value: value["estimates"][0].update(gate_high=0.01))
+    evidence_bundle.invent_journal(copy / "run")
+    verdict = signoff.decide(copy / "run", policy.load(copy / "policy.yaml"))
+    assert verdict.decision == "cannot decide"
+    (copy / "signoff.json").write_text(canonical(to_json(verdict)) + "\n")
+    _forge(copy, made[1])
+    with pytest.raises(EvidenceError, match="^run/results.json is stale or edited"):
+        check(copy, made[2])
+
+
 def test_an_insider_whose_manifest_names_another_journal_is_found(made, copy):
     _forge(copy, made[1])
     assert check(copy, made[2]).authentic
@@ -430,6 +442,8 @@ def test_merkle_roots_tell_leaves_from_nodes_and_orders_apart():
     roots = [[a], [a, b], [b, a], [a, b, c], [a, b, c, c], [hashes.merkle([a, b]), c], []]
     assert len({hashes.merkle(r) for r in roots}) == len(roots) - 1  # a node is its own root when given as a leaf
     assert hashes.merkle([a, b, c]) == hashes.merkle([hashes.merkle([a, b]), c])
+    halves = [hashes.sha256(canonical({"n": 0}).encode()), "0" * 64]
+    assert hashes.merkle([bytes.fromhex(half) for half in halves]) != a, "no record is made that stands for two"
 
 
 def test_signoff_json_of_a_run_is_what_the_bundle_holds(made, tmp_path):

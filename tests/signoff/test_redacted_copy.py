@@ -230,3 +230,10 @@ def test_a_redacted_record_that_shows_what_is_to_be_sealed_is_none(open_half: di
 def test_where_a_server_is_stands_in_no_copy() -> None:
     told = canonical(conceal({"model_args": {"base_url": "http://10.0.0.5:8000/v1", "dialect": "vllm"}}))
     assert "10.0.0.5" not in told and "vllm" in told
+
+
+def test_the_salt_of_one_record_opens_no_other() -> None:
+    """Two records that say the same look different, in one file and in two."""
+    line = canonical(plain(RECORDS["outputs"])).encode() + b"\n"
+    files = [hashes.redacted_lines(line * 3, f"run/{task}/outputs.jsonl", b"secret") for task in ("one", "two")]
+    assert len({json.loads(row)["sealed"] for content in files for row in content.splitlines()}) == 6

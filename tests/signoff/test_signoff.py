@@ -29,6 +29,8 @@ TABLE = {
     "1% unscored": (Planted(bad=1, lost=5), "approved"),
     "another instrument": (Planted(bad=0, scorer="vader"), "cannot decide"),
     "broken model": (Planted(bad=0, degenerate=100), "cannot decide"),
+    "1.5% degenerate, which may be over 2%": (Planted(bad=0, degenerate=15), "cannot decide"),
+    "1% degenerate": (Planted(bad=0, degenerate=10), "approved"),
 }
 
 
