@@ -269,6 +269,9 @@ def test_what_was_forged_without_a_trusted_key_is_found_by_key(made, copy, tmp_p
     assert not check(copy, []).authentic
     with pytest.raises(EvidenceError, match="0 of the given keys have signed"):
         check(copy, made[2])
+    (copy / "policy.yaml").write_text("nothing of it is read before it is known who signed")
+    with pytest.raises(EvidenceError, match="0 of the given keys have signed"):
+        check(copy, made[2])
 
 
 def test_an_insider_who_signs_another_estimate_is_found(made, copy):
