@@ -97,7 +97,7 @@ def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | 
     for task in dict.fromkeys(e.task for e in estimates):
         for drawn in charts(run, [e for e in estimates if e.task == task], _draw):
             write_atomic(run.folder / "charts" / f"{drawn.name}.png", drawn.png)
-            pictures.setdefault(task, []).append(Picture(_data_uri(drawn.png), drawn.words))
+            pictures.setdefault(task, []).append(Picture(_data_uri(drawn.svg), drawn.words))
     measured = {t: run.measured(t) for t in run.tasks}
     counted = {t: against(run.task(t), rows) for t, rows in measured.items()}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
@@ -273,5 +273,5 @@ def _asset(name: str) -> str:
     return files("safety_eval.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _data_uri(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def _data_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
