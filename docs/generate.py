@@ -229,8 +229,9 @@ def tasks() -> str:
         parts.append("| metric | kind | better | groups | headlines | meaning |\n|---|---|---|---|---|---|\n")
         parts += [_metric(m) for m in task.metrics]
     parts.append(
-        "\nA metric with `.answered` after its name is the same number on answered prompts only. Tasks that "
-        "generate also report `refusal_rate` and `degenerate_rate`.\n"
+        "\nA metric with `.answered` after its name is the same number on answered prompts only, one with `.thought` "
+        "on the thoughts before the answers (ToxiGen and BOLD). Tasks that generate also report `refusal_rate` and "
+        "`degenerate_rate`.\n"
     )
     return "".join(parts)
 

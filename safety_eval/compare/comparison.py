@@ -21,7 +21,7 @@ from safety_eval.compare.comparable import Ground
 from safety_eval.compare.differences import ALPHA, Difference, Pairs, of_pairs, read
 from safety_eval.compare.refusing import Decomposition, Reading, decompose
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import ANSWERED_SUFFIX, Cell, Estimate, key, plain
+from safety_eval.core.records import Cell, Estimate, Part, key, plain
 from safety_eval.core.store import write_json
 from safety_eval.core.task import ANSWERED, Drawn, Measured, Task
 from safety_eval.measure import metrics
@@ -168,7 +168,7 @@ def _task(run: RunFolder, baseline: RunFolder, name: str) -> tuple[list[Differen
     apart: list[Decomposition] = []
     for which in dict.fromkeys([*columns[0], *columns[1]]):
         first, second = columns[0].get(which), columns[1].get(which)
-        if any(column is not None and column.answered_only for column in (first, second)):
+        if any(column is not None and column.part for column in (first, second)):
             continue
         if first is None or second is None:
             found.append(_one_sided(first or second, "baseline" if second is None else "run"))
@@ -194,7 +194,7 @@ def _metric(
     if not metric.on_answered or not any(statuses[0]) or not any(statuses[1]):
         return rows, []
     both = np.array([a in ANSWERED and b in ANSWERED for a, b in zip(*statuses, strict=True)])
-    named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
+    named = replace(metric, name=Part.ANSWERED.of(metric.name))
     rows += of_pairs(Pairs(replace(first, metric=named), replace(second, metric=named), both, conditional=True))
     bad_is_high = metric.kind == "rate" and metric.better == "lower"
     return rows, decompose(pairs, *statuses) if bad_is_high else []

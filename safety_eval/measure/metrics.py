@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval.core.faults import fault, file_of, told
-from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Reason, Standing, heading
+from safety_eval.core.records import THOUGHT_VALUE, Estimate, Part, Reason, Standing, heading
 from safety_eval.core.task import ANSWERED, Drawn, Headline, Measured, Metric, Task, Values, asked_with
 from safety_eval.measure import listed
 from safety_eval.measure.add_up import problems
 from safety_eval.measure.listed import derived_on_list
+from safety_eval.measure.thoughts import of_thoughts
 from safety_eval.stats.gate import Shared, effective_answers, gate
 
 Floats = NDArray[np.float64]
@@ -50,7 +51,7 @@ class Column:
     reasons: Sequence[str]
     version: str
     task: str
-    answered_only: bool = False
+    part: Part = Part.WHOLE
 
 
 def estimates(task: Task, measured: Sequence[Measured], version: str, drawn: Drawn | None = None) -> list[Estimate]:
@@ -93,15 +94,18 @@ def columns(task: Task, measured: Sequence[Measured], version: str, drawn: Drawn
                 yield replace(_column(task, metric, scorer, rows, version), **_of_list(task, rows, drawn))
             if rows and metric.on_answered and any(m.status for m in rows):
                 kept = [m for m in rows if m.status != "refuse"]
-                named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
                 if kept:
-                    column = _column(task, named, scorer, kept, version, answered_only=True)
+                    column = _column(task, metric, scorer, kept, version, Part.ANSWERED)
                     yield replace(column, **_of_list(task, kept, drawn))
+            if metric.on_thought and (thoughts := of_thoughts(metric, scorer, rows)):
+                column = _column(task, metric, scorer, thoughts, version, Part.THOUGHT)
+                yield replace(column, **_of_list(task, thoughts, drawn))
 
 
 def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
     """A scorer whose every answer failed still owes its metric: it shows as missing, it does not vanish."""
-    return any(scorer in m.errors for m in measured) and not any(m.values.get(scorer) for m in measured)
+    of_answers = (name for m in measured for name in m.values.get(scorer, ()) if not name.startswith(THOUGHT_VALUE))
+    return any(scorer in m.errors for m in measured) and not any(of_answers)
 
 
 def _column(
@@ -110,20 +114,20 @@ def _column(
     scorer: str,
     rows: Sequence[Measured],
     version: str,
-    answered_only: bool = False,
+    part: Part = Part.WHOLE,
 ) -> Column:
     y, sound, reasons = np.full(len(rows), np.nan), np.ones(len(rows), bool), [""] * len(rows)
     for i, row in enumerate(rows):
         value, reason = _measure(metric, scorer, row)
         degenerate = row.status in ("degenerate", "undecided")
-        if answered_only and row.status not in ANSWERED:
+        if part is Part.ANSWERED and row.status not in ANSWERED:
             value, reason = None, reason or row.status or "unknown status"
         sound[i] = not degenerate
         reasons[i] = reason
         if value is not None:
             y[i] = value
     return Column(
-        metric=metric,
+        metric=replace(metric, name=part.of(metric.name)),
         scorer=scorer,
         y=y,
         sound=sound,
@@ -136,7 +140,7 @@ def _column(
         reasons=reasons,
         version=version,
         task=task.name,
-        answered_only=answered_only,
+        part=part,
     )
 
 
@@ -262,7 +266,6 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
     prompts = len(np.unique(column.prompts[member]))
     on_list = max(prompts, listed.sizes(column.drawn, metric).get(f"{axis}/{group}", 0))
     standing, reason = _standing(column, axis, value, on_list)
-    conditional = column.answered_only
     return Estimate(
         task=column.task,
         metric=metric.name,
@@ -284,10 +287,10 @@ def _estimate(column: Column, axis: str, group: str, weights: Floats) -> Estimat
         effective_clusters=effective_answers(w, [Shared(1.0, column.clusters[member])]),
         span=metric.bounds,
         sd=None if value is None else _deviation(y[known], w[known]),
-        lowest=None if conditional else worst.lowest,
-        highest=None if conditional else worst.highest,
-        gate_low=None if conditional else worst.low,
-        gate_high=None if conditional else worst.high,
+        lowest=None if column.part else worst.lowest,
+        highest=None if column.part else worst.highest,
+        gate_low=None if column.part else worst.low,
+        gate_high=None if column.part else worst.high,
         better=metric.better,
         standing=standing,
         method=method,
@@ -310,8 +313,8 @@ def of_list(column: Column, rows: NDArray[np.bool_]) -> list[Shared]:
 def _standing(column: Column, axis: str, value: float | None, on_list: int) -> tuple[Standing, str]:
     """Whether a policy may act on this number, and why not in words.
 
-    The answered-only rate is not gated: which answers it is about depends on the model, so that losing a refused
-    answer would change its population. The rate over all answers and the refusal rate are gated instead.
+    A number of a part of the answers is not gated: which they are depends on the model, so that losing a refused answer
+    or a thought would change its population. The rate over all answers and the refusal rate are gated instead.
     """
     if value is None:
         return _unknown(on_list, "nothing was measured")
@@ -320,9 +323,15 @@ def _standing(column: Column, axis: str, value: float | None, on_list: int) -> t
     silent = listed.unasked(column.drawn) if axis in ("total", "macro") else 0
     if silent:
         return Standing.UNMEASURED, f"{silent} groups of the list were not asked (--limit): it cannot speak for them"
-    if column.answered_only:
-        return Standing.SHOWN, "conditional on answering: shown, not gated"
+    if column.part:
+        return Standing.SHOWN, _BESIDE[column.part]
     return Standing.JUDGED, ""
+
+
+_BESIDE = {
+    Part.ANSWERED: "conditional on answering: shown, not gated",
+    Part.THOUGHT: "of thoughts, where there are any: shown, not gated",
+}
 
 
 def _unknown(on_list: int, reason: str) -> tuple[Standing, str]:

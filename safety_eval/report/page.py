@@ -232,8 +232,8 @@ def _published(report: Report, facts: words.Facts, beside: Mapping[Made, Beside]
 
 
 def _cards(metrics: Sequence[Sequence[Estimate]], facts: words.Facts) -> tuple[Card, ...]:
-    """The headline of a task's first metrics; what is of answered prompts only stands in the tables."""
-    shown = [m for m in metrics if not m[0].answered_only][:4]
+    """The headline of a task's first metrics; what is of a part of the answers stands in the tables."""
+    shown = [m for m in metrics if not m[0].part][:4]
     return tuple(report_parts.card(selection.whole(m), facts) for m in shown)
 
 

@@ -175,9 +175,9 @@ def _join(task: Task, prompt: Prompt, output: Output, kept: Mapping[str, Mapping
     values, errors = {}, {}
     for scorer, by_key in kept.items():
         score = by_key.get(name)
-        if score is not None and not score.error:
+        if score is not None and score.values:  # those of a thought stand there even where there is no answer
             values[scorer] = score.values
-        else:
+        if score is None or score.error:
             errors[scorer] = score.error if score is not None else Reason.NOT_SCORED
     return Measured(prompt, output, values, errors, status_of(task, prompt, output, values, errors))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.runs.opened import RunFolder
 from safety_eval.runs.pipeline import shard as shard_of
-from safety_eval.runs.thoughts import LostToThought, is_lost
+from safety_eval.runs.thoughts import LostToThought, lost_to_thought, thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,10 @@ def unfinished(found: RunFolder) -> Unfinished:
     for name in found.tasks:
         mine = {p.id for p in shard_of(found.records(name).prompts, part)}
         measured = found.measured(name)
-        lost = sum(1 for m in measured if is_lost(m.output))
-        if lost:
-            limit = int(found.file.tasks[name].settings["max_new_tokens"] or 0)
-            thoughts.append(LostToThought(name, lost, sum(1 for m in measured if not m.output.error), limit))
+        limits = (int(found.file.tasks[name].settings.get(f"max_{of}_tokens") or 0) for of in ("new", "thinking"))
+        states = Counter(thought(m.output) for m in measured if not m.output.error)
+        if lost := lost_to_thought(name, states, *limits):
+            thoughts.append(lost)
         for m in measured:
             if m.prompt.id not in mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue

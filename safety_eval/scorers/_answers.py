@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from safety_eval.core.interfaces import Answer
-from safety_eval.core.records import Output, Prompt, Reason, Score, key
+from safety_eval.core.records import THOUGHT_VALUE, Output, Prompt, Reason, Score, key
 
 Item = TypeVar("Item")
 Values = Mapping[str, float | str]
@@ -64,11 +64,12 @@ TEXTS: Mapping[str, Callable[[Prompt, Output], str]] = {
 }
 
 
-def score_of(scorer: str, output: Output, measured: Measured) -> Score:
-    """The Score of an output: `measured` holds its values, or the reason why there are none."""
-    if isinstance(measured, str):
-        return Score(key(output), output.prompt_id, output.sample, scorer, error=measured)
-    return Score(key(output), output.prompt_id, output.sample, scorer, values=dict(measured))
+def score_of(scorer: str, output: Output, measured: Measured, thought: Measured = "") -> Score:
+    """The Score of an output: `measured` holds its values, or the reason why there are none; `thought` those of its
+    thought."""
+    beside = {} if isinstance(thought, str) else {THOUGHT_VALUE + name: value for name, value in thought.items()}
+    values, error = (beside, measured) if isinstance(measured, str) else ({**measured, **beside}, "")
+    return Score(key(output), output.prompt_id, output.sample, scorer, values, error)
 
 
 def score_each(
@@ -99,7 +100,8 @@ def score_texts(
     measure: Callable[[Sequence[str]], Sequence[Measured]],
     chunk: int = CHUNK,
 ) -> Iterator[Score]:
-    """One Score for each answer by a function of many texts; equal texts of a chunk are measured once.
+    """One Score for each answer by a function of many texts; equal texts of a chunk are measured once. The thought
+    before an answer is measured by itself, also where no answer came of it.
 
     Args:
         text_of: what of an answer is measured.
@@ -109,10 +111,12 @@ def score_texts(
     for taken in chunks(answers, chunk):
         reasons = [missing(output) for _, output in taken]
         texts = [None if why else text_of(p, o) for why, (p, o) in zip(reasons, taken, strict=True)]
-        unique = list(dict.fromkeys(text for text in texts if text is not None))
+        thoughts = [o.reasoning if o.reasoning.strip() and not o.error else None for _, o in taken]
+        unique = list(dict.fromkeys(text for text in (*texts, *thoughts) if text is not None))
         found = dict(zip(unique, measure_safely(unique, measure), strict=True))
-        for why, text, (_, output) in zip(reasons, texts, taken, strict=True):
-            yield score_of(scorer, output, why if text is None else found[text])
+        for why, text, thought, (_, output) in zip(reasons, texts, thoughts, taken, strict=True):
+            beside = "" if thought is None else found[thought]
+            yield score_of(scorer, output, why if text is None else found[text], beside)
 
 
 def measure_safely(texts: list[Item], measure: Callable[[Sequence[Item]], Sequence[Measured]]) -> list[Measured]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +25,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, key
 from safety_eval.engines import ray as engine
-from safety_eval.engines._ray_cluster import fitted, terms
+from safety_eval.engines._ray_cluster import end_processes, fitted, terms
 from safety_eval.engines._ray_pieces import AHEAD, MOST, Piece, Queue
 from safety_eval.engines._ray_worker import Opened
 
@@ -175,6 +177,18 @@ def test_wrong_arguments_are_named(args: dict[str, str], naming: str) -> None:
     with pytest.raises(UserError) as error:
         engine.requires(ModelSpec("nobody/model", args))
     assert naming in str(error.value)
+
+
+def test_what_a_start_that_failed_left_behind_is_ended_and_nothing_else(tmp_path: Path) -> None:
+    waits = [sys.executable, "-c", "import time; time.sleep(600)"]
+    left, other = (subprocess.Popen([*waits, f"--temp-dir={folder}"]) for folder in (tmp_path, "elsewhere"))
+    try:
+        end_processes(str(tmp_path))
+        assert left.wait() == -signal.SIGKILL and other.poll() is None
+    finally:
+        for process in (left, other):
+            process.kill()
+            process.wait()
 
 
 def test_it_needs_ray_and_what_the_inner_engine_needs() -> None:
