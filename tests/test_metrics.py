@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Output, Prompt, Standing
+from safety_eval.core.records import Estimate, Output, Part, Prompt, Standing
 from safety_eval.core.task import Headline, Measured, Metric, PromptSet, Task
 from safety_eval.measure.metrics import estimates, headline_weights
 
@@ -96,7 +96,7 @@ def test_what_is_neither_an_answer_nor_a_refusal_is_taken_at_its_worst_and_never
     told = ["comply"] * 20 + ["refuse"] * 5 + ["undecided"] * 3 + ["degenerate"] * 2
     rows = [row(i, ("a",), float(status in ("undecided", "degenerate")), 0.0, status) for i, status in enumerate(told)]
     found = estimates(TASK, rows, "v")
-    answered = pick(found, "toxic_rate" + ANSWERED_SUFFIX)
+    answered = pick(found, Part.ANSWERED.of("toxic_rate"))
     assert (answered.value, answered.count, answered.expected) == (0.0, 20, 25)
     assert answered.missing == {"degenerate": 2, "undecided": 3}
     assert (answered.standing, answered.gate_low, answered.gate_high) == (Standing.SHOWN, None, None)
