@@ -27,6 +27,7 @@ from safety_eval.core.records import Output, Prompt, key
 from safety_eval.engines import ray as engine
 from safety_eval.engines._ray_cluster import end_processes, fitted, terms
 from safety_eval.engines._ray_pieces import AHEAD, MOST, Piece, Queue
+from safety_eval.engines._ray_worker import Opened
 
 needs_ray = pytest.mark.skipif(not packages.installed("ray"), reason="needs safety-eval[ray]")
 HOT = Settings("ray", max_new_tokens=24, temperature=0.9, top_p=0.95, seed=5)
@@ -99,6 +100,25 @@ def test_a_piece_that_only_waited_is_asked_again_as_it_was() -> None:
     queue.again(first)
     again = queue.take()
     assert again is not None and again.left == first.left and again.deaths == 0
+
+
+# --- what replicas tell of themselves: no cluster
+
+
+@needs_ray
+@pytest.mark.parametrize("other", [{"identity": {"weights": "2"}}, {"capabilities": frozenset({"choose"})}])
+def test_a_replica_that_opened_something_else_is_refused(other: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they tell is a value; that it comes from another process is left to the slow tests."""
+    import ray
+
+    monkeypatch.setattr(ray, "get", lambda told: told)
+    first = Opened({"weights": "1"}, frozenset({"generate"}))
+    driver = object.__new__(engine.RayEngine)
+    driver._told = None
+    for _ in range(2):
+        driver._hear_opening(engine.Replica(None, first))
+    with pytest.raises(UserError, match="replicas differ"):
+        driver._hear_opening(engine.Replica(None, replace(first, **other)))
 
 
 # --- the arguments: no cluster
