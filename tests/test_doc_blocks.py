@@ -145,6 +145,11 @@ def test_every_block_is_run_or_says_why_not() -> None:
         assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"no test {test}"
 
 
+def test_every_extra_is_on_the_page_of_installing() -> None:
+    named = set(re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "how-to" / "install.md").read_text(), re.M))
+    assert set(PROJECT["optional-dependencies"]) <= {extra.strip("` ") for cell in named for extra in cell.split(",")}
+
+
 def test_what_only_shows_something_holds_no_command() -> None:
     """A command in a block of text, or in one that is only indented, would be run by nobody."""
     command = re.compile(r"(safety-eval|pip|python|make|ray|openssl|curl|--[a-z-]+) ")

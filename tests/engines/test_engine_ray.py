@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engine_conformance import EngineContract, by_id, prompts, with_choices
-from tiny_models import CHATML, causal_lm
+from tiny_models import CHATML, causal_lm, ponderer
 
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError
@@ -27,6 +27,7 @@ from safety_eval.core.records import Output, Prompt, key
 from safety_eval.engines import ray as engine
 from safety_eval.engines._ray_cluster import end_processes, fitted, terms
 from safety_eval.engines._ray_pieces import AHEAD, MOST, Piece, Queue
+from safety_eval.engines._ray_worker import Opened
 
 needs_ray = pytest.mark.skipif(not packages.installed("ray"), reason="needs safety-eval[ray]")
 HOT = Settings("ray", max_new_tokens=24, temperature=0.9, top_p=0.95, seed=5)
@@ -99,6 +100,25 @@ def test_a_piece_that_only_waited_is_asked_again_as_it_was() -> None:
     queue.again(first)
     again = queue.take()
     assert again is not None and again.left == first.left and again.deaths == 0
+
+
+# --- what replicas tell of themselves: no cluster
+
+
+@needs_ray
+@pytest.mark.parametrize("other", [{"identity": {"weights": "2"}}, {"capabilities": frozenset({"choose"})}])
+def test_a_replica_that_opened_something_else_is_refused(other: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they tell is a value; that it comes from another process is left to the slow tests."""
+    import ray
+
+    monkeypatch.setattr(ray, "get", lambda told: told)
+    first = Opened({"weights": "1"}, frozenset({"generate"}))
+    driver = object.__new__(engine.RayEngine)
+    driver._told = None
+    for _ in range(2):
+        driver._hear_opening(engine.Replica(None, first))
+    with pytest.raises(UserError, match="replicas differ"):
+        driver._hear_opening(engine.Replica(None, replace(first, **other)))
 
 
 # --- the arguments: no cluster
@@ -259,6 +279,28 @@ def test_answers_are_those_of_one_process(two: engine.RayEngine, one: Engine, se
         for i, output in theirs.items():
             assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-4)
     assert len(workers()) == 2
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_thought_has_the_room_that_it_has_in_one_process(tmp_path: Path) -> None:
+    """A template that opens a thought, which is longer than an answer may be."""
+    from safety_eval.engines import transformers
+
+    said = " It is Paris."
+    folder = ponderer(tmp_path / "m", f"{CHATML}<think>", until=200, answer=said, context=256)
+    direct = transformers.build(ModelSpec(str(folder), dtype="float32", device="cpu"))
+    spread = opened(str(folder), replicas="1")
+    try:
+        for thinking, expected in ((0, ""), (200, said)):
+            settings = Settings("t", max_new_tokens=24, max_thinking_tokens=thinking, chat_template=True)
+            spread.check("generate", settings)
+            ours, theirs = (by_id(e.generate(asked(12), settings)) for e in (spread, direct))
+            assert ours == theirs and {o.text for o in ours.values()} == {expected}
+    finally:
+        spread.close()
+        direct.close()
 
 
 @needs_ray
