@@ -15,6 +15,7 @@ import click
 from safety_eval.cli import reading, running
 from safety_eval.cli.group import ReaderGoneError, cli
 from safety_eval.core.errors import SafetyEvalError
+from safety_eval.torch_runtime.native import share_processors
 
 __all__ = ["cli", "main", "reading", "running", "script"]
 
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     if not sys.stderr.isatty():
         # The loading bars of libraries would break the JSON lines of a log.
         os.environ.setdefault("TQDM_DISABLE", "1")
-
+    share_processors()
     try:
         code = cli.main(args=argv, prog_name="safety-eval", standalone_mode=False)
         return int(code or 0)

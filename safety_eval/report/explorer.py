@@ -152,7 +152,7 @@ def _with_texts(rows: Sequence[tuple[int, Judged]]) -> frozenset[int]:
     left, told = MOST_CHARACTERS, []
     for i in sorted(range(len(rows)), key=lambda i: not rows[i][1][1]):
         measured = rows[i][1][0]
-        left -= len(measured.prompt.asked) + len(measured.output.text or "")
+        left -= len(measured.prompt.asked) + len(answer_text(measured))
         if left < 0:
             break
         told.append(i)
