@@ -235,8 +235,8 @@ def tasks() -> str:
         parts += [_metric(m) for m in task.metrics]
     parts.append(
         "\nA metric with `.answered` after its name is the same number on answered prompts only, one with `.thought` "
-        "on the thoughts before the answers (ToxiGen and BOLD). Tasks that generate also report `refusal_rate` and "
-        "`degenerate_rate`.\n"
+        "or `.leak` on the thoughts before the answers, all or those behind refusals (ToxiGen, BOLD, red team). Tasks "
+        "that generate also report `refusal_rate` and `degenerate_rate`.\n"
     )
     return "".join(parts)
 

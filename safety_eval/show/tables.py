@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from safety_eval.core.records import Estimate, Part
+from safety_eval.core.records import Estimate
 from safety_eval.measure import floors
 from safety_eval.measure.beside import WHOLE as WHOLE_ROW
 from safety_eval.measure.beside import Beside, nearest, with_groups
@@ -211,7 +211,7 @@ def _group_row(e: Estimate, beside: Beside | None, models: Sequence[str]) -> Row
     if e.axis == "macro":
         named = words.headline_name(e.group)
     elif e.axis == "total":
-        whole = "all thoughts" if e.part is Part.THOUGHT else "all answers"
+        whole = "all thoughts" if e.part.thinks else "all answers"
         named = whole if e.group in ("all", "") else f"{whole}: {named}"
     beyond = [_beside_cell(beside, m, e) if beside is not None else "" for m in models]
     cells = (
