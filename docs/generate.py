@@ -51,7 +51,7 @@ signed verdict. [Sign off a release](how-to/sign-off-a-release.md) is the whole 
 [add a benchmark](how-to/add-a-benchmark.md), [a scorer](how-to/add-a-scorer.md) or
 [an engine](how-to/add-an-engine.md) takes one file each.
 
-![Every BOLD group with its interval and its number of answers](images/bold.png)
+![The first screen of a report: whether it was judged, what is missing, a card for each task](images/report-desktop.png)
 """
 
 

@@ -53,10 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     except ReaderGoneError:
         return _nobody_reads()
     except MemoryError:
-        click.echo(
-            "error: memory ran out\n  -> Free some; what was recorded is kept, the same command continues.", err=True
-        )
-        return 2
+        return _no_memory()
+    except ImportError as error:
+        # The loader's words where there is no room for a library; Python makes nothing narrower of it.
+        return _no_memory() if "failed to map segment" in str(error) else _bug()
     except OSError as error:
         # What the machine refuses (a name too long, a folder in place of a file, no permission) is no bug of ours.
         click.echo(f"error: {_plain(str(error.filename or ''))}: {error.strerror or error}", err=True)
@@ -73,6 +73,13 @@ def _nobody_reads() -> int:
     with suppress(OSError, ValueError):  # what is buffered would fail once more when the interpreter ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
+
+
+def _no_memory() -> int:
+    click.echo(
+        "error: memory ran out\n  -> Free some; what was recorded is kept, the same command continues.", err=True
+    )
+    return 2
 
 
 def _bug() -> int:
