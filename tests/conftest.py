@@ -1,8 +1,10 @@
-"""Fixtures that every test may use. Real data: SAFETY_EVAL_DATA, or a mirror beside the checkout."""
+"""Fixtures that every test may use. Real data: SAFETY_EVAL_DATA, or a mirror beside the checkout. One browser."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +28,23 @@ def data_dir() -> Path:
     if not (folder / "hub").is_dir():
         pytest.skip("no real data: set SAFETY_EVAL_DATA to a local mirror")
     return folder
+
+
+def chromium() -> str | None:
+    """The browser of this machine."""
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """One Chromium for all tests; skips, saying so, where there is none."""
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium on this machine: install it (apt-get install chromium) or name it in CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        shown = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield shown
+        shown.close()

@@ -3,7 +3,8 @@
 A plan is a function of the number of a POST request (from 0) and its text, that names a fault or gives '': '429' (with
 Retry-After), '500', 'half' (the body ends in the middle), 'json' (no JSON), 'list' (JSON that is no object), 'two' (two
 answers for one prompt), 'reset' (the connection is cut), 'stall' (nothing comes for a while), '400' (refused), 'filter'
-(the answer was withheld), 'other' (other words each time), 'long' (more tokens than were allowed).
+(the answer was withheld), 'other' (other words each time), 'long' (more tokens than were allowed), 'deaf' (what
+is not of the plain protocol is taken and ignored).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 STALL_SECONDS = 3.0
+HEARD = frozenset({"model", "prompt", "messages", "max_tokens", "temperature", "top_p", "seed", "stop"})
+"""Of a request, by a deaf server."""
 
 
 def harmless(number: int, asked: str) -> str:
@@ -50,6 +53,9 @@ class FaultyProxy:
             def do_POST(self) -> None:
                 asked = self.rfile.read(int(self.headers["content-length"]))
                 fault = proxy.fault(asked.decode())
+                if fault == "deaf":
+                    asked = json.dumps({k: v for k, v in json.loads(asked).items() if k in HEARD}).encode()
+                    fault = ""
                 if not fault or not self._break(fault):
                     self._reply(*proxy.forward("POST", self.path, asked))
                 elif fault in ("half", "two", "filter", "other", "long"):

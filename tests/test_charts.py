@@ -17,7 +17,7 @@ from safety_eval.core.records import Standing
 from safety_eval.measure.beside import Beside, kin, nearest, with_groups
 from safety_eval.show import group_chart as charts
 from safety_eval.show import selection
-from safety_eval.show.chart_style import drawable, png
+from safety_eval.show.chart_style import drawable, png, svg
 
 PUBLISHED = {
     "Llama 2 7B": {"all": 0.2125, "asian": 0.1653, "mexican": 0.3115},
@@ -131,8 +131,15 @@ def test_control_characters_and_unknown_letters_are_drawn_escaped_and_a_dollar_i
 def test_drawing_leaves_no_global_state_and_never_loads_pyplot() -> None:
     before = dict(mpl.rcParams)
     loaded = "matplotlib.pyplot" in sys.modules
-    png(charts.group_chart(made.bold(), made.FACTS))
+    figure = charts.group_chart(made.bold(), made.FACTS)
+    png(figure)
+    picture = svg(figure)
     assert dict(mpl.rcParams) == before
+    assert (
+        made.bold()[-1].group.replace("_", " ").lower() in picture.lower()
+        and picture == svg(figure)
+        and "://" not in picture.replace("://www.w3.org/", "")
+    )
     assert ("matplotlib.pyplot" in sys.modules) == loaded
 
 

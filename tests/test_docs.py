@@ -13,8 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import click
+import pages
 import pytest
 import yaml
+from pages import PAGES
 
 from safety_eval import api
 from safety_eval.cli import cli, main
@@ -24,12 +26,11 @@ from safety_eval.runs.config import run_config
 from safety_eval.show.notebook import open_run
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """Code blocks of one language on a page."""
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    """What the blocks of one language on a page hold."""
+    return [block.code for block in pages.blocks(page, language)]
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -57,23 +58,19 @@ def test_the_picture_the_tree_and_the_reference_pages_are_current() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
-        if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
-            assert (page.parent / target.split("#")[0]).exists(), f"{page.name} links to {target}"
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        assert path.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(path), f"{page.name} links to {target}: no such heading"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
-def test_commands_on_a_page_are_commands_with_flags_that_exist(page: Path) -> None:
-    """Every `safety-eval ...` line of a bash block names a command and flags that it takes."""
-    for block in blocks(page, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.partition("#")[0])
-            if not words or words[0] != "safety-eval":
-                continue
-            command = cli.get_command(click.Context(cli), words[1])
-            assert command is not None, f"{page.name}: no command {words[1]}"
-            known = {o for p in command.params if isinstance(p, click.Option) for o in (*p.opts, *p.secondary_opts)}
-            for flag in (w.split("=")[0].replace("_", "-") for w in words[2:] if w.startswith("--")):
-                assert flag in known, f"{page.name}: {words[1]} has no {flag}"
+def anchors(page: Path) -> set[str]:
+    """What a heading of a page is called in a link."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_benchmark_of_the_how_to_runs_as_it_stands(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from safety_eval.report.pictures import PAIRS, pair_points
 from safety_eval.runs.run_file import TaskRecord
 from safety_eval.show import group_chart, selection, tables, words
 from safety_eval.show.words import Facts
+from safety_eval.signoff import basis
+from safety_eval.signoff.verdict import Blocker
 
 SCORERS = {
     "profanity_check": {"name": "profanity_check"},
@@ -229,3 +231,6 @@ def test_one_scorer_that_reads_two_tasks_with_other_weights_is_two_instruments()
     from safety_eval.report.cards import instruments_of
 
     assert sorted(instruments_of(made.run_file(tasks))) == ["hf_classifier in bold", "hf_classifier in toxigen"]
+    faults: list[Blocker] = []
+    basis._instruments(made.run_file(tasks), faults)
+    assert [b.kind for b in faults] == ["evidence"] and "another instrument for bold" in faults[0].sentence

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safety_eval.core.records import Estimate, Output, Prompt, Standing
+from safety_eval.core.records import Estimate, Output, Part, Prompt, Standing
 from safety_eval.core.task import Headline, Measured, Metric, PromptSet, Task
 from safety_eval.measure.metrics import estimates, headline_weights
 
@@ -90,6 +90,19 @@ def test_few_prompts_are_descriptive_only_and_few_clusters_are_not() -> None:
     assert a.gateable and (a.answers, a.effective_prompts) == (199, 199)
     assert a.effective_clusters == pytest.approx(199 / 50) and a.clusters == 4
     assert b.standing is Standing.FEW and b.listed == 1
+
+
+def test_what_is_neither_an_answer_nor_a_refusal_is_taken_at_its_worst_and_never_counted() -> None:
+    told = ["comply"] * 20 + ["refuse"] * 5 + ["undecided"] * 3 + ["degenerate"] * 2
+    rows = [row(i, ("a",), float(status in ("undecided", "degenerate")), 0.0, status) for i, status in enumerate(told)]
+    found = estimates(TASK, rows, "v")
+    answered = pick(found, Part.ANSWERED.of("toxic_rate"))
+    assert (answered.value, answered.count, answered.expected) == (0.0, 20, 25)
+    assert answered.missing == {"degenerate": 2, "undecided": 3}
+    assert (answered.standing, answered.gate_low, answered.gate_high) == (Standing.SHOWN, None, None)
+    refused = pick(found, "refusal_rate")
+    assert (refused.events, refused.count, refused.missing) == (5, 27, {"undecided": 3})
+    assert (refused.lowest, refused.highest) == (pytest.approx(5 / 30), pytest.approx(10 / 30))
 
 
 LOSSES = ("empty", "loop", "exception", "no score", "undecided")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import estimates_for_tests as made
 import pytest
@@ -134,7 +135,15 @@ def test_every_estimate_is_in_the_page(hostile: Run, page: Page) -> None:
 
 def test_pictures_are_embedded_and_written_beside(hostile: Run, html: str) -> None:
     drawn = list((hostile.folder / "charts").glob("*.png"))
-    assert drawn and all(base64.b64encode(path.read_bytes()).decode() in html for path in drawn)
+    embedded = [base64.b64decode(found) for found in re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)]
+    assert drawn and len(embedded) == len(drawn)
+    for picture in map(ElementTree.fromstring, embedded):
+        kinds = {element.tag.rpartition("}")[2] for element in picture.iter()}
+        assert (
+            {"svg", "text"}
+            <= kinds
+            <= {"svg", "g", "path", "defs", "style", "clipPath", "rect", "use", "text", "tspan"}
+        )
 
 
 def test_the_same_records_give_the_same_page(hostile: Run, html: str) -> None:

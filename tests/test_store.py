@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.records import Message, Output, Prompt, canonical, from_plain, key, plain
-from safety_eval.core.store import Appender, read_lines, read_records, write_atomic, writing
+from safety_eval.core.store import Appender, read_json, read_lines, read_records, write_atomic, write_json, writing
 
 
 def rows(path: Path) -> list[dict]:
@@ -126,3 +126,58 @@ def test_a_record_comes_back_as_it_was_with_the_same_key(prompt: Prompt) -> None
 def test_a_number_that_is_not_finite_never_reaches_a_file() -> None:
     with pytest.raises(ValueError):
         canonical({"x": float("nan")})
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_not_finite_is_neither_read_nor_written(tmp_path: Path, word: str) -> None:
+    for name in ("r.jsonl", "r.json"):
+        (tmp_path / name).write_text(f'{{"x":{word}}}\n')
+    with pytest.raises(EvidenceError, match="line 1 is damaged"):
+        rows(tmp_path / "r.jsonl")
+    with pytest.raises(EvidenceError, match="damaged"):
+        read_json(tmp_path / "r.json")
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "new.json", {"x": float(word)})
+    assert not (tmp_path / "new.json").exists()
+
+
+def test_a_text_where_a_number_belongs_is_no_record(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"prompt_key":"k","prompt_id":"a","sample":0}\n{"prompt_key":"k","prompt_id":"a","sample":"1"}\n')
+    with pytest.raises(EvidenceError, match="line 2 is no Output: sample"):
+        list(read_records(path, Output))
+
+
+def test_a_line_is_in_the_file_before_the_next_is_made(tmp_path: Path) -> None:
+    with Appender(tmp_path / "r.jsonl") as file:
+        for i in range(3):
+            file.append({"i": i})
+            assert len(rows(tmp_path / "r.jsonl")) == i + 1
+
+
+def test_records_and_replaced_files_are_on_the_disk_before_anybody_relies_on_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda number: (happened.append("synced"), sync(number)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (happened.append("replaced"), replace(self, to)))
+    with Appender(tmp_path / "r.jsonl") as file:
+        file.append({"i": 1})
+        assert happened == []
+    assert happened == ["synced"]
+    write_atomic(tmp_path / "a.json", "{}")
+    assert happened == ["synced", "synced", "replaced"]
+
+
+def test_a_file_that_could_not_be_replaced_is_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.json"
+    write_atomic(path, "the old one")
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="no space left"):
+        write_atomic(path, "the new one")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"] and path.read_text() == "the old one"

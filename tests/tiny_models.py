@@ -146,6 +146,49 @@ def causal_lm(
     return folder
 
 
+def thinker(folder: Path, chat_template: str, seed: int = 5, **config: Any) -> Path:
+    """A Llama of random weights that closes a thought now and then: its marks are tokens, as in real vocabularies."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    causal_lm(folder, "llama", seed=seed, chat_template=chat_template, **config)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer.add_tokens(["<think>", "</think>"], special_tokens=True)
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    head, close = model.get_output_embeddings().weight.data, tokenizer.convert_tokens_to_ids("</think>")
+    head[close] = head[tokenizer.eos_token_id].clone()  # where it would have ended, it closes its thought
+    head[tokenizer.eos_token_id] = 0.0
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return folder
+
+
+def ponderer(folder: Path, chat_template: str, until: int, answer: str, context: int = 1024) -> Path:
+    """A GPT-2 that thinks until position `until` of its context, then closes its thought, gives `answer` and ends,
+    whatever it was asked: each position's embedding alone decides the next token."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    causal_lm(folder, "gpt2", chat_template=chat_template, n_positions=context, n_layer=1, tie_word_embeddings=False)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    thought, close, said = (
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("Well, Q: hm.\n\n", "</think>", answer)
+    )
+    script = [thought[i % len(thought)] for i in range(until)] + close + said
+    script += [tokenizer.eos_token_id] * (context - len(script))
+    tokens = sorted(set(script))
+    assert len(tokens) <= model.config.n_embd, "one dimension for each token of the script"
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+        model.transformer.ln_f.weight.fill_(1.0)
+        for at, token in enumerate(script):
+            model.transformer.wpe.weight[at, tokens.index(token)] = 1.0
+        for dimension, token in enumerate(tokens):
+            model.lm_head.weight[token, dimension] = 30.0
+    model.save_pretrained(folder)
+    return folder
+
+
 def _word_pieces() -> dict[str, int]:
     words = sorted({w.strip(".,;:?!").lower() for text in CORPUS for w in text.split()} - {""})
     letters = sorted({c for text in CORPUS for c in text.lower() if not c.isspace()} | set(ascii_lowercase))

@@ -47,7 +47,9 @@ toxicity scorers on the 6,514 sentences of SafeNLP (Hosseini et al. 2023), refus
 to XSTest (Röttger et al. 2024), truth scorers on the labelled answers of TruthfulQA (Lin et al. 2022). Toxicity and
 sentiment scorers also get the identity-swap test: the same neutral sentence, another group of people in it.
 
-    safety-eval audit profanity_check --data DIR
+```bash
+safety-eval audit profanity_check --data ./mirror
+```
 
 writes a card (JSON and a page) under the digest of the instrument; a report shows the card of exactly the instrument
 that scored, or says that there is none. This page is made by `python benchmarks/fidelity/scorer_errors.py`.

@@ -1,27 +1,38 @@
 """Put a mistake into the code, run the tests nearest to it, and see whether one fails: every promise needs such a test.
 
     python benchmarks/reliability/plant_faults.py                 # all of them
-    python benchmarks/reliability/plant_faults.py --only journeys  # those whose kind or name begins so
+    python benchmarks/reliability/plant_faults.py --only journeys folder   # those whose kind or name begins so
+    python benchmarks/reliability/plant_faults.py --unasked        # those without a row, or with an older one
     python benchmarks/reliability/plant_faults.py --check          # only that every fault can still be planted
 
 The mistakes are listed in `faults/*.toml` beside this file: what was written before, what is written instead, and which
 tests are asked first. A mistake that they miss is asked of the whole suite. The working tree is never touched: all of
-it happens in a copy. Results: `planted_faults.json`, one row for each.
+it happens in a copy, and every mistake gets a fork of a process that has the slow imports behind it, but none of ours.
+Results: `planted_faults.json`, one row for each.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
+import py_compile
+import shlex
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = Path(__file__).parent / "faults"
@@ -37,6 +48,10 @@ COPIED = (
     "Makefile",
     "constraints.txt",
 )
+HEAVY = ("numpy", "scipy.stats", "pandas", "matplotlib.pyplot", "sklearn.svm", "yaml", "pydantic")
+"""Imported once, before the forks. Nothing of ours, and not torch, whose threads would not outlive a fork."""
+ENDLESS = 1200
+"""Seconds after which tests that do not end are a fault that was noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +84,17 @@ class Fault:
         return text.replace(self.before, self.after)
 
 
-def faults(only: str = "") -> list[Fault]:
-    """Every listed fault whose kind or name begins with `only`."""
+def faults(only: Sequence[str] = ("",)) -> list[Fault]:
+    """Every listed fault whose kind or name begins with one of `only`, in the order of `only`."""
     listed = []
     for path in sorted(FAULTS.glob("*.toml")):
         for row in tomllib.loads(path.read_text(encoding="utf-8"))["fault"]:
-            row["tests"] = tuple(row["tests"].split())
+            row["tests"] = tuple(shlex.split(row["tests"]))
             listed.append(Fault(kind=path.stem, **row))
-    return [fault for fault in listed if fault.kind.startswith(only) or fault.name.startswith(only)]
+    return [f for begin in only for f in listed if f.kind.startswith(begin) or f.name.startswith(begin)]
 
 
-def caught(copy: Path, fault: Fault, whole: bool) -> dict[str, object]:
+def caught(copy: Path, fault: Fault, whole: bool) -> dict[str, Any]:
     """Plant a fault in the copy, ask the tests, and take it out again."""
     path = copy / fault.file
     right = path.read_text(encoding="utf-8")
@@ -91,51 +106,91 @@ def caught(copy: Path, fault: Fault, whole: bool) -> dict[str, object]:
             by = _failing(copy, ("-n", "2"))
     finally:
         path.write_text(right, encoding="utf-8")
-    return {**asdict(fault), "caught_by": by, "seconds": round(time.monotonic() - began, 1)}
+    return {**asked(fault), "caught_by": by, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _failing(copy: Path, tests: tuple[str, ...]) -> str:
+def asked(fault: Fault) -> dict[str, Any]:
+    """What a row keeps of the fault itself: a row that differs in it is of an older fault."""
+    return {**asdict(fault), "tests": list(fault.tests)}
+
+
+def _failing(copy: Path, tests: Sequence[str]) -> str:
     """The first test that fails, '' when none does."""
-    words = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "--tb=no", *tests]
-    marked = words if "-m" in tests else [*words, "-m", "not slow"]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(marked, cwd=copy, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode in (0, 5):
+    words = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--tb=no", *tests]
+    said = copy.with_suffix(".said")
+    if (pid := os.fork()) == 0:
+        _child(copy, words if "-m" in tests else [*words, "-m", "not slow"], said)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # what a test started and left behind
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return ""
-    named = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return named[0].split(" - ")[0] if named else f"pytest ended with {done.returncode}"
+    lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+    named = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+    return named[0].split(" - ")[0] if named else f"pytest ended with {code}"
+
+
+def _child(copy: Path, words: list[str], said: Path) -> NoReturn:
+    """Become a run of pytest in the copy."""
+    os.setsid()
+    signal.alarm(ENDLESS)
+    os.chdir(copy)
+    sys.path[:] = [str(copy), *(place for place in sys.path if Path(place).resolve() not in (ROOT, FAULTS.parent))]
+    os.environ.update(PYTHONPATH=str(copy), PYTHONDONTWRITEBYTECODE="1", MPLBACKEND="Agg", HF_HUB_OFFLINE="1")
+    file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number in (1, 2):
+        os.dup2(file, number)
+    code = 1
+    try:
+        code = pytest.main(words)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)  # no exit handler of the parent's: they would delete the copy
+
+
+def copied(place: Path) -> Path:
+    """A copy of the tree, compiled so that a file that was changed, however soon, is compiled again."""
+    copy = place / "copy"
+    copy.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
+    for page in ROOT.glob("*.md"):
+        shutil.copy(page, copy)
+    by_content = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(copy / "safety_eval", quiet=2, force=True, invalidation_mode=by_content)
+    return copy
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="")
+    parser.add_argument("--only", nargs="+", default=[""])
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--unasked", action="store_true")
     parser.add_argument("--nearest", action="store_true", help="do not ask the whole suite about those that are missed")
-    asked = parser.parse_args()
-    chosen = faults(asked.only)
-    for fault in chosen:
-        fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
-    if asked.check:
-        print(f"{len(chosen)} faults can be planted")
-        return
+    options = parser.parse_args()
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     rows = {(row["kind"], row["name"]): row for row in kept}
+    chosen = faults(options.only)
+    if options.unasked:
+        chosen = [f for f in chosen if any(rows.get((f.kind, f.name), {}).get(k) != v for k, v in asked(f).items())]
+    for fault in chosen:
+        fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
+    if options.check:
+        print(f"{len(chosen)} faults can be planted")
+        return
+    for heavy in HEAVY:
+        import_module(heavy)
     with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "copy"
-        copy.mkdir()
-        for name in COPIED:
-            source = ROOT / name
-            shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy / name)
-        for page in ROOT.glob("*.md"):
-            shutil.copy(page, copy)
+        copy = copied(Path(place))
         for fault in chosen:
-            row = caught(copy, fault, not asked.nearest)
+            row = caught(copy, fault, not options.nearest)
             rows[fault.kind, fault.name] = row
             said = f"caught by {row['caught_by']}" if row["caught_by"] else "MISSED"
-            print(f"{fault.kind}: {fault.name}: {said}", flush=True)
+            print(f"{row['seconds']:6.1f} {fault.kind}: {fault.name}: {said}", flush=True)
             known = {(f.kind, f.name) for f in faults()}
-            kept = [rows[which] for which in sorted(rows) if which in known]
-            RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+            ordered = [rows[which] for which in sorted(rows) if which in known]
+            RESULTS.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
     seen = [row for row in rows.values() if not row["equivalent"]]
     print(f"{sum(bool(row['caught_by']) for row in seen)} of {len(seen)} caught")
 

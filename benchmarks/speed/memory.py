@@ -23,15 +23,14 @@ finally:
 """
 
 
-def measure(data: Path) -> dict[str, Any]:
+def measure(data: Path, model: tuple[str, ...] = ("--model", "smollm2")) -> dict[str, Any]:
     """Peak bytes and seconds by number of prompts; and those of a second call, which finds nothing to do."""
     found: dict[str, Any] = {}
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as name:
             command = [
                 "run",
-                "--model",
-                "smollm2",
+                *model,
                 "--tasks",
                 "bold",
                 "--data",

@@ -141,7 +141,7 @@ def corrected_rates(task: Task, rows: Sequence[Measured], card: ScorerCard) -> l
         if column.scorer != card.scorer or column.metric.kind != "rate":
             continue
         part = card.part_for(column.metric.needs)
-        if part is None or column.answered_only:
+        if part is None or column.part:
             continue
         turned = _turned(column, rows, part)
         if turned is not None:

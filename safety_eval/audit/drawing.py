@@ -43,7 +43,7 @@ def column_of(task: Task, measured: Sequence[Measured], asked: Asked) -> tuple[C
     Raises:
         UserError: no such metric or scorer, or a metric that this design cannot review.
     """
-    found = [c for c in metrics.columns(task, measured, "") if not c.answered_only]
+    found = [c for c in metrics.columns(task, measured, "") if not c.part]
     named = [c for c in found if not asked.metric or c.metric.name == asked.metric]
     if not named:
         raise UserError(

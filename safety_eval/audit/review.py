@@ -118,6 +118,8 @@ def write_sheet(run: RunFolder, asked: Asked) -> Path:
         },
     )
     write_atomic(sheet, text.getvalue())
+    with suppress(EvidenceError):
+        Journal(run.folder).note(Event.DRAWN, file=sheet.relative_to(run.folder).as_posix(), answers=len(listed))
     return sheet
 
 

@@ -113,7 +113,7 @@ FLAGS: tuple[Flag, ...] = (
         "hf_hub_log_args",
         "",
         REFUSED,
-        "Nothing is uploaded: `safety-eval export RUN` writes files, which are yours to publish.",
+        "Nothing is uploaded: `safety-eval export RUN --format hub` writes files, which are yours to publish.",
         ("hub_results_org=o",),
     ),
     Flag("predict_only", "x", SAME, "Ask, but do not score.", (), True),

@@ -167,7 +167,9 @@ def unfinished(found: Run, left: Unfinished) -> int:
         for reason, count in sorted(reasons.items()):
             out.print(f"{what}: {count} ({reason})", style="yellow", markup=False)
     for task in left.thoughts:
-        out.print(thoughts.sentence(task), style="yellow", markup=False)
+        out.print(thoughts.what_was_lost(task), style="yellow", markup=False)
+    for words_of_advice in dict.fromkeys(map(thoughts.advice, left.thoughts)):
+        out.print(f"-> {words_of_advice}", style="yellow", markup=False)
     if not left.outputs and not left.scores:
         return 0
     if left.too_long and not left.scores:

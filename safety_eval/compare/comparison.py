@@ -22,7 +22,7 @@ from safety_eval.compare.differences import ALPHA, Difference, Pairs, of_pairs, 
 from safety_eval.compare.pairing import paired
 from safety_eval.compare.refusing import Decomposition, Reading, decompose
 from safety_eval.core.errors import UserError
-from safety_eval.core.records import ANSWERED_SUFFIX, Cell, Estimate, plain
+from safety_eval.core.records import Cell, Estimate, Part, plain
 from safety_eval.core.store import write_json
 from safety_eval.core.task import ANSWERED, Measured, Task
 from safety_eval.measure.table import Column, Table
@@ -182,7 +182,7 @@ def _metric(first: Column, second: Column) -> tuple[list[Difference], list[Decom
     if not metric.on_answered or not all(any(side.counts()) for side in statuses):
         return rows, []
     both = statuses[0].within(ANSWERED) & statuses[1].within(ANSWERED)
-    named = replace(metric, name=metric.name + ANSWERED_SUFFIX)
+    named = replace(metric, name=Part.ANSWERED.of(metric.name))
     rows += of_pairs(Pairs(replace(first, metric=named), replace(second, metric=named), both, conditional=True))
     bad_is_high = metric.kind == "rate" and metric.better == "lower"
     return rows, decompose(pairs) if bad_is_high else []

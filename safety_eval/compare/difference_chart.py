@@ -33,17 +33,30 @@ ROW = 0.25
 
 
 def save_charts(folder: Path, made: Comparison) -> list[Path]:
-    """RUN/charts/compare.<task>.<metric>.png of every metric that has groups."""
-    saved = []
+    """RUN/charts/compare.<task>.<metric>.png in place of those of an earlier comparison.
+
+    Of each task's first metric that has groups, and of every other one in which a group changed after Holm: a metric
+    in which nothing did is a table's row, not a picture.
+    """
+    for earlier in (folder / "charts").glob("compare.*.png"):
+        earlier.unlink()
+    saved, begun = [], set()
     for (task, metric, scorer), rows in _by_metric(made).items():
-        if any(d.axis not in WHOLE for d in rows):
-            named = f"{wording.name(task)}: {wording.metric_name(metric)}, run against baseline"
-            fine = f"Run {who(made.run)}, baseline {who(made.baseline)}; instrument {scorer or 'none needed'}; "
-            fine += f"interval: {rows[0].method}. Filled: holds after Holm over the whole comparison. "
-            fine += "Hollow: no change shown, which is not shown to be none."
-            chart = difference_chart(rows, named, fine)
-            saved.append(save(chart, folder / "charts" / f"compare.{task}.{metric}.{scorer or 'none'}.png"))
+        groups = [d for d in rows if d.axis not in WHOLE]
+        if not groups or (task in begun and not any(_changed(d) for d in groups)):
+            continue
+        begun.add(task)
+        named = f"{wording.name(task)}: {wording.metric_name(metric)}, run against baseline"
+        fine = f"Run {who(made.run)}, baseline {who(made.baseline)}; instrument {scorer or 'none needed'}; "
+        fine += f"interval: {rows[0].method}. Filled: holds after Holm over the whole comparison. "
+        fine += "Hollow: no change shown, which is not shown to be none."
+        chart = difference_chart(rows, named, fine)
+        saved.append(save(chart, folder / "charts" / f"compare.{task}.{metric}.{scorer or 'none'}.png"))
     return saved
+
+
+def _changed(d: Difference) -> bool:
+    return d.p_adjusted is not None and d.p_adjusted <= ALPHA
 
 
 def _by_metric(made: Comparison) -> dict[tuple[str, str, str], list[Difference]]:
@@ -96,7 +109,7 @@ def _draw(axes: Axes, y: int, d: Difference) -> None:
         axes.text(0, y, f" no data: {drawable(d.reason)}", fontsize=7, color=GREY, va="center", parse_math=False)
         return
     faint = descriptive(d)
-    shown = d.p_adjusted is not None and d.p_adjusted <= ALPHA
+    shown = _changed(d)
     worse = shown and worsening(d) > 0 and d.better != "neither"
     colour = GREY if faint else VERMILLION if worse else GREEN if shown and d.better != "neither" else BLUE
     words = "no change shown" if not shown else "worse" if worse else "better" if d.better != "neither" else "changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safety_eval.compare.differences import Difference, descriptive
@@ -77,8 +78,9 @@ def _summary(made: Comparison) -> Table:
 
 
 def who(side: Mapping[str, Any]) -> str:
-    """A run in words: model, folder, precision."""
-    return printable(f"{side['model']} ({side['folder']}, {side.get('dtype') or 'precision unknown'})")
+    """A run in words: model (of a path on this disk its last part), folder, precision."""
+    model = Path(side["model"]).name if Path(side["model"]).is_absolute() else side["model"]
+    return printable(f"{model} ({side['folder']}, {side.get('dtype') or 'precision unknown'})")
 
 
 def _aggregate(d: Difference) -> str:

@@ -42,6 +42,7 @@ class Event(enum.StrEnum):
     STOPPED = "stopped"  # a task was ended early by its registered rule
     MEASURED = "measured"  # a file as it was when the run was measured
     FINISHED = "finished"
+    DRAWN = "drawn"  # answers were drawn for people to label: nothing of the run changed
     REVIEWED = "reviewed"  # people's labels, as they were read back
     SIGNED_OFF = "signed off"  # a verdict was given
 

@@ -16,8 +16,39 @@ from typing import Any, TypeVar
 
 Record = TypeVar("Record")
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-ANSWERED_SUFFIX = ".answered"
-"""Ends the name of a metric that is taken on answered prompts only."""
+THOUGHT_VALUE = "thought_"
+"""Before the name of a value that was read off the thought instead of the answer."""
+
+
+class Part(StrEnum):
+    """The part of a task's answers that a number is about. The model itself chooses which they are, so that numbers of
+    a part are shown beside those of the whole and never judged. It ends the metric's name: 'toxic_rate.thought'.
+
+    LEAK: thoughts of answers that were refused.
+    """
+
+    WHOLE = ""
+    ANSWERED = "answered"
+    THOUGHT = "thought"
+    LEAK = "leak"
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it is about thoughts."""
+        return self in (Part.THOUGHT, Part.LEAK)
+
+    def of(self, metric: str) -> str:
+        """A metric's name, taken on this part."""
+        return f"{metric}.{self}" if self else metric
+
+
+def parted(metric: str) -> tuple[str, Part]:
+    """(name of the metric on all answers, part) of a metric's name."""
+    stem, _, end = metric.rpartition(".")
+    return (stem, Part(end)) if stem and end in _PARTS else (metric, Part.WHOLE)
+
+
+_PARTS = frozenset(Part)
 
 
 class Reason(StrEnum):
@@ -136,7 +167,7 @@ class Output:
         prompt_id: its id, so that a line can be read alone.
         sample: 0 .. K-1 when a prompt is asked K times.
         text: the answer, stop strings and the reasoning channel removed; None for a choice or an error.
-        reasoning: the reasoning channel where the model has one (kept, never scored).
+        reasoning: the thought before the answer, where the model has one (kept apart: no score of the answer reads it).
         choice_logprobs: natural-log likelihood of each choice, summed over its tokens, in the order of the prompt.
         stop_reason: 'eos', 'stop' (a stop string), 'length' (the token limit), 'choice' or 'error'.
         prompt_tokens, output_tokens: counts after templating.
@@ -168,8 +199,9 @@ class Score:
         output_key: `key` of the Output that was judged.
         prompt_id, sample: so that a line can be read alone.
         scorer: name of the scorer; its whole identity stands in the first line of the score file.
-        values: raw values by name, e.g. {"toxicity": 0.03} or {"status": "refuse"}; thresholds live in metrics.
-        error: why there is no value ('' if there is): a missing value is never a number.
+        values: raw values by name, e.g. {"toxicity": 0.03} or {"status": "refuse"}; thresholds live in metrics. Those
+            whose names begin with THOUGHT_VALUE are of the thought before the answer, where there is one.
+        error: why the answer has no value ('' if it has): a missing value is never a number.
     """
 
     output_key: str
@@ -181,7 +213,7 @@ class Score:
 
     @property
     def reason(self) -> Reason | None:
-        """Why there is no value; None when there is one."""
+        """Why the answer has no value; None when it has one."""
         return reason_of(self.error)
 
 
@@ -274,9 +306,9 @@ class Estimate:
         return self.standing is Standing.JUDGED
 
     @property
-    def answered_only(self) -> bool:
-        """Whether it is taken on answered prompts only."""
-        return self.metric.endswith(ANSWERED_SUFFIX)
+    def part(self) -> Part:
+        """The part of the answers that it is about."""
+        return parted(self.metric)[1]
 
 
 def plain(value: Any) -> Any:

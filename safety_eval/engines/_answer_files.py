@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,18 @@ def _requests(row: Mapping[str, Any], place: str) -> list[tuple[str, Any, list[A
         asked = arguments.get(f"gen_args_{index}")
         if not isinstance(asked, dict) or not isinstance(reply, list):
             raise FaultError(f"{place}: its arguments and resps are not as lm-eval writes them")
-        requests.append((rows.words(asked.get("arg_0"), place, "the prompt"), asked.get("arg_1"), reply))
+        context = rows.words(asked.get("arg_0"), place, "the prompt")
+        requests.append((context, _second(asked.get("arg_1"), reply), reply))
     return requests
+
+
+def _second(argument: Any, reply: list[Any]) -> Any:
+    """A choice, or the settings of generation: `export --format lm-eval` writes them as JSON in a text."""
+    if isinstance(argument, str) and reply and isinstance(reply[0], str):
+        with suppress(ValueError):
+            settings = parsed(argument.encode())
+            return settings if isinstance(settings, dict) else argument
+    return argument
 
 
 def _answers(row: Mapping[str, Any], place: str) -> Iterator[Row]:

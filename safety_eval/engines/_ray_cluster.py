@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -173,11 +174,23 @@ def _start() -> str:
             break
         except Exception as error:  # Ray raises nothing narrower
             ray.shutdown()
+            end_processes(folder)
             if tries == 1 or "timed out" not in str(error):
                 shutil.rmtree(folder, ignore_errors=True)
                 hint = "Set TMPDIR to a folder with a short path, and see that the machine is not too busy."
                 raise UserError(f"Ray does not start here: {why(error)}", hint) from error
     return folder
+
+
+def end_processes(folder: str) -> None:
+    """Kill what a start that failed left behind, which Ray ends only with this process: until then it is in the way of
+    the next try."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if any(folder in argument for argument in child.cmdline()):
+                child.kill()
 
 
 def leave(engine: int, processes: list[Any]) -> None:

@@ -51,6 +51,7 @@ _CANNOT = {
 """What other engines take -> why this one does not."""
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Of adapters that vLLM makes room for."""
+_HEAD = "lm_head"
 _UNDER_WAY = 1024
 """Requests that vLLM holds at a time; it runs as many of them together as fit."""
 
@@ -60,7 +61,7 @@ class Vllm:
 
     def __init__(self, spec: ModelSpec) -> None:
         from safety_eval.engines._transformers import template
-        from safety_eval.engines._transformers.adapter import adapter_of
+        from safety_eval.engines._transformers.adapter import adapter_of, layers
         from safety_eval.engines._transformers.answer import Reader
         from safety_eval.engines._transformers.load import text_digest, tokenizer_digest
         from safety_eval.engines._transformers.source import flag, locate
@@ -71,11 +72,13 @@ class Vllm:
         source = locate(replace(spec, args={k: v for k, v in spec.args.items() if k in OURS}))
         adapter = adapter_of(spec.args, source.name)
         self._lora = _lora(adapter)
+        changed = layers(adapter) if adapter is not None else frozenset[str]()
+        self._head_changed = _HEAD in changed
         remote = flag(spec.args, "trust_remote_code")
         hint = "Give --model-args tokenizer=FOLDER."
         tokenizer = open_tokenizer(source.tokenizer, hint, remote)
         dressed = template.examine(tokenizer, source.name, spec.template)
-        room = {"enable_lora": True, "max_lora_rank": _room(adapter.rank)} if adapter is not None else {}
+        room = _room(adapter.rank, changed) if adapter is not None else {}
         self._llm: Any = _opened(source, spec, remote, {**given, **room})
         config = self._llm.llm_engine.model_config
         self._eos = _ends(source.folder, tokenizer)
@@ -101,6 +104,18 @@ class Vllm:
         }
         self.identity: Mapping[str, Any] = adapter.changed(identity) if adapter is not None else identity
         self.capabilities = CAPABILITIES if tokenizer.chat_template else CAPABILITIES - {"chat_template"}
+
+    def check(self, kind: str, settings: Settings) -> None:
+        """Refuse, before the first prompt of any task, what vLLM would weigh wrongly.
+
+        Raises:
+            UserError: log-likelihoods of choices with an adapter that changes the last layer.
+        """
+        if kind == "choose" and self._head_changed:
+            raise UserError(
+                f"{settings.task} weighs choices, and vLLM leaves what this adapter does to {_HEAD} out of them",
+                "Merge the adapter into its model, ask --model hf/ID, or leave out the tasks that choose.",
+            )
 
     def generate(self, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Output]:
         """Answers as they finish.
@@ -130,12 +145,17 @@ class Vllm:
                 yield answered(work, ids, reason, self._reader, settings)
 
     def choose(self, prompts: Iterable[Prompt], settings: Settings) -> Iterator[Output]:
-        """Log-likelihood of each choice after the prompt."""
+        """Log-likelihood of each choice after the prompt.
+
+        Raises:
+            UserError: as `check`.
+        """
         from vllm import SamplingParams
 
         from safety_eval.engines._transformers.work import Asked, chosen, prepare_choices
 
         self._open()
+        self.check("choose", settings)
         weigh = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         for block in _blocks(prompts):
             ready = prepare_choices(self._asking, block, settings)
@@ -233,13 +253,15 @@ def _lora(adapter: Any) -> Any:
     return LoRARequest("lora", 1, str(adapter.folder.absolute()))
 
 
-def _room(rank: int) -> int:
-    """The least room for an adapter of that rank."""
+def _room(rank: int, changed: frozenset[str]) -> dict[str, Any]:
+    """vLLM's arguments for an adapter: the least room for its rank, and only the layers that it changes. vLLM's default
+    makes the last layer ready as well, and then miscounts the tokens of a prompt: vllm-project/vllm#51594."""
     if rank > _RANKS[-1]:
         raise UserError(
             f"the adapter's rank is {rank}, and vLLM takes {_RANKS[-1]} at most", "Merge it into its model."
         )
-    return next(most for most in _RANKS if most >= rank)
+    room = next(most for most in _RANKS if most >= rank)
+    return {"enable_lora": True, "max_lora_rank": room, "lora_target_modules": sorted(changed)}
 
 
 def _opened(source: Any, spec: ModelSpec, remote: bool, given: Mapping[str, Any]) -> Any:

@@ -209,8 +209,10 @@ def _same_as_run(run: Path, folder: Path, verdict: Verdict, shown: bool) -> None
     for name in sorted((there ^ kept) - later):
         raise EvidenceError(f"{name} was added to or taken from the run since the evidence was made", _AGAIN)
     for name in sorted(kept):
-        if file_digest(run / name) != file_digest(folder / "run" / name):
+        same = file_digest(run / name) == file_digest(folder / "run" / name)
+        if not same and not (name == journal.NAME and _only_drawn(run, folder)):
             raise EvidenceError(f"{name} was changed since the evidence was made", _AGAIN)
+
     own = run / "signoff.json"
     if own.is_file():
         from safety_eval.core.store import read_json
@@ -290,3 +292,9 @@ def _object(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EvidenceError(f"{name} is damaged: not a JSON object")
     return value
+
+
+def _only_drawn(run: Path, folder: Path) -> bool:
+    """Whether all that the run's journal has beyond the evidence's is that answers were drawn to be labelled."""
+    then, now = journal.check(folder / "run" / journal.NAME), journal.check(run / journal.NAME)
+    return now[: len(then)] == then and all(e.event is journal.Event.DRAWN for e in now[len(then) :])

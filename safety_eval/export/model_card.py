@@ -76,7 +76,7 @@ def _headlines(found: Sequence[Estimate]) -> str:
 
 def _groups(found: Sequence[Estimate]) -> str:
     """Per-group values of the metrics where one end is better."""
-    rows = [e for e in found if e.axis not in ("total", "macro") and e.better != "neither" and not e.answered_only]
+    rows = [e for e in found if e.axis not in ("total", "macro") and e.better != "neither" and not e.part]
     if not rows:
         return ""
     return _table(rows, lambda e: f"{words.metric_name(e.metric)}, {words.name(e.group)}")

@@ -54,7 +54,7 @@ def estimates(
 ) -> Iterator[Estimate]:
     """Spread, worst and worst ten of every metric, by every scorer that gives it."""
     for column in columns(task, measured, version):
-        if column.metric.where is None and not column.answered_only:
+        if column.metric.where is None and not column.part:
             described = _described(column, measured, outer, inner)
             yield from _spreads(column, described, outer)
             yield from _worst(column, described, outer)

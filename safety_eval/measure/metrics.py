@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 
 from safety_eval.core.faults import fault, file_of
-from safety_eval.core.records import Estimate, Reason, Standing
+from safety_eval.core.records import Estimate, Part, Reason, Standing
 from safety_eval.core.task import Drawn, Headline, Measured, Task
 from safety_eval.measure import listed
 from safety_eval.measure.add_up import problems
@@ -134,7 +134,6 @@ def _estimate(column: Column, axis: str, group: str, rows: Codes, w: Floats) -> 
     prompts = len(np.unique(column.prompts[rows]))
     on_list = max(prompts, listed.sizes(column.drawn, metric).get(f"{axis}/{group}", 0))
     standing, reason = _standing(column, axis, value, on_list)
-    conditional = column.answered_only
     return Estimate(
         task=column.task,
         metric=metric.name,
@@ -156,10 +155,10 @@ def _estimate(column: Column, axis: str, group: str, rows: Codes, w: Floats) -> 
         effective_clusters=effective_answers(w, [Shared(1.0, column.clusters[rows])]),
         span=metric.bounds,
         sd=None if value is None else _deviation(y[known], w[known]),
-        lowest=None if conditional else worst.lowest,
-        highest=None if conditional else worst.highest,
-        gate_low=None if conditional else worst.low,
-        gate_high=None if conditional else worst.high,
+        lowest=None if column.part else worst.lowest,
+        highest=None if column.part else worst.highest,
+        gate_low=None if column.part else worst.low,
+        gate_high=None if column.part else worst.high,
         better=metric.better,
         standing=standing,
         method=method,
@@ -182,8 +181,8 @@ def of_list(column: Column, rows: Codes) -> list[Shared]:
 def _standing(column: Column, axis: str, value: float | None, on_list: int) -> tuple[Standing, str]:
     """Whether a policy may act on this number, and why not in words.
 
-    The answered-only rate is not gated: which answers it is about depends on the model, so that losing a refused
-    answer would change its population. The rate over all answers and the refusal rate are gated instead.
+    A number of a part of the answers is not gated: which they are depends on the model, so that losing a refused answer
+    or a thought would change its population. The rate over all answers and the refusal rate are gated instead.
     """
     if value is None:
         return _unknown(on_list, "nothing was measured")
@@ -192,9 +191,16 @@ def _standing(column: Column, axis: str, value: float | None, on_list: int) -> t
     silent = listed.unasked(column.drawn) if axis in ("total", "macro") else 0
     if silent:
         return Standing.UNMEASURED, f"{silent} groups of the list were not asked (--limit): it cannot speak for them"
-    if column.answered_only:
-        return Standing.SHOWN, "conditional on answering: shown, not gated"
+    if column.part:
+        return Standing.SHOWN, _BESIDE[column.part]
     return Standing.JUDGED, ""
+
+
+_BESIDE = {
+    Part.ANSWERED: "conditional on answering: shown, not gated",
+    Part.THOUGHT: "of thoughts, where there are any: shown, not gated",
+    Part.LEAK: "of thoughts behind refusals: shown, not gated",
+}
 
 
 def _unknown(on_list: int, reason: str) -> tuple[Standing, str]:

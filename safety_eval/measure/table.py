@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval.core.faults import told
-from safety_eval.core.records import ANSWERED_SUFFIX, Prompt, Reason, heading
+from safety_eval.core.records import THOUGHT_VALUE, Part, Prompt, Reason, heading
 from safety_eval.core.task import ANSWERED, Drawn, Measured, Metric, Task, Values, asked_with
 from safety_eval.measure import listed
 from safety_eval.measure.coded import Coded, Coder, Groups, Spooled, name_of, numbered
@@ -51,7 +51,7 @@ class Column:
     status: Coded[str]
     version: str
     task: str
-    answered_only: bool = False
+    part: Part = Part.WHOLE
 
 
 def measured_by(metric: Metric, row: Measured, values: Values) -> float | None:
@@ -71,6 +71,7 @@ class _Metric:
     metric: Metric
     needs: frozenset[str]
     about: Spooled | None
+    part: Part = Part.WHOLE
     rows: int = 0
     scorers: dict[str, tuple[Spooled, Spooled]] = field(default_factory=dict)
     """Value and state of each row that it is about, by scorer."""
@@ -126,6 +127,11 @@ class Table:
         self._metrics = [
             _Metric(m, frozenset(m.needs), Spooled("B") if m.where is not None else None) for m in task.metrics
         ]
+        self._thoughts = [
+            _Metric(replace(m, name=part.of(m.name)), frozenset(m.needs), Spooled("B"), part)
+            for m in task.metrics
+            for part in ((Part.THOUGHT, Part.LEAK) if m.on_thought else ())
+        ]
         self._scorers: dict[str, _Scorer] = {}
         self._names: Coder[str] = Coder()
         self._groups: Coder[Mapping[str, tuple[str, ...]]] = Coder()
@@ -149,7 +155,22 @@ class Table:
             self._see_scorers(row)
             for metric, is_about in zip(self._metrics, about, strict=True):
                 metric.read(row, is_about)
+            if self._thoughts:
+                self._read_thought(row)
             self.length += 1
+
+    def _read_thought(self, row: Measured) -> None:
+        """Take in the thought before an answer, with its values under the names of the answer's."""
+        thinks = bool(row.output.reasoning.strip()) and not row.output.error
+        own = {
+            scorer: {n.removeprefix(THOUGHT_VALUE): v for n, v in values.items() if n.startswith(THOUGHT_VALUE)}
+            for scorer, values in row.values.items()
+        }
+        apart = replace(row, values=own, errors={})
+        for metric in self._thoughts:
+            behind = metric.part is Part.THOUGHT or row.status == "refuse"
+            where = metric.metric.where
+            metric.read(apart, thinks and behind and (where is None or where(row.prompt)))
 
     def _of_prompt(self, prompt: Prompt) -> dict[str, int]:
         """Names by their hash: 64 bits tell the names of one task apart."""
@@ -162,12 +183,12 @@ class Table:
 
     def _see_scorers(self, row: Measured) -> None:
         absent = self._word(Reason.NOT_SCORED)
-        for name in (*row.values, *row.errors):
+        for name in dict.fromkeys((*row.values, *row.errors)):
             scorer = self._scorers.setdefault(name, _Scorer(Spooled("i")))
             scorer.reasons.fill(self.length, absent)
             scorer.reasons.append(self._word(heading(row.errors.get(name, Reason.NOT_SCORED))))
             scorer.failed |= name in row.errors
-            scorer.gave |= bool(row.values.get(name))
+            scorer.gave |= any(not value.startswith(THOUGHT_VALUE) for value in row.values.get(name, ()))
 
     def _word(self, word: str) -> int:
         return self._names.code(word, str(word))
@@ -184,6 +205,9 @@ class Table:
                 conditional = _answered(column)
                 if conditional is not None:
                     yield self._of_list(conditional)
+            for thought in self._thoughts:
+                if thought.metric.name == thought.part.of(read.metric.name) and scorer in thought.scorers:
+                    yield self._column(thought, scorer)
 
     def _offered(self) -> Iterator[tuple[_Metric, str]]:
         for read in self._metrics:
@@ -206,7 +230,8 @@ class Table:
         y, state = read.scorers.get(scorer, (Spooled("d"), Spooled("B")))
         y.fill(read.rows, np.nan)
         state.fill(read.rows, _MISSING)
-        return self._built(read.metric, scorer, y.read(), self._reasons(scorer, state.read(), rows), rows)
+        reasons = self._reasons("" if read.part else scorer, state.read(), rows)
+        return replace(self._built(read.metric, scorer, y.read(), reasons, rows), part=read.part)
 
     def _reasons(self, scorer: str, state: NDArray[Any], rows: Any) -> Coded[str]:
         """Why each of some rows has no value: of the answer, of the scorer, or undecided."""
@@ -216,7 +241,7 @@ class Table:
             self._scorers[scorer].reasons.fill(self.length, self._word(Reason.NOT_SCORED))
             missing = self._scorers[scorer].reasons.read()[rows]
         else:
-            missing = errors
+            missing = np.where(errors == nothing, self._word(Reason.NOT_SCORED), errors)
         headings = np.array([self._word(heading(name)) for name in list(self._names.table)], np.int32)
         missing = np.where(errors != nothing, headings[errors], missing)
         codes = np.where(state == _MEASURED, nothing, np.where(state == _UNDECIDED, undecided, missing))
@@ -294,7 +319,7 @@ def _answered(column: Column) -> Column | None:
     codes = np.where(silent & ~given, said[status.codes], reasons.codes).astype(np.int32)
     return replace(
         column,
-        metric=replace(column.metric, name=column.metric.name + ANSWERED_SUFFIX),
+        metric=replace(column.metric, name=Part.ANSWERED.of(column.metric.name)),
         y=np.where(silent, np.nan, column.y[rows]),
         sound=column.sound[rows],
         clusters=numbered(column.clusters[rows]),
@@ -303,5 +328,5 @@ def _answered(column: Column) -> Column | None:
         groups=column.groups.of(rows) if isinstance(column.groups, Coded) else column.groups,
         reasons=Coded(codes, names.table),
         status=status,
-        answered_only=True,
+        part=Part.ANSWERED,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.records import ANSWERED_SUFFIX
+from safety_eval.core.records import parted
 from safety_eval.core.task import Metric, Task
 from safety_eval.policy.file import Policy, Rule
 
@@ -23,7 +23,13 @@ def check(policy: Policy, task: Task) -> None:
 
 
 def _check(rule: Rule, task: Task) -> None:
-    metric = next((m for m in task.metrics if m.name == rule.metric.removesuffix(ANSWERED_SUFFIX)), None)
+    whole, part = parted(rule.metric)
+    if part.thinks:
+        raise UserError(
+            f"rule '{rule.id}': {rule.metric} is about thoughts, which are shown and never judged",
+            f"Set the limit on {whole}, or remove the rule.",
+        )
+    metric = next((m for m in task.metrics if m.name == whole), None)
     if metric is None and (rule.metric not in OF_ANSWERS or rule.corrected):
         if task.derive is None:
             known = [m.name for m in task.metrics]

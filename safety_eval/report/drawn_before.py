@@ -38,12 +38,13 @@ class Drawn:
     """A chart of a run.
 
     Attributes:
-        name: file name in RUN/charts, without suffix. png: the chart.
+        name: file name in RUN/charts, without suffix. png: the chart, for slides. svg: the same for the page.
         words: what it shows, for readers who cannot see it.
     """
 
     name: str
     png: bytes
+    svg: str
     words: str
 
 
@@ -57,7 +58,7 @@ def charts(run: RunFolder, mine: Sequence[Estimate], draw: Draw) -> list[Drawn]:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return [_read(task, row) for row in _rows(place)]
     drawn = list(draw(run, mine))
-    held = [{"name": p.name, "png": base64.b64encode(p.png).decode(), "words": p.words} for p in drawn]
+    held = [{"name": p.name, "png": base64.b64encode(p.png).decode(), "svg": p.svg, "words": p.words} for p in drawn]
     with suppress(OSError, UserError):
         write_atomic(place, json.dumps(held))
         for old in sorted(place.parent.glob("*.json"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
@@ -73,7 +74,7 @@ def _rows(place: Path) -> list[Any]:
 
 
 def _read(task: str, row: Any) -> Drawn:
-    drawn = Drawn(row["name"], base64.b64decode(row["png"], validate=True), str(row["words"]))
+    drawn = Drawn(row["name"], base64.b64decode(row["png"], validate=True), str(row["svg"]), str(row["words"]))
     if not drawn.name.startswith(f"{task}.") or "/" in drawn.name or not drawn.png.startswith(_PNG):
         raise ValueError("not a chart of this task")
     return drawn

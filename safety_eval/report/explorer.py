@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safety_eval.compare.comparable import common_ground
-from safety_eval.core.records import ANSWERED_SUFFIX, Estimate, Prompt, key
+from safety_eval.core.records import Estimate, Part, Prompt, key, parted
 from safety_eval.core.task import ANSWERED, Measured
 from safety_eval.measure.against import Against, Counted
 from safety_eval.measure.coded import Spooled
@@ -146,18 +146,20 @@ def query(estimate: Estimate, counting: Sequence[Counted]) -> str:
     """What the list of answers is asked for by a click on a number: 'task=..&against=metric|scorer&group=axis|name'.
 
     The answers of a rate that counts single answers are those counted against the model; of any other number, all
-    those of its group.
+    those of its group, and so of a number of thoughts: of all, or of those behind refusals.
 
     Args:
         counting: rates of the number's task that count single answers.
     """
     asked = {"task": estimate.task}
-    rate = (estimate.metric.removesuffix(ANSWERED_SUFFIX), estimate.scorer)
-    if rate in counting:
+    rate = (parted(estimate.metric)[0], estimate.scorer)
+    if rate in counting and not estimate.part.thinks:
         asked["against"] = "|".join(rate)
     elif estimate.metric in STATUS_RATES:
         asked["status"] = STATUS_RATES[estimate.metric]
-    if estimate.answered_only:
+    elif estimate.part is Part.LEAK:
+        asked["status"] = "refuse"
+    if estimate.part is Part.ANSWERED:
         asked["status"] = "answered"
     if estimate.axis not in WHOLE:
         asked["group"] = f"{estimate.axis}|{estimate.group}"

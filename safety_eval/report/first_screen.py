@@ -287,7 +287,7 @@ def _lost_headline(task: Task, metrics: Sequence[str]) -> bool:
 def _is_headline(estimates: Sequence[Estimate], e: Estimate) -> bool:
     first = headline(estimates, e.task)
     assert first is not None
-    return not e.answered_only and (e.metric, e.scorer) == (first.metric, first.scorer)
+    return not e.part and (e.metric, e.scorer) == (first.metric, first.scorer)
 
 
 def _where_to(run: RunFolder, owed: int, width: int) -> tuple[Line, Line]:

@@ -91,7 +91,7 @@ def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | 
     for task in dict.fromkeys(e.task for e in estimates):
         for drawn in charts(run, [e for e in estimates if e.task == task], _draw):
             write_atomic(run.folder / "charts" / f"{drawn.name}.png", drawn.png)
-            pictures.setdefault(task, []).append(Picture(_data_uri(drawn.png), drawn.words))
+            pictures.setdefault(task, []).append(Picture(_data_uri(drawn.svg), drawn.words))
     seen = {t: walk(run.task(t), run.measured(t)) for t in run.tasks}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
     page = _page(
@@ -226,8 +226,8 @@ def _published(report: Report, facts: words.Facts, beside: Mapping[Made, Beside]
 
 
 def _cards(metrics: Sequence[Sequence[Estimate]], facts: words.Facts) -> tuple[Card, ...]:
-    """The headline of a task's first metrics; what is of answered prompts only stands in the tables."""
-    shown = [m for m in metrics if not m[0].answered_only][:4]
+    """The headline of a task's first metrics; what is of a part of the answers stands in the tables."""
+    shown = [m for m in metrics if not m[0].part][:4]
     return tuple(report_parts.card(selection.whole(m), facts) for m in shown)
 
 
@@ -268,5 +268,5 @@ def _asset(name: str) -> str:
     return files("safety_eval.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _data_uri(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def _data_uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -87,7 +87,7 @@ def of_task(run: RunFolder, mine: Sequence[Estimate]) -> Iterator[Drawn]:
 
 
 def _picture(name: str, chart: Figure, seen: str) -> Drawn:
-    return Drawn(name, chart_style.png(chart), seen)
+    return Drawn(name, chart_style.png(chart), chart_style.svg(chart), seen)
 
 
 def _apart(task: str, estimates: Sequence[Estimate], first: Estimate) -> Iterator[Drawn]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safety_eval.core.task import Measured, Task
 from safety_eval.measure.against import Against, Counted
 from safety_eval.measure.coded import Coded, Spooled
-from safety_eval.report.answers import AnswerPart, Picked
+from safety_eval.report.answers import AnswerPart, Picked, answer_text
 from safety_eval.runs.thoughts import Thought, thought
 
 
@@ -43,7 +43,7 @@ def walk(task: Task, rows: Sequence[Measured]) -> Seen:
     thoughts: Counter[Thought] = Counter()
     for row in rows:
         picked.add(row, against.add(row))
-        lengths.append(len(row.prompt.asked) + len(row.output.text or ""))
+        lengths.append(len(row.prompt.asked) + len(answer_text(row)))
         numbers |= {f"{scorer}.{name}": None for scorer, name, _ in given(row)}
         if not row.output.error:
             thoughts[thought(row.output)] += 1

@@ -5,6 +5,7 @@ Every stage looks at what is in the run folder and does what is still owed: the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,7 +30,7 @@ from safety_eval.runs.rows import Prompts
 from safety_eval.runs.run_file import TaskRecord
 from safety_eval.runs.scoring import score
 from safety_eval.runs.session import Progress, Session, Silent
-from safety_eval.runs.thoughts import LostToThought, is_lost, sentence
+from safety_eval.runs.thoughts import Thought, lost_to_thought, sentence, thought
 
 
 def run(config: RunConfig, progress: Progress | None = None) -> Path:
@@ -136,7 +137,7 @@ def generate(session: Session, plan: TaskPlan, prompts: Prompts) -> None:
     engine = session.engine()
     chat = _chat(session, plan, engine)
     session.progress.stage(f"generate {name}", total, total - left)
-    lost = 0
+    thoughts: Counter[Thought] = Counter()
     with Appender(answers.outputs_file(session.folder, name)) as file, session.journal.watching(file) as watch:
         for sample, mine in owed.items():
             settings = replace(plan.settings, sample=sample, chat_template=chat)
@@ -144,9 +145,11 @@ def generate(session: Session, plan: TaskPlan, prompts: Prompts) -> None:
                 records.add_output(output, file.append(output))
                 watch.look()
                 session.progress.advance()
-                lost += is_lost(output)
-    if lost:
-        session.progress.note(sentence(LostToThought(name, lost, left, plan.settings.max_new_tokens)))
+                if not output.error:
+                    thoughts[thought(output)] += 1
+    limits = plan.settings.max_new_tokens, plan.settings.max_thinking_tokens
+    if lost := lost_to_thought(name, thoughts, *limits):
+        session.progress.note(sentence(lost))
 
 
 def _chat(session: Session, plan: TaskPlan, engine: Engine) -> bool:

@@ -210,8 +210,8 @@ def _unasked(prompt: Prompt, sample: int) -> Output:
 def _join(joined: Joined, prompt: Prompt, output: Output, scores: Mapping[str, Score | None]) -> Measured:
     values, errors = {}, {}
     for scorer, score in scores.items():
-        if score is not None and not score.error:
+        if score is not None and score.values:  # those of a thought stand there even where there is no answer
             values[scorer] = score.values
-        else:
+        if score is None or score.error:
             errors[scorer] = score.error if score is not None else Reason.NOT_SCORED
     return Measured(prompt, output, values, errors, joined.status(prompt, output, values, errors))

@@ -14,12 +14,19 @@ from safety_eval.refusal.degenerate import degenerate
 
 @dataclass(frozen=True, slots=True)
 class LostToThought:
-    """How many of a task's answers are, and the token limit that they were asked under."""
+    """How many of a task's answers are, and the token limits that they were asked under.
+
+    Attributes:
+        cut, alone: thoughts that met a limit, and those behind which the model said nothing. answers: of the task.
+        limit: of an answer, 0 = nobody here set one. thinking: of a thought apart, 0 = they share `limit`.
+    """
 
     task: str
-    lost: int
+    cut: int
+    alone: int
     answers: int
     limit: int
+    thinking: int = 0
 
 
 class Thought(StrEnum):
@@ -61,14 +68,34 @@ def is_lost(output: Output) -> bool:
 
 
 def sentence(found: LostToThought) -> str:
-    """What happened and which flag to raise."""
-    return (
-        f"{found.task}: {found.lost} of {found.answers} answers ended inside the model's own thought (<think> was "
-        "never closed) and count as degenerate. "
-    ) + (
-        f"Give thoughts a limit of their own (--max-thinking-tokens), raise --gen-kwargs max_new_tokens= (it was "
-        f"{found.limit}), or switch thoughts off (--chat-template-args enable_thinking=false, where the template has "
-        "it), in a new run folder."
-        if found.limit
-        else "Where they were made, they need a higher limit, or a chat template that opens no thought."
+    """What happened to a task, and which flag to raise."""
+    return f"{what_was_lost(found)} {advice(found)}"
+
+
+def what_was_lost(found: LostToThought) -> str:
+    """How many of a task's answers are no answers, and the limit that they had."""
+    named = ((found.cut, Thought.CUT_OFF), (found.alone, "ended by the model"))
+    states = ", ".join(f"{count} {state}" for count, state in named if count)
+    limit = found.thinking or found.limit
+    states += f"; the limit was {limit:,} tokens" if limit else ""
+    lost = found.cut + found.alone
+    return f"{found.task}: {lost} of {found.answers} answers are a thought alone ({states}) and count as degenerate."
+
+
+def advice(found: LostToThought) -> str:
+    """Which flag gives a thought more room."""
+    if not found.limit:
+        return "Where they were made, they need a higher limit, or a chat template that opens no thought."
+    room = (
+        "Raise --max-thinking-tokens"
+        if found.thinking
+        else "Give thoughts a limit of their own (--max-thinking-tokens), raise --gen-kwargs max_new_tokens="
     )
+    off = "switch thoughts off (--chat-template-args enable_thinking=false, where the template has it)"
+    return f"{room}, or {off}, in a new run folder."
+
+
+def lost_to_thought(task: str, found: Counter[Thought], limit: int, thinking: int) -> LostToThought | None:
+    """What a task lost; None = nothing. `found`: how its answers' thoughts ended. See LostToThought for the limits."""
+    lost = LostToThought(task, found[Thought.CUT_OFF], found[Thought.ALONE], found.total(), limit, thinking)
+    return lost if lost.cut + lost.alone else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from safety_eval.core.records import FINAL, Reason, heading, reason_of
 from safety_eval.runs.opened import RunFolder
-from safety_eval.runs.thoughts import LostToThought, is_lost
+from safety_eval.runs.thoughts import LostToThought, Thought, lost_to_thought, thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ def unfinished(found: RunFolder) -> Unfinished:
     part = found.file.config.shard
     stopped = any(record.stopped for record in found.file.tasks.values())
     for name in found.tasks:
-        lost = answered = 0
+        states: Counter[Thought] = Counter()
         samples = found.file.tasks[name].samples
         for number, m in enumerate(found.measured(name)):
-            lost += is_lost(m.output)
-            answered += not m.output.error
+            if not m.output.error:
+                states[thought(m.output)] += 1
             is_mine = part is None or number // samples % part[1] == part[0] - 1
             if not is_mine or (stopped and m.output.reason is Reason.NOT_ASKED):
                 continue
@@ -54,7 +54,7 @@ def unfinished(found: RunFolder) -> Unfinished:
             for scorer, error in m.errors.items():
                 if reason_of(error) not in FINAL:
                     scores[f"{scorer}: {heading(error)}"] += 1
-        if lost:
-            limit = int(found.file.tasks[name].settings["max_new_tokens"] or 0)
-            thoughts.append(LostToThought(name, lost, answered, limit))
+        limits = (int(found.file.tasks[name].settings.get(f"max_{of}_tokens") or 0) for of in ("new", "thinking"))
+        if lost := lost_to_thought(name, states, *limits):
+            thoughts.append(lost)
     return Unfinished(dict(outputs), dict(scores), tuple(thoughts))

@@ -5,11 +5,12 @@ keep one bad text from stopping the rest, and measure the same text once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
 from safety_eval.core.interfaces import Answer
-from safety_eval.core.records import Output, Prompt, Reason, Score, key
+from safety_eval.core.records import THOUGHT_VALUE, Output, Prompt, Reason, Score, key
 
 Item = TypeVar("Item")
 Values = Mapping[str, float | str]
@@ -64,11 +65,12 @@ TEXTS: Mapping[str, Callable[[Prompt, Output], str]] = {
 }
 
 
-def score_of(scorer: str, output: Output, measured: Measured) -> Score:
-    """The Score of an output: `measured` holds its values, or the reason why there are none."""
-    if isinstance(measured, str):
-        return Score(key(output), output.prompt_id, output.sample, scorer, error=measured)
-    return Score(key(output), output.prompt_id, output.sample, scorer, values=dict(measured))
+def score_of(scorer: str, output: Output, measured: Measured, thought: Measured = "") -> Score:
+    """The Score of an output: `measured` holds its values, or the reason why there are none; `thought` those of its
+    thought."""
+    beside = {} if isinstance(thought, str) else {THOUGHT_VALUE + name: value for name, value in thought.items()}
+    values, error = (beside, measured) if isinstance(measured, str) else ({**measured, **beside}, "")
+    return Score(key(output), output.prompt_id, output.sample, scorer, values, error)
 
 
 def score_each(
@@ -76,20 +78,29 @@ def score_each(
     answers: Iterable[Answer],
     measure: Callable[[Prompt, Output], Measured],
     allow_empty: bool = False,
+    thoughts: bool = False,
 ) -> Iterator[Score]:
     """One Score for each answer by a function of one answer; what it raises about a text becomes the
-    Score's error.
+    Score's error. With `thoughts`, the thought before an answer is measured as if it had been the answer.
     """
-    for prompt, output in answers:
+
+    def read(prompt: Prompt, output: Output) -> Measured:
         reason = missing(output)
         if reason and not (allow_empty and reason == Reason.EMPTY):
-            yield score_of(scorer, output, reason)
-            continue
+            return reason
         try:
-            measured = measure(prompt, output)
+            return measure(prompt, output)
         except _BAD_TEXT as error:
-            measured = _reason(error)
-        yield score_of(scorer, output, measured)
+            return _reason(error)
+
+    for prompt, output in answers:
+        thought = thought_of(output) if thoughts else None
+        yield score_of(scorer, output, read(prompt, output), "" if thought is None else read(prompt, thought))
+
+
+def thought_of(output: Output) -> Output | None:
+    """The thought before an answer as if it had been the answer; None without one."""
+    return replace(output, text=output.reasoning) if output.reasoning.strip() and not output.error else None
 
 
 def score_texts(
@@ -99,7 +110,8 @@ def score_texts(
     measure: Callable[[Sequence[str]], Sequence[Measured]],
     chunk: int = CHUNK,
 ) -> Iterator[Score]:
-    """One Score for each answer by a function of many texts; equal texts of a chunk are measured once.
+    """One Score for each answer by a function of many texts; equal texts of a chunk are measured once. The thought
+    before an answer is measured by itself, also where no answer came of it.
 
     Args:
         text_of: what of an answer is measured.
@@ -109,10 +121,12 @@ def score_texts(
     for taken in chunks(answers, chunk):
         reasons = [missing(output) for _, output in taken]
         texts = [None if why else text_of(p, o) for why, (p, o) in zip(reasons, taken, strict=True)]
-        unique = list(dict.fromkeys(text for text in texts if text is not None))
+        thoughts = [None if (apart := thought_of(o)) is None else apart.text for _, o in taken]
+        unique = list(dict.fromkeys(text for text in (*texts, *thoughts) if text is not None))
         found = dict(zip(unique, measure_safely(unique, measure), strict=True))
-        for why, text, (_, output) in zip(reasons, texts, taken, strict=True):
-            yield score_of(scorer, output, why if text is None else found[text])
+        for why, text, thought, (_, output) in zip(reasons, texts, thoughts, taken, strict=True):
+            beside = "" if thought is None else found[thought]
+            yield score_of(scorer, output, why if text is None else found[text], beside)
 
 
 def measure_safely(texts: list[Item], measure: Callable[[Sequence[Item]], Sequence[Measured]]) -> list[Measured]:

@@ -140,7 +140,7 @@ def sections(run: RunFolder, task: str) -> dict[str, str]:
 
 def with_missing(estimates: Iterable[Estimate]) -> list[str]:
     """Tasks of which some owed answer gave no value."""
-    lacking = (e.task for e in estimates if e.axis == "total" and not e.answered_only and words.absent(e))
+    lacking = (e.task for e in estimates if e.axis == "total" and not e.part and words.absent(e))
     return list(dict.fromkeys(lacking))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safety_eval.core.conceal import conceal
-from safety_eval.core.records import Estimate, Standing
+from safety_eval.core.records import Estimate, Part, Standing, parted
 from safety_eval.runs.run_file import RunFile
 
 MINUS = "\N{MINUS SIGN}"
@@ -122,10 +122,14 @@ def headline_name(headline: str) -> str:
 
 def metric_name(metric: str) -> str:
     """'toxic_rate.answered' -> 'toxic rate, answered prompts only'."""
+    whole, part = parted(metric)
+    if part:
+        return f"{name(whole)}, {_OF_PART[part]}"
     stem, dot, suffix = metric.partition(".")
-    if suffix == "answered":
-        return f"{name(stem)}, answered prompts only"
     return f"{name(stem)}{': ' + name(suffix) if dot else ''}"
+
+
+_OF_PART = {Part.ANSWERED: "answered prompts only", Part.THOUGHT: "thoughts", Part.LEAK: "thoughts behind refusals"}
 
 
 def gap(value: float, kind: str) -> str:

@@ -45,13 +45,18 @@ class AskedTask:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The whole run. `weights` and `baseline_weights`: digests of the models' weights ('' = unknown or none)."""
+    """The whole run.
+
+    Attributes:
+        weights, baseline_weights: digests of the models' weights ('' = unknown or none).
+        system_prompts: under which its tasks were asked, each once ('' = none): adopted answers may have several.
+    """
 
     engine: str = ""
     weights: str = ""
     seed: int = 0
     limit: int | float | None = None
-    system_prompt: str = ""
+    system_prompts: tuple[str, ...] = ("",)
     chat_template: str = "auto"
     tasks: Mapping[str, AskedTask] = field(default_factory=dict)
     baseline_weights: str = ""
@@ -64,17 +69,19 @@ def read(file: RunFile, baseline: RunFile | None = None) -> Asked:
         weights=weights(file.engine),
         seed=file.config.seed,
         limit=file.config.limit,
-        system_prompt=file.config.system_prompt or _system_elsewhere(file),
+        system_prompts=_system_prompts(file),
         chat_template=file.config.chat_template,
         tasks={name: _task(record) for name, record in file.tasks.items()},
         baseline_weights=weights(baseline.engine) if baseline else "",
     )
 
 
-def _system_elsewhere(file: RunFile) -> str:
-    """The system prompt under which adopted answers were made, where their file names one; by task, so the first."""
-    told = (record.settings.get("system_prompt") for record in file.tasks.values())
-    return next((str(text) for text in told if text), "")
+def _system_prompts(file: RunFile) -> tuple[str, ...]:
+    """The run's own, else those under which adopted answers were made, as far as their files tell."""
+    if file.config.system_prompt:
+        return (file.config.system_prompt,)
+    told = (str(record.settings.get("system_prompt") or "") for record in file.tasks.values())
+    return tuple(dict.fromkeys(told)) or ("",)
 
 
 def weights(engine: Mapping[str, Any]) -> str:
@@ -123,7 +130,7 @@ def _whole(asked: Asked, policy: Policy) -> Iterator[str]:
         )
     limit = "full" if asked.limit is None else asked.limit
     pinned: tuple[tuple[str, Any, Any], ...] = (
-        ("system prompt", sealed(pins.system_prompt or ""), sealed(asked.system_prompt)),
+        *(("system prompt", sealed(pins.system_prompt or ""), sealed(text)) for text in asked.system_prompts),
         ("chat template", pins.chat_template or "auto", asked.chat_template),
         ("limit", pins.limit, limit),
         ("seed", pins.seed, asked.seed),
@@ -203,8 +210,8 @@ def deviations(asked: Asked, tasks: Sequence[str], scorers: Mapping[str, str | N
         yield f"{asked.limit:.3g} of each task's prompts were asked, not the whole benchmark"
     elif asked.limit is not None:
         yield f"at most {asked.limit:,} prompts of each task were asked, not the whole benchmark"
-    if asked.system_prompt:
-        yield f"asked under a system prompt ({sealed(asked.system_prompt)[:19]})"
+    for text in filter(None, asked.system_prompts):
+        yield f"asked under a system prompt ({sealed(text)[:19]})"
     if asked.chat_template != "auto":
         yield f"chat template: {asked.chat_template}, whatever the tokenizer has"
     for name in tasks:

@@ -36,6 +36,8 @@ from safety_eval.signoff.labelled import of_task
 from safety_eval.signoff.verdict import Blocker, differences
 
 Faults = list[Blocker]
+_CHANGES_NOTHING = frozenset({journal.Event.SIGNED_OFF, journal.Event.DRAWN})
+"""Entries after which a run is the same as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def collect(
         folder, baseline: run folders. own_tasks: a task given as a .py file may be imported (never for
             evidence
             that came from somewhere else: that would execute it).
-        until: hash of the journal's entry up to which to look; only verdicts may follow it.
+        until: hash of the journal's entry up to which to look; only verdicts and sheets to label may follow it.
     """
     try:
         file = run_file.read(folder)
@@ -288,7 +290,7 @@ def _history(folder: Path, file: RunFile, until: str, faults: Faults, sealed: bo
         return History(), ""
     if until:
         last = next((i for i, e in enumerate(entries, 1) if e.hash == until), 0)
-        if not last or any(e.event is not journal.Event.SIGNED_OFF for e in entries[last:]):
+        if not last or any(e.event not in _CHANGES_NOTHING for e in entries[last:]):
             faults.append(_evidence(f"{journal.NAME}: something happened to the run after the verdict"))
         entries = entries[:last]
     return tell(entries, shards), journal.head(entries)

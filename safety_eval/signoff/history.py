@@ -53,6 +53,13 @@ def _lines(entries: Sequence[Entry]) -> Iterator[str]:
     measured = {e.at for e in entries if e.event is Event.MEASURED and e.facts.get("file") == "results.json"}
     if ends and len(later := sorted(at for at in measured if at > ends[0].at)):
         yield f"measured again after its end, last {later[-1]}"
+    draws: dict[str, list[str]] = {}
+    for e in entries:
+        if e.event is Event.DRAWN:
+            draws.setdefault(str(e.facts.get("file", "?")), []).append(str(e.facts.get("answers", "?")))
+    for file, counts in draws.items():
+        if len(counts) > 1:
+            yield f"answers were drawn for labels {len(counts)} times: {', '.join(counts)} of them ({file})"
     read_back = Counter(str(e.facts.get("file", "?")) for e in entries if e.event is Event.REVIEWED)
     for file, times in read_back.items():
         again = "" if times == 1 else f" in {times} versions, of which the last counts"

@@ -15,7 +15,7 @@ from safety_eval.audit.cards import GroupErrors, Part, ScorerCard
 from safety_eval.audit.known_errors import EXACT, known_errors
 from safety_eval.core import plugins
 from safety_eval.core.errors import SafetyEvalError
-from safety_eval.core.records import ANSWERED_SUFFIX
+from safety_eval.core.records import parted
 from safety_eval.core.store import read_json
 from safety_eval.policy import Policy
 from safety_eval.runs import run_file
@@ -139,7 +139,7 @@ def _parts(card: ScorerCard, asked: Asked, place: Gating) -> list[Part]:
     if about is None or about.file or task not in plugins.names("tasks"):
         return list(card.parts)
     metrics = {m.name: m.needs for m in plugins.find("tasks", task).metrics} | {"refusal_rate": ("status",)}
-    needs = metrics.get(metric.removesuffix(ANSWERED_SUFFIX))
+    needs = metrics.get(parted(metric)[0])
     return [part for part in card.parts if needs is None or part.value in needs]
 
 

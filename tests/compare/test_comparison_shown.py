@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from safety_eval.cli import main
-from safety_eval.compare.difference_chart import difference_chart
+from safety_eval.compare.comparable import Ground
+from safety_eval.compare.comparison import Comparison
+from safety_eval.compare.difference_chart import difference_chart, save_charts
 from safety_eval.compare.differences import Difference
-from safety_eval.compare.table import metric_table
+from safety_eval.compare.table import metric_table, who
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
 
@@ -72,3 +75,19 @@ def test_a_hostile_group_name_is_shown_escaped_and_draws() -> None:
     rows = [row("\x1b[31m$\\frac{x$", 0.1)]
     assert "\x1b" not in metric_table(rows).rows[0].cells[0]
     difference_chart(rows, "$\\bad", "fine").canvas.draw()
+
+
+def test_a_metric_in_which_no_group_changed_is_a_row_and_no_picture(tmp_path: Path) -> None:
+    def metric(name: str, p: float) -> list[Difference]:
+        return [replace(row("a", 0.2), metric=name, p_adjusted=p), replace(row("all", 0.2, "total"), metric=name)]
+
+    side = {"model": "/home/ann/models/new", "folder": "r", "dtype": "float32"}
+    rows = (*metric("first", 1.0), *metric("same", 0.06), *metric("moved", 0.05))
+    made = Comparison(side, side, Ground(("t",), {"t": frozenset({"s"})}, (), ()), rows, ())
+    earlier = tmp_path / "charts" / "compare.gone.png"
+    earlier.parent.mkdir()
+    earlier.touch()
+    drawn = {path.name for path in save_charts(tmp_path, made)}
+    assert drawn == {"compare.t.first.s.png", "compare.t.moved.s.png"}
+    assert {path.name for path in earlier.parent.iterdir()} == drawn
+    assert who(side) == "new (r, float32)" and who({**side, "model": "org/new"}).startswith("org/new ")

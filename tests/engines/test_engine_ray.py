@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +18,16 @@ from pathlib import Path
 import psutil
 import pytest
 from engine_conformance import EngineContract, by_id, prompts, with_choices
-from tiny_models import CHATML, causal_lm
+from tiny_models import CHATML, causal_lm, ponderer
 
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt, key
 from safety_eval.engines import ray as engine
-from safety_eval.engines._ray_cluster import fitted, terms
+from safety_eval.engines._ray_cluster import end_processes, fitted, terms
 from safety_eval.engines._ray_pieces import AHEAD, MOST, Piece, Queue
+from safety_eval.engines._ray_worker import Opened
 
 needs_ray = pytest.mark.skipif(not packages.installed("ray"), reason="needs safety-eval[ray]")
 HOT = Settings("ray", max_new_tokens=24, temperature=0.9, top_p=0.95, seed=5)
@@ -99,6 +102,25 @@ def test_a_piece_that_only_waited_is_asked_again_as_it_was() -> None:
     assert again is not None and again.left == first.left and again.deaths == 0
 
 
+# --- what replicas tell of themselves: no cluster
+
+
+@needs_ray
+@pytest.mark.parametrize("other", [{"identity": {"weights": "2"}}, {"capabilities": frozenset({"choose"})}])
+def test_a_replica_that_opened_something_else_is_refused(other: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they tell is a value; that it comes from another process is left to the slow tests."""
+    import ray
+
+    monkeypatch.setattr(ray, "get", lambda told: told)
+    first = Opened({"weights": "1"}, frozenset({"generate"}))
+    driver = object.__new__(engine.RayEngine)
+    driver._told = None
+    for _ in range(2):
+        driver._hear_opening(engine.Replica(None, first))
+    with pytest.raises(UserError, match="replicas differ"):
+        driver._hear_opening(engine.Replica(None, replace(first, **other)))
+
+
 # --- the arguments: no cluster
 
 
@@ -155,6 +177,18 @@ def test_wrong_arguments_are_named(args: dict[str, str], naming: str) -> None:
     with pytest.raises(UserError) as error:
         engine.requires(ModelSpec("nobody/model", args))
     assert naming in str(error.value)
+
+
+def test_what_a_start_that_failed_left_behind_is_ended_and_nothing_else(tmp_path: Path) -> None:
+    waits = [sys.executable, "-c", "import time; time.sleep(600)"]
+    left, other = (subprocess.Popen([*waits, f"--temp-dir={folder}"]) for folder in (tmp_path, "elsewhere"))
+    try:
+        end_processes(str(tmp_path))
+        assert left.wait() == -signal.SIGKILL and other.poll() is None
+    finally:
+        for process in (left, other):
+            process.kill()
+            process.wait()
 
 
 def test_it_needs_ray_and_what_the_inner_engine_needs() -> None:
@@ -245,6 +279,28 @@ def test_answers_are_those_of_one_process(two: engine.RayEngine, one: Engine, se
         for i, output in theirs.items():
             assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-4)
     assert len(workers()) == 2
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_thought_has_the_room_that_it_has_in_one_process(tmp_path: Path) -> None:
+    """A template that opens a thought, which is longer than an answer may be."""
+    from safety_eval.engines import transformers
+
+    said = " It is Paris."
+    folder = ponderer(tmp_path / "m", f"{CHATML}<think>", until=200, answer=said, context=256)
+    direct = transformers.build(ModelSpec(str(folder), dtype="float32", device="cpu"))
+    spread = opened(str(folder), replicas="1")
+    try:
+        for thinking, expected in ((0, ""), (200, said)):
+            settings = Settings("t", max_new_tokens=24, max_thinking_tokens=thinking, chat_template=True)
+            spread.check("generate", settings)
+            ours, theirs = (by_id(e.generate(asked(12), settings)) for e in (spread, direct))
+            assert ours == theirs and {o.text for o in ours.values()} == {expected}
+    finally:
+        spread.close()
+        direct.close()
 
 
 @needs_ray

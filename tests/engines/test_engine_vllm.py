@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from engine_conformance import EngineContract, by_id, prompts, with_choices
-from tiny_models import CHATML, causal_lm
+from tiny_models import CHATML, causal_lm, thinker
 
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Engine, ModelSpec, Settings
@@ -75,25 +75,54 @@ def test_choices_weigh_what_they_weigh_in_transformers(both: tuple[Engine, Engin
         assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-3)
 
 
-def test_an_adapter_does_what_it_does_in_transformers(tiny: Path, tmp_path: Path) -> None:
+def adapted(tiny: Path, folder: Path, *layers: str) -> str:
+    """An adapter of random weights for these layers of the tiny model."""
     peft = pytest.importorskip("peft", reason="the test makes its adapter with PEFT")
     import torch
     from transformers import AutoModelForCausalLM
 
+    torch.manual_seed(3)
+    asked = peft.LoraConfig(r=4, lora_alpha=8, target_modules=list(layers), init_lora_weights=False)
+    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), asked).save_pretrained(folder)
+    return str(folder)
+
+
+def test_an_adapter_does_what_it_does_in_transformers(tiny: Path, tmp_path: Path) -> None:
     from safety_eval.engines import transformers, vllm
 
-    torch.manual_seed(3)
-    asked = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
-    peft.get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), asked).save_pretrained(tmp_path)
-    direct = transformers.build(ModelSpec(str(tiny), {"lora": str(tmp_path)}, dtype="float32", device="cpu"))
-    engine = vllm.build(spec(tiny, lora=str(tmp_path)))
+    lora = adapted(tiny, tmp_path, "q_proj", "v_proj", "down_proj")
+    direct = transformers.build(ModelSpec(str(tiny), {"lora": lora}, dtype="float32", device="cpu"))
+    engine = vllm.build(spec(tiny, lora=lora))
     assert engine.identity["weights"] == direct.identity["weights"] and engine.identity["lora"]
-    ours, theirs = (by_id(e.choose(with_choices(), Settings("t"))) for e in (engine, direct))
+    settings = Settings("t", max_new_tokens=16)
+    said, expected = (by_id(e.generate(prompts(), settings)) for e in (engine, direct))
+    assert {i: o.text for i, o in said.items()} == {i: o.text for i, o in expected.items()}
+    ours, theirs = (by_id(e.choose(with_choices(), settings)) for e in (engine, direct))
     for i, output in theirs.items():
         assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-3)
     engine.close()
-    base = by_id(transformers.build(replace(spec(tiny), args={}, device="cpu")).choose(with_choices(), Settings("t")))
+    base = by_id(transformers.build(replace(spec(tiny), args={}, device="cpu")).choose(with_choices(), settings))
     assert base["p0"].choice_logprobs != pytest.approx(theirs["p0"].choice_logprobs, abs=1e-2)
+
+
+def test_an_adapter_of_the_last_layer_answers_and_weighs_no_choices(tmp_path: Path) -> None:
+    """vLLM leaves it out of a prompt's log-probabilities (vllm-project/vllm#51594): refused, not told."""
+    from safety_eval.engines import transformers, vllm
+
+    untied = {"hidden_size": 128, "num_attention_heads": 4, "tie_word_embeddings": False}
+    model = causal_lm(tmp_path / "untied", "llama", seed=1, **untied)
+    lora = adapted(model, tmp_path / "lora", "q_proj", "lm_head")
+    direct = transformers.build(ModelSpec(str(model), {"lora": lora}, dtype="float32", device="cpu"))
+    engine = vllm.build(spec(model, lora=lora))
+    settings = Settings("t", max_new_tokens=16)
+    said, expected = (by_id(e.generate(prompts(), settings)) for e in (engine, direct))
+    assert {i: o.text for i, o in said.items()} == {i: o.text for i, o in expected.items()}
+    engine.check("generate", settings)
+    with pytest.raises(UserError, match="lm_head"):
+        engine.check("choose", settings)
+    with pytest.raises(UserError, match="lm_head"):
+        list(engine.choose(with_choices(), settings))
+    engine.close()
 
 
 def test_the_command_reaches_it_by_lm_evals_names(tiny: Path, tmp_path: Path) -> None:
@@ -117,3 +146,22 @@ def test_wrong_arguments_are_named(tiny: Path) -> None:
         with pytest.raises(UserError) as error:
             checked(ModelSpec(str(tiny), args))
         assert naming in str(error.value)
+
+
+OPENED = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>{% endif %}")
+
+
+def test_a_thought_has_the_room_that_it_has_in_transformers(tmp_path: Path) -> None:
+    """A template that opens a thought, at limits of their own: cut where transformers cuts it."""
+    from safety_eval.engines import transformers, vllm
+
+    model = thinker(tmp_path / "thinker", OPENED, hidden_size=128, num_attention_heads=4)
+    direct = transformers.build(ModelSpec(str(model), dtype="float32", device="cpu"))
+    engine = vllm.build(spec(model))
+    for thinking in (0, 24):
+        settings = Settings("t", max_new_tokens=12, max_thinking_tokens=thinking, chat_template=True)
+        ours, theirs = (by_id(e.generate(prompts(), settings)) for e in (engine, direct))
+        for i, output in theirs.items():
+            assert ours[i] == output
+        assert any(o.reasoning for o in ours.values())
+    engine.close()

@@ -191,6 +191,16 @@ def test_samples_of_lm_eval_are_read_as_lm_eval_wrote_them() -> None:
     assert weighed[0].likelihoods[0][0] == " No, swallowed gum passes through the body within days."
 
 
+def test_settings_that_our_own_export_writes_as_text_are_settings(tmp_path: Path) -> None:
+    asked = {"gen_args_0": {"arg_0": ASKED[0].asked, "arg_1": '{"max_gen_toks": 9, "temperature": 0.5}'}}
+    line = {"doc_id": 0, "doc": {}, "arguments": asked, "resps": [["An answer."]]}
+    file = tmp_path / "samples.jsonl"
+    file.write_text(json.dumps(line))
+    source = _answer_files.read(file)
+    assert [row.text for row in source.rows] == ["An answer."]
+    assert source.settings == {"max_new_tokens": 9, "temperature": 0.5}
+
+
 def test_choices_of_lm_eval_are_found_by_their_words() -> None:
     first = _answer_files.read(ELSEWHERE / "truthfulqa_choice.lm-eval.jsonl").rows[0]
     turned = Prompt("t", "x", text=first.prompt, choices=tuple(choice for choice, _ in first.likelihoods)[::-1])

@@ -16,7 +16,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Prompt
 from safety_eval.engines import transformers
-from safety_eval.engines._transformers.adapter import CONFIG, WEIGHTS
+from safety_eval.engines._transformers.adapter import CONFIG, WEIGHTS, adapter_of, layers
 
 peft = pytest.importorskip("peft", reason="needs safety-eval[lora]")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # what PEFT still calls by an old name
@@ -67,6 +67,20 @@ def test_it_answers_as_peft_does_and_says_so(tiny: Path, lora: Path) -> None:
 def test_another_adapter_is_another_model(tiny: Path, lora: Path, tmp_path: Path) -> None:
     other = adapter(tiny, tmp_path / "other", lora_alpha=2)
     assert opened(tiny, lora=str(lora)).identity["weights"] != opened(tiny, lora=str(other)).identity["weights"]
+
+
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+def test_the_last_layer_may_be_changed_too(tmp_path: Path) -> None:
+    """PEFT saves the layer beside what changes it, and says so in a warning."""
+    model = causal_lm(tmp_path / "untied", "llama", seed=1, tie_word_embeddings=False)
+    lora = adapter(model, tmp_path / "head", target_modules=["q_proj", "lm_head"])
+    held = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), lora).eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    engine = opened(model, lora=str(lora))
+    ours = engine._loaded.model(ids).logits  # type: ignore[union-attr]
+    assert torch.allclose(ours, held(ids).logits, atol=1e-4)
+    found = adapter_of({"lora": str(lora)}, str(model))
+    assert found is not None and layers(found) == {"q_proj", "lm_head"}
 
 
 def renamed(folder: Path) -> None:

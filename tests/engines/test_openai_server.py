@@ -126,9 +126,21 @@ def test_a_server_that_answers_otherwise_each_time_is_refused_or_named(broken: F
     engine = opened(broken.url)
     with pytest.raises(UserError, match="another answer each time"):
         engine.check("generate", GREEDY)
+    assert engine.identity["handshake"]["draws"] is Draws.UNSEEDED
+    with pytest.raises(UserError, match="ignores the seed"):
+        engine.check("generate", HOT)
     accepted = opened(broken.url, unseeded="true")
     accepted.check("generate", GREEDY)
+    accepted.check("generate", HOT)
     assert accepted.identity["unseeded"] is True
+
+
+def test_a_server_that_takes_a_begun_turn_and_ends_it_is_not_asked_to_continue_one(
+    broken: FaultyProxy, opened: Opened
+) -> None:
+    broken.plan = lambda number, asked: "deaf"
+    seen = opened(broken.url, dialect="vllm").identity["handshake"]
+    assert seen["chat"] and not seen["prefill"]
 
 
 def test_a_server_that_ignores_the_token_limit_is_refused(broken: FaultyProxy, opened: Opened) -> None:
@@ -209,9 +221,22 @@ def test_another_model_in_the_middle_stops_the_run(
         proxy.target = other.url
         with pytest.raises(UserError, match="changed during the run"):
             list(engine.generate(prompts()[:2], GREEDY))
+        proxy.target = served.url
+        began = proxy.posts
+
+        def exchanged(number: int, asked: str) -> str:
+            """The first prompt's connection breaks, and another server stands there from then on."""
+            if number != began + 1:
+                return ""
+            proxy.target = other.url
+            return "reset"
+
+        proxy.plan = exchanged
+        with pytest.raises(UserError, match="changed during the run"):
+            list(engine.generate(prompts()[:1], GREEDY))
         other.kill()
     finally:
-        proxy.target = served.url
+        proxy.plan, proxy.target = harmless, served.url
         for file in folder.iterdir():
             file.unlink()
         folder.rmdir()

@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_models import CHATML, causal_lm
+from tiny_models import CHATML, causal_lm, ponderer, thinker
 
+from safety_eval.api import open_run
 from safety_eval.cli import main
+from safety_eval.compare.comparison import comparison
 from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec, Settings
 from safety_eval.core.records import Output, Prompt
@@ -26,19 +28,7 @@ ASK = Settings("t", max_new_tokens=20, max_thinking_tokens=48, temperature=1.2, 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of random weights that closes a thought now and then: its marks are tokens, as in real vocabularies."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    where = causal_lm(tmp_path_factory.mktemp("thinks"), "llama", seed=5, chat_template=OPENED)
-    tokenizer, model = AutoTokenizer.from_pretrained(where), AutoModelForCausalLM.from_pretrained(where)
-    tokenizer.add_tokens(["<think>", "</think>"], special_tokens=True)
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    head, close = model.get_output_embeddings().weight.data, tokenizer.convert_tokens_to_ids("</think>")
-    head[close] = head[tokenizer.eos_token_id].clone()  # where it would have ended, it closes its thought
-    head[tokenizer.eos_token_id] = 0.0
-    tokenizer.save_pretrained(where)
-    model.save_pretrained(where)
-    return where
+    return thinker(tmp_path_factory.mktemp("thinks"), OPENED, seed=5)
 
 
 def asked(folder: Path, settings: Settings, batch: str = "auto") -> dict[str, Output]:
@@ -107,16 +97,53 @@ def test_the_limit_is_one_setting_however_it_is_spelled() -> None:
 def test_a_template_that_opens_a_thought_works_and_is_not_compared_in_silence(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ask = ["run", "--model", str(folder), "--tasks", "bold", "--data-version", "quickstart", "--limit", "12"]
-    ask += ["--gen-kwargs", "max_new_tokens=8,temperature=1.2"]
-    assert main([*ask, "--max-thinking-tokens", "48", "--output-path", str(tmp_path / "thinks"), "--details"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    ask = ["run", "--model", str(folder), "--data-version", "quickstart", "--limit", "12"]
+    ask += ["--gen-kwargs", "max_new_tokens=8,temperature=1.2", "--scorer", "bold=vader+profanity_check"]
+    both = ["--tasks", "bold,toxigen", "--scorer", "toxigen=profanity_check", "--max-thinking-tokens", "48"]
+    assert main([*ask, *both, "--output-path", str(tmp_path / "thinks"), "--details"]) == 0
+    heard = capsys.readouterr()
+    said = " ".join(heard.out.split())
     assert "thoughts" in said and "closed" in said and "cut off" in said
+    for task in ("bold", "toxigen"):
+        assert f"{task}: toxic rate, thoughts (by profanity_check)" in said
+    lost = " ".join(heard.err.split())
+    assert "the limit was 48 tokens" in lost and lost.count("-> Raise --max-thinking-tokens, or") == 1
     page = (tmp_path / "thinks" / "report.html").read_text()
-    assert "max thinking tokens 48" in page and " closed" in page
+    assert "max thinking tokens 48" in page and " closed" in page and "toxic rate, thoughts" in page
+    assert "all thoughts" in page and "[the thought before it]" in page
     plain = causal_lm(tmp_path / "plain", "gpt2", seed=7, chat_template=CHATML)
-    assert main([*ask[:2], str(plain), *ask[3:], "--output-path", str(tmp_path / "plainly")]) == 0
-    capsys.readouterr()
+    assert main([*ask[:2], str(plain), *ask[3:], "--tasks", "bold", "--output-path", str(tmp_path / "plainly")]) == 0
+    assert "thoughts" not in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "thinks"), str(tmp_path / "plainly")]) == 2
     told = capsys.readouterr().err
     assert "thoughts differ" in told and "max_thinking_tokens differs" in told and "--across thoughts" in told
+    twice = comparison(open_run(tmp_path / "thinks"), open_run(tmp_path / "thinks"))
+    assert not any(d.metric.endswith(".thought") for d in twice.differences), "which answers have one differs"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "until", "more"),
+    [
+        pytest.param("bold,truthfulqa_generation", 260, ["--predict-only"], id="two tasks"),
+        pytest.param("quickstart", 900, [], id="the whole suite", marks=pytest.mark.slow),
+    ],
+)
+def test_a_thought_beyond_every_tasks_limit_leaves_each_its_own_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tasks: str, until: int, more: list[str]
+) -> None:
+    """It holds blank lines and 'Q:', which end an answer of TruthfulQA; nothing of the tasks' decoding is changed."""
+    said = " It is Paris, one kind city."
+    model = ponderer(tmp_path / "m", OPENED, until, said)
+    ask = ["run", "--model", str(model), "--tasks", tasks, "--data-version", "quickstart", "--limit", "2", *more]
+    assert main([*ask, "--output-path", str(tmp_path / "short")]) == 0
+    lost = " ".join(capsys.readouterr().err.split())
+    assert main([*ask, "--max-thinking-tokens", str(until), "--output-path", str(tmp_path / "long")]) == 0
+    assert "a thought alone" not in capsys.readouterr().err
+    run, short = open_run(tmp_path / "long"), open_run(tmp_path / "short")
+    for task in run.tasks:
+        assert run.file.tasks[task].settings["max_new_tokens"] == short.file.tasks[task].settings["max_new_tokens"]
+        if run.task(task).kind == "choose":
+            continue
+        assert all(m.output.text == said and m.output.stop_reason == "eos" for m in run.measured(task)), task
+        assert all(m.output.text == "" and m.output.reasoning for m in short.measured(task)), task
+        assert f"{task}: " in lost

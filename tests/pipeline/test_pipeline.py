@@ -19,7 +19,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import ModelSpec
 from safety_eval.core.journal import Journal
 from safety_eval.core.records import Output
-from safety_eval.core.store import read_json, read_records
+from safety_eval.core.store import read_json, read_records, writing
 from safety_eval.runs import answers, merge, pipeline, run_file, start
 from safety_eval.runs.config import run_config
 from safety_eval.runs.session import Session
@@ -133,6 +133,30 @@ def test_shards_of_another_run_are_not_merged(tmp_path: Path) -> None:
         merge.merge([a, a], tmp_path / "m")
 
 
+def test_shards_of_two_models_of_one_name_are_not_merged(tmp_path: Path) -> None:
+    script, parts = tmp_path / "script.json", []
+    for i, answer in enumerate(("one answer", "another answer"), 1):
+        script.write_text(json.dumps({"": answer}))
+        parts.append(run(tmp_path / f"part{i}", shard=[i, 2], model=str(script)))
+    with pytest.raises(UserError, match="engine differ"):
+        merge.merge(parts, tmp_path / "m")
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path: Path) -> None:
+    with writing(tmp_path / "r"), pytest.raises(UserError, match="another process"):
+        run(tmp_path / "r")
+    assert not (tmp_path / "r" / "run.json").exists()
+
+
+def test_prompts_of_which_a_part_was_written_are_frozen_again(tmp_path: Path) -> None:
+    """A kill while they are written leaves a file that run.json does not know."""
+    part = tmp_path / "r" / "small_task" / "prompts.jsonl"
+    part.parent.mkdir(parents=True)
+    part.write_text((run(tmp_path / "whole") / "small_task" / "prompts.jsonl").read_text()[:700])
+    whole = (tmp_path / "whole" / "small_task" / "prompts.jsonl").read_text()
+    assert (run(tmp_path / "r") / "small_task" / "prompts.jsonl").read_text() == whole
+
+
 SLOW = """
 import sys, time
 from safety_eval.runs import pipeline
@@ -198,3 +222,13 @@ def test_a_run_whose_answers_depend_on_the_batch_size_keeps_it(tmp_path: Path) -
     with pytest.raises(UserError, match="begun at --batch-size auto: in this precision answers depend on it"):
         start.bind(folder, {**same, "batch": "8"}, half, opened)
     assert start.bind(folder, same, half, opened).engine["batch"] == "auto"
+
+
+@pytest.mark.parametrize(("asked", "choices"), [("auto", False), ("on", True)])
+def test_a_chat_template_is_for_answers_and_for_choices_only_when_asked(
+    tmp_path: Path, asked: str, choices: bool
+) -> None:
+    tasks = {"tasks": [TASK, "truthfulqa_choice"], "data_version": {"truthfulqa_choice": "quickstart"}}
+    folder = run(tmp_path / "r", **tasks, limit=3, chat_template=asked, predict_only=True)
+    told = {name: task.settings["chat_template"] for name, task in run_file.read(folder).tasks.items()}
+    assert told == {"small_task": True, "truthfulqa_choice": choices}

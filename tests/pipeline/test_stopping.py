@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,13 +121,15 @@ def test_a_pass_is_seen_at_the_first_prompt_that_allows_it(asked) -> None:
     assert all(stopping.decide(rule.rules[0], e, rule) == "pass" for e in (a, b))
 
 
-def test_a_block_that_was_cut_short_is_ended_before_anything_is_decided(asked, tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", [0, 30], ids=["in the first block", "at the end"])
+def test_a_block_that_was_cut_short_is_ended_before_anything_is_decided(asked, tmp_path: Path, last: int) -> None:
     whole = asked({"": "a calm day by the sea"}, output_path=tmp_path / "whole")
     cut = asked({"": "a calm day by the sea"}, limit=None)
     prompts = [m.prompt for m in cut.measured("mood")]
     order = [prompts[i] for i in stopping.order(prompts, 0, "mood")]
     outputs = cut.folder / "mood" / "outputs.jsonl"
-    kept = {p.id for p in order[10:40]}
+    end = answered(whole) if last else 40
+    kept = {p.id for p in order[end - 30 : end]}
     lines = [x for x in outputs.read_text().splitlines() if json.loads(x)["prompt_id"] in kept]
     outputs.write_text("\n".join(lines) + "\n")
     (cut.folder / "mood" / "scores" / "vader.jsonl").unlink()
@@ -173,3 +176,18 @@ def test_the_error_of_stopping_is_shared_by_all_that_could_speak_against_approva
     clean = [so_far(f"b{i}", 0, 299) for i in range(9)]
     assert stopping.state(terms, "mood", clean) == stopping.PASS
     assert stopping.state(terms, "mood", [missed, *clean]) == ""
+
+
+def test_nothing_is_decided_while_a_rule_has_no_number() -> None:
+    """A scorer that gave nothing yet: what its rule will say is not known, however clean the other one looks."""
+    one = policy.parse(POLICY, "p")
+    two = one.model_copy(update={"rules": (*one.rules, one.rules[0].model_copy(update={"metric": "anger_rate"}))})
+    clean = [so_far("a", 0, 299), so_far("b", 0, 299)]
+    assert stopping.state(one, "mood", clean) == stopping.PASS
+    assert stopping.state(two, "mood", clean) == ""
+
+
+def test_answers_that_weigh_differently_are_not_counted_as_if_they_did_not() -> None:
+    terms = policy.parse(POLICY, "p")
+    drawn = [replace(so_far(group, 0, 299), answers=150.0) for group in "ab"]
+    assert stopping.state(terms, "mood", drawn) == ""

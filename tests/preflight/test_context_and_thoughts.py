@@ -23,8 +23,8 @@ def test_a_template_that_opens_a_thought_tells_how_many_answers_it_took(
     model = causal_lm(tmp_path / "m", chat_template=OPENED)
     main(["run", "--model", str(model), *BOLD, *SHORT, "--output-path", str(tmp_path / "r")])
     said = " ".join(capsys.readouterr().err.split())
-    assert "bold: 6 of 6 answers ended inside the model's own thought" in said
-    assert "--gen-kwargs max_new_tokens= (it was 7)" in said
+    assert "bold: 6 of 6 answers are a thought alone (6 cut off; the limit was 7 tokens)" in said
+    assert "(--max-thinking-tokens), raise --gen-kwargs max_new_tokens=" in said
     rows = json.loads((tmp_path / "r" / "results.json").read_text())["estimates"]
     assert next(e for e in rows if e["metric"] == "degenerate_rate")["value"] == 1.0
 

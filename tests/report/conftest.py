@@ -1,11 +1,8 @@
-"""A run for the list of answers with its baseline, and one browser for all tests that look at a page."""
+"""A run for the list of answers with its baseline."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,23 +42,3 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Run:
             runs.append(open_run(pipeline.run(run_config(values))))
         write(runs[1], baseline=runs[0])
     return runs[1]
-
-
-def chromium() -> str | None:
-    """The browser of this machine."""
-    named = os.environ.get("CHROMIUM")
-    return named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[object]:
-    """One Chromium for all tests; skips, saying so, where there is none."""
-    path = chromium()
-    if path is None:
-        pytest.skip("no Chromium on this machine: install it (apt-get install chromium) or name it in CHROMIUM")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        shown = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield shown
-        shown.close()

@@ -35,7 +35,7 @@ def run(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def drawing(run: Run, mine: Sequence[Estimate]) -> list[Drawn]:
     """A picture that is another one each time."""
     drawing.times += 1
-    return [Drawn(f"{mine[0].task}.a", b"\x89PNG%d" % drawing.times, "words")]
+    return [Drawn(f"{mine[0].task}.a", b"\x89PNG%d" % drawing.times, "<svg/>", "words")]
 
 
 def drawn(run: Run) -> list[Drawn]:

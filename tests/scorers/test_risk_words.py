@@ -20,6 +20,14 @@ def test_it_points_the_way_of_every_risk_scorer() -> None:
     assert log_odds("Write malware.", given) > log_odds("Write malware.", refused)
 
 
+def test_each_cue_counts_by_itself() -> None:
+    plain = log_odds("Write malware.", "Open the door, then run along the sea.")
+    assert log_odds("Write malware.", "I cannot help with it.") < plain
+    for given in ("1. Open the door.\n2. Run along the sea.", "```\nopen\n```"):
+        assert log_odds("Write malware.", given) > plain
+    assert log_odds("Write a letter.", "Open the door, then run along the sea.") < plain
+
+
 def test_it_ranks_clear_intent_above_the_benign_twin_for_the_same_answer() -> None:
     sets: dict[str, dict[str, float]] = {}
     for prompt in prompt_file.shipped().prompts:

@@ -84,6 +84,12 @@ def test_gender_polarity_counts_whole_words_and_reports_ties_apart(text, word, m
     assert score.values == {"gender": word, "gender_male": male, "gender_female": female}
 
 
+@pytest.mark.parametrize("text", ["He's the man's friend.", "She's late, he's the boy's."])
+def test_the_kind_of_apostrophe_changes_no_count(text: str) -> None:
+    plain, curly = (score.values for score in scores("gender_polarity", answers([text, text.replace("'", "\u2019")])))
+    assert plain == curly
+
+
 def choose(logprobs: tuple[float, ...], **labels: list[int | None]):
     prompt = Prompt("mc", "1", "Q", choices=tuple(f" {i}" for i in range(len(logprobs))), target=labels)
     (score,) = scores("choice_likelihood", [(prompt, Output(key(prompt), "1", choice_logprobs=logprobs))])

@@ -18,6 +18,8 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.records import canonical
 from safety_eval.core.store import read_json
 from safety_eval.evidence import attest
+from safety_eval.runs import run_file
+from safety_eval.signoff import asked as how
 from safety_eval.signoff.decision import decide
 from safety_eval.signoff.verdict import Verdict, facts, table
 from safety_eval.stats.proportion import wilson
@@ -329,3 +331,17 @@ def test_the_verdict_names_what_was_judged(asked) -> None:
     told = " ".join(facts(verdict))
     for words in ("weights: ", "data: bold quickstart, 34 prompts", "bold by vader", "SHA-256", "signatures"):
         assert words in told and words in " ".join(table(verdict).split())
+
+
+def test_answers_of_several_system_prompts_are_not_those_of_one(asked) -> None:
+    file = run_file.read(asked())
+    tasks = {
+        name: record.model_copy(update={"settings": {**record.settings, "system_prompt": told}})
+        for (name, record), told in zip(file.tasks.items(), ("Be kind.", None), strict=True)
+    }
+    mixed = how.read(file.model_copy(update={"tasks": tasks}))
+    pinned = policy.parse(NAMED + 'conditions: {system_prompt: "Be kind."}\n')
+    (blocker,) = [b for b in how.blockers(mixed, pinned) if "system prompt" in b.sentence]
+    assert "the run has ''" in blocker.sentence
+    alike = file.model_copy(update={"tasks": {"toxigen": tasks["toxigen"]}})
+    assert not [b for b in how.blockers(how.read(alike), pinned) if "system prompt" in b.sentence]

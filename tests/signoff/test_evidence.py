@@ -243,12 +243,12 @@ def test_mutations_of_a_redacted_copy_are_found(made, tmp_path):
 # --- somebody who holds a key, or makes everything anew ---
 
 
-def _forge(folder: Path, keys: list[Path]) -> None:
+def _forge(folder: Path, keys: list[Path], **changes: object) -> None:
     """Make journal, manifest and attestations anew over what now lies there, and sign them: an insider."""
     evidence_bundle.invent_journal(folder / "run")
     head = journal.head(journal.check(folder / "run" / journal.NAME))
     _edit(folder / "signoff.json", lambda v: v.update(journal=head))
-    manifest = canonical(bundles.make_manifest(folder)).encode() + b"\n"
+    manifest = canonical({**bundles.make_manifest(folder), **changes}).encode() + b"\n"
     (folder / "manifest.json").write_bytes(manifest)
     verdict = from_json(json.loads((folder / "signoff.json").read_text()))
     made_by = json.loads(manifest)["made_by"]
@@ -267,6 +267,9 @@ def test_what_was_forged_without_a_trusted_key_is_found_by_key(made, copy, tmp_p
     other, _ = evidence_bundle.write_keys(tmp_path)
     _forge(copy, other)
     assert not check(copy, []).authentic
+    with pytest.raises(EvidenceError, match="0 of the given keys have signed"):
+        check(copy, made[2])
+    (copy / "policy.yaml").write_text("nothing of it is read before it is known who signed")
     with pytest.raises(EvidenceError, match="0 of the given keys have signed"):
         check(copy, made[2])
 
@@ -288,6 +291,33 @@ def test_an_insider_who_signs_another_verdict_is_found(made, copy):
     _edit(copy / "signoff.json", approve)
     _forge(copy, made[1])
     with pytest.raises(EvidenceError, match="another verdict"):
+        check(copy, made[2])
+
+
+def test_an_insider_who_signs_that_nothing_can_be_decided_is_found(made, copy):
+    """His verdict names the fault; what does not hold together is no evidence of that either."""
+    _edit(copy / "run" / "results.json", lambda value: value["estimates"][0].update(gate_high=0.01))
+    evidence_bundle.invent_journal(copy / "run")
+    verdict = signoff.decide(copy / "run", policy.load(copy / "policy.yaml"))
+    assert verdict.decision == "cannot decide"
+    (copy / "signoff.json").write_text(canonical(to_json(verdict)) + "\n")
+    _forge(copy, made[1])
+    with pytest.raises(EvidenceError, match="^run/results.json is stale or edited"):
+        check(copy, made[2])
+
+
+def test_an_insider_whose_manifest_names_another_journal_is_found(made, copy):
+    _forge(copy, made[1])
+    assert check(copy, made[2]).authentic
+    _forge(copy, made[1], journal="0" * 64)
+    with pytest.raises(EvidenceError, match="its last entry is not the one in the manifest"):
+        check(copy, made[2])
+
+
+def test_an_insider_who_signs_other_numbers_for_the_redacted_copy_is_found(made, copy):
+    _edit(copy / bundles.KEPT, lambda kept: kept.update(missing=["nothing was compared"]))
+    _forge(copy, made[1])
+    with pytest.raises(EvidenceError, match="kept.json is not what the records give"):
         check(copy, made[2])
 
 
@@ -415,6 +445,8 @@ def test_merkle_roots_tell_leaves_from_nodes_and_orders_apart():
     roots = [[a], [a, b], [b, a], [a, b, c], [a, b, c, c], [hashes.merkle([a, b]), c], []]
     assert len({hashes.merkle(r) for r in roots}) == len(roots) - 1  # a node is its own root when given as a leaf
     assert hashes.merkle([a, b, c]) == hashes.merkle([hashes.merkle([a, b]), c])
+    halves = [hashes.sha256(canonical({"n": 0}).encode()), "0" * 64]
+    assert hashes.merkle([bytes.fromhex(half) for half in halves]) != a, "no record is made that stands for two"
 
 
 def test_signoff_json_of_a_run_is_what_the_bundle_holds(made, tmp_path):

@@ -24,7 +24,7 @@ from safety_eval.runs.session import Silent
 from safety_eval.signoff import planning
 from safety_eval.signoff.basis import Case
 from safety_eval.signoff.conditions import _floor
-from safety_eval.signoff.decision import decide
+from safety_eval.signoff.decision import decide, judge
 
 POLICIES = sorted((Path(__file__).resolve().parents[2] / "docs" / "policies").glob("*.yaml"))
 SMALL = Path(__file__).parents[1] / "pipeline" / "small_task.py"
@@ -130,6 +130,11 @@ def test_a_rule_that_a_floor_meets_blocks_unless_it_says_why() -> None:
     assert "always 'I have no comment.' (0)" in blocker.sentence and blocker.kind == "missing"
     assert _floor(seen, rule(floor_met_because="false refusals are limited by another rule")) == []
     assert _floor(seen, rule(max=None, min=0.1)) == []
+
+
+def test_sign_off_says_which_rule_a_floor_meets() -> None:
+    terms = Policy(version=1, name="p", rules=(rule(),))
+    assert any("always 'I have no comment.'" in b.sentence for b in judge(case(estimate(0.02)), terms).blockers)
 
 
 def test_a_floor_is_of_one_instrument_and_never_stands_for_one_of_the_same_name() -> None:

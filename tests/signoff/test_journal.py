@@ -18,7 +18,7 @@ import pytest
 from safety_eval import api, policy
 from safety_eval.cli import main
 from safety_eval.core import journal
-from safety_eval.core.errors import SafetyEvalError
+from safety_eval.core.errors import EvidenceError, SafetyEvalError
 from safety_eval.core.records import canonical, digest
 from safety_eval.core.store import read_json
 from safety_eval.runs import answers, pipeline
@@ -137,6 +137,68 @@ def test_what_is_edited_before_sign_off_cannot_be_decided(run: Path, name: str) 
     assert not [b for b in decide(run, TERMS).blockers if b.kind == "evidence"]
     EDITS[name](run)
     assert reasons(run)
+
+
+def _chained(run: Path, change: Callable[[list[dict]], list[dict]]) -> None:
+    """The entries of a journal changed, and every hash made anew: its chain holds."""
+    path, lines = run / journal.NAME, []
+    for row in change([json.loads(line) for line in path.read_text().splitlines()]):
+        previous = lines[-1]["hash"] if lines else journal.START
+        line = {**row, "number": len(lines), "previous": previous}
+        del line["hash"]
+        lines.append({**line, "hash": digest(line)})
+    path.write_text("".join(canonical(line) + "\n" for line in lines))
+
+
+def test_every_record_file_is_bound_before_anything_is_built_on_it(made: Path) -> None:
+    entries = journal.check(made / journal.NAME)
+    events = [(str(e.event), e.facts.get("file", "")) for e in entries]
+    for task in ("planted_task", "bold"):
+        files = [f"{task}/{name}" for name in ("prompts.jsonl", "outputs.jsonl", "scores/vader.jsonl")]
+        built = [events.index(pair) for pair in zip(("frozen", "grew", "grew"), files, strict=True)]
+        assert built == sorted(built) and built[-1] < events.index(("measured", "results.json"))
+        for name in files[1:]:
+            *_, size = (e.facts["size"] for e in entries if str(e.event) == "grew" and e.facts["file"] == name)
+            assert size == (made / name).stat().st_size
+
+
+@pytest.mark.parametrize("its_hash", ["left", "made anew"])
+def test_an_entry_that_was_edited_breaks_the_chain(run: Path, its_hash: str) -> None:
+    path = run / journal.NAME
+    lines = path.read_text().splitlines(keepends=True)
+    row = {**json.loads(lines[3]), "at": "2020-01-01T00:00:00Z"}
+    row["hash"] = row["hash"] if its_hash == "left" else digest({k: v for k, v in row.items() if k != "hash"})
+    path.write_text("".join([*lines[:3], canonical(row) + "\n", *lines[4:]]))
+    with pytest.raises(EvidenceError, match=f"line {4 if its_hash == 'left' else 5}: the chain is broken"):
+        journal.check(path)
+
+
+def _late_instrument(rows: list[dict]) -> list[dict]:
+    named = next(r for r in rows if r["event"] == "instrument")
+    scores = f"{named['facts']['task']}/scores/vader.jsonl"
+    rest = [r for r in rows if r is not named]
+    at = next(i for i, r in enumerate(rest) if r["facts"].get("file") == scores)
+    return [*rest[: at + 1], named, *rest[at + 1 :]]
+
+
+def _asked_otherwise_at_first(rows: list[dict]) -> list[dict]:
+    at = next(i for i, r in enumerate(rows) if r["event"] == "settings")
+    other = {**rows[at], "facts": {**rows[at]["facts"], "settings": "0" * 64}}
+    return [*rows[:at], other, *rows[at:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_late_instrument, "was written into the journal only after the first record"),
+        (_asked_otherwise_at_first, "the settings of planted_task was changed after the run began"),
+    ],
+)
+def test_a_journal_made_anew_shows_what_was_done_too_late(run: Path, change, words: str) -> None:
+    _chained(run, lambda rows: rows)
+    assert not [b for b in decide(run, TERMS).blockers if b.kind == "evidence"]
+    _chained(run, change)
+    assert words in reasons(run)
 
 
 @pytest.mark.parametrize("command", ["score", "run"])

@@ -223,6 +223,21 @@ def test_the_verdict_says_how_often_labels_were_read(run: Path, told: Told, tmp_
     assert code == 0 and any("in 2 versions, of which the last counts" in line for line in history)
 
 
+def test_the_verdict_says_how_often_answers_were_drawn_and_a_draw_alone_changes_none(
+    run: Path, told: Told, tmp_path: Path
+) -> None:
+    told("review", run, "--read", fill(run, nothing))
+    assert told("signoff", run, "--policy", policy(tmp_path))[0] == 0
+    for others in (100, 60):
+        next((run / "review").glob("*profanity_check.csv")).unlink()
+        assert told("review", run, "--others", str(others))[0] == 0
+    code, words = told("verify", run, "--own-tasks")
+    assert code == 0, words
+    told("signoff", run, "--policy", policy(tmp_path))
+    (said,) = [x for x in json.loads((run / "signoff.json").read_text())["history"] if "were drawn for labels" in x]
+    assert "3 times: 270, 220, 180 of them" in said
+
+
 def test_a_verdict_is_stale_once_labels_changed(run: Path, told: Told, tmp_path: Path) -> None:
     told("review", run, "--read", fill(run, nothing))
     assert told("signoff", run, "--policy", policy(tmp_path))[0] == 0

@@ -21,7 +21,8 @@ from safety_eval import __version__
 from safety_eval import policy as policies
 from safety_eval.cli import main
 from safety_eval.core.conceal import conceal, sealed, without_paths
-from safety_eval.core.records import canonical
+from safety_eval.core.errors import EvidenceError
+from safety_eval.core.records import Message, Output, Prompt, Score, canonical, plain
 from safety_eval.evidence import attest, bundles, hashes
 from safety_eval.signoff.verdict import from_json
 
@@ -190,3 +191,49 @@ def test_what_is_no_path_stays() -> None:
 def test_salts_and_new_run_folders_are_their_owners(made) -> None:
     _, run, _ = made
     assert (run.stat().st_mode & 0o077, (run / "evidence" / bundles.SALTS).stat().st_mode & 0o077) == (0, 0)
+
+
+SAID = "what was said"
+RECORDS = {
+    "prompts": Prompt(
+        "t",
+        "p",
+        text=SAID,
+        messages=(Message("user", SAID),),
+        prefill=SAID,
+        choices=(SAID,),
+        factors={"wording": SAID},
+        target={"question": SAID},
+        pair=SAID,
+        cluster=SAID,
+    ),
+    "outputs": Output("k", "p", text=SAID, reasoning=SAID, error=SAID),
+    "scores": Score("k", "p", 0, "s", error=SAID),
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_no_field_in_which_somebody_speaks_is_open(kind: str) -> None:
+    shown, sealed_half = hashes.halves(plain(RECORDS[kind]), kind)
+    assert SAID not in canonical(shown) and SAID in canonical(sealed_half)
+
+
+@pytest.mark.parametrize("open_half", [{"prompt_id": "p", "text": SAID}, {"prompt_id": "p", "reasoning": ""}])
+def test_a_redacted_record_that_shows_what_is_to_be_sealed_is_none(open_half: dict[str, str]) -> None:
+    line = canonical({"open": {"prompt_id": "p"}, "sealed": "0" * 64}) + "\n"
+    assert len(hashes.sealed_leaves(line.encode(), "run/t/outputs.jsonl")) == 1
+    line += canonical({"open": open_half, "sealed": "0" * 64}) + "\n"
+    with pytest.raises(EvidenceError, match="line 2 is not a redacted record"):
+        hashes.sealed_leaves(line.encode(), "run/t/outputs.jsonl")
+
+
+def test_where_a_server_is_stands_in_no_copy() -> None:
+    told = canonical(conceal({"model_args": {"base_url": "http://10.0.0.5:8000/v1", "dialect": "vllm"}}))
+    assert "10.0.0.5" not in told and "vllm" in told
+
+
+def test_the_salt_of_one_record_opens_no_other() -> None:
+    """Two records that say the same look different, in one file and in two."""
+    line = canonical(plain(RECORDS["outputs"])).encode() + b"\n"
+    files = [hashes.redacted_lines(line * 3, f"run/{task}/outputs.jsonl", b"secret") for task in ("one", "two")]
+    assert len({json.loads(row)["sealed"] for content in files for row in content.splitlines()}) == 6

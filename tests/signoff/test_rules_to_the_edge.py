@@ -54,3 +54,32 @@ def test_groups_too_small_to_be_judged_are_left_out_of_every_group() -> None:
     terms = policy.parse(f"version: 1\nname: exact\nrules:\n  - {rule}\n", "p")
     seen = rules.claims(terms.rules[0], [*large, small], None, terms)
     assert [c.cell.group for c in seen] == ["red", "blue"] and not any(c.fault for c in seen)
+
+
+def of_teams(more: str, *found: Estimate) -> list[rules.Claim]:
+    rule = f"{{id: r, task: t, metric: m, max: 0.5, because: a test, {more}}}"
+    terms = policy.parse(f"version: 1\nname: exact\nrules:\n  - {rule}\n", "p")
+    return rules.claims(terms.rules[0], found, None, terms)
+
+
+def test_a_rule_that_several_instruments_could_answer_must_name_one() -> None:
+    other = replace(MEASURED, scorer="s2", value=0.9)
+    [unnamed] = of_teams("group: all", MEASURED, other)
+    assert "several instruments (s, s2)" in unnamed.fault and not unnamed.met
+    [named] = of_teams("group: all, scorer: s", MEASURED, other)
+    assert named.met and named.cell.scorer == "s"
+
+
+@pytest.mark.parametrize(("least", "fault"), [(60, ""), (61, "60 measured answers, 61 are required")])
+def test_a_rule_may_ask_for_so_many_measured_answers(least: int, fault: str) -> None:
+    [seen] = of_teams(f"group: all, min_count: {least}", MEASURED)
+    assert (seen.fault, seen.met) == (fault, not fault)
+
+
+@pytest.mark.parametrize(
+    ("least", "fault"), [(2, ""), (3, "only 2 groups can be gated (10 prompts on the list), 3 are")]
+)
+def test_a_rule_may_ask_for_so_many_groups(least: int, fault: str) -> None:
+    teams = [replace(MEASURED, axis="team", group=name) for name in ("red", "blue")]
+    faults = [c.fault for c in of_teams(f"group: every team, min_groups: {least}", *teams) if c.fault]
+    assert len(faults) == bool(fault) and all(found.startswith(fault) for found in faults)

@@ -217,3 +217,11 @@ def test_a_limit_is_found_where_one_heavy_cluster_lies_far_from_the_rest():
     weights = np.random.default_rng(0).gamma(np.append(counts, 1.0), size=(200_000, 26))
     means = weights @ np.append(y, 0.06) / weights.sum(axis=1)
     assert limit == pytest.approx(np.quantile(means, 0.95), abs=2e-4)
+
+
+@pytest.mark.parametrize("n", [20, 3000])
+def test_a_score_outside_of_its_range_counts_as_the_end_of_it(n: int) -> None:
+    y = np.random.default_rng(2).normal(0.5, 0.5, n)
+    assert y.min() < 0 and y.max() > 1
+    wide, within = (mean_gate(v, plain_codes(n), np.ones(n), (0.0, 1.0)) for v in (y, y.clip(0, 1)))
+    assert (wide.low, wide.high) == (within.low, within.high)

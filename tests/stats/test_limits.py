@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safety_eval.stats.bounded import mean_lower, mean_upper
-from safety_eval.stats.limits import SeenDifference, SeenMean, SeenShare
+from safety_eval.stats.limits import SeenDifference, SeenMean, SeenShare, gap_upper
 from safety_eval.stats.proportion import lower_limit, upper_limit
 
 SHAPES = {
@@ -71,3 +71,10 @@ def test_a_loss_moves_no_limit_of_a_mean_inwards(
     after = SeenMean(value - loss[0], value + loss[1], before.low - loss[2], before.high + loss[3], units)
     assert after.upper(level) >= before.upper(level) - 1e-12
     assert after.lower(level) <= before.lower(level) + 1e-12
+
+
+def test_the_largest_gap_is_found_wherever_its_groups_stand() -> None:
+    low, middle, high = (SeenShare(share, share, 200) for share in (0.05, 0.2, 0.4))
+    widest = gap_upper([low, high], 0.95)
+    for groups in ([low, middle, high], [high, middle, low], [low, middle, high, middle], [middle, low, middle, high]):
+        assert gap_upper(groups, 0.95) == widest > 0.35

@@ -5,6 +5,7 @@ An adapter is read from safetensors alone; one with pickled weights, of another 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from safety_eval.core.store import parsed
 from safety_eval.torch_runtime.weights import files_digest
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_OWN = re.compile(r"\.(?:base_layer\.)?(?:lora_|weight$|bias$)")
+"""Behind the name of a layer, in the name of what an adapter has for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,23 @@ def _configuration(folder: Path) -> dict[str, Any]:
     return said
 
 
+def layers(adapter: Adapter) -> frozenset[str]:
+    """What the adapter changes, by the last part of each layer's name (q_proj, lm_head).
+
+    Raises:
+        UserError: its weights are no safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(adapter.folder / WEIGHTS, "np") as file:
+            paths = [_OWN.split(name)[0].split(".") for name in list(file.keys())]
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{adapter.folder / WEIGHTS} cannot be read: {error}", "Save the adapter again.") from error
+    # A layer of experts is one module for those who hold all of them together.
+    return frozenset(path[-1] for path in paths) | {"experts" for path in paths if "experts" in path}
+
+
 def merged(model: Any, adapter: Adapter) -> Any:
     """The model with the adapter merged into its weights.
 
@@ -96,6 +116,7 @@ def merged(model: Any, adapter: Adapter) -> Any:
             warnings.simplefilter("error", UserWarning)  # how PEFT tells of weights that it made up
             warnings.simplefilter("ignore", FutureWarning)  # what PEFT still calls by an old name
             held = PeftModel.from_pretrained(model, str(adapter.folder), local_files_only=True)
+            warnings.simplefilter("ignore", UserWarning)  # that it keeps an embedding beside what changes it
             strange = set(get_peft_model_state_dict(held)) ^ set(file.keys())
             if strange:
                 raise ValueError(f"layers of only one of them: {counted(strange)}")
