@@ -169,7 +169,7 @@ def test_without_a_verdict_the_page_says_that_there_is_none(page: Page) -> None:
 
 def test_a_run_without_estimates_still_makes_a_page_that_says_so(hostile: Run) -> None:
     file = hostile.file.changed(finished="")
-    made = report.html(report.Report(file, [], {}, {}, {}, {}))
+    made = "".join(report.html(report.Report(file, [], {}, {}, {}, {})))
     assert "Nothing has been measured yet." in made
     assert "not finished" in made
 
@@ -293,7 +293,7 @@ def published_page(identity: dict[str, object]) -> str:
     estimates = [replace(e, data_version="safenlp") for e in made.toxigen()]
     record = made.task_record(title="ToxiGen", data_version="safenlp", instruments={"profanity_check": identity})
     facts = made.run_file({"toxigen": record}, "Llama-2-7b", finished="now")
-    return report.html(report.Report(facts, estimates, {}, {"toxigen": published.beside("toxigen")}, {}, {}))
+    return "".join(report.html(report.Report(facts, estimates, {}, {"toxigen": published.beside("toxigen")}, {}, {})))
 
 
 def test_all_published_figures_stand_in_a_section_of_their_own_with_ours_only_where_it_may() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from html import escape
@@ -356,14 +356,6 @@ class DigestOfAll:
         made = self._made.copy()
         made.update(b"]")
         return made.hexdigest()
-
-
-def digest_of_all(records: Iterable[Any]) -> str:
-    """`digest` of the list of all records."""
-    made = DigestOfAll()
-    for record in records:
-        made.add(record)
-    return made.hexdigest()
 
 
 def key(record: Any) -> str:

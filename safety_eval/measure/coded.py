@@ -14,68 +14,68 @@ from numpy.typing import NDArray
 
 from safety_eval.stats.gate import Codes
 
-Item = TypeVar("Item")
+Kind = TypeVar("Kind")
 Name = TypeVar("Name", bound=Hashable)
 Groups = Sequence[Mapping[str, tuple[str, ...]]]
 _BUFFER = 8192
 _IN_MEMORY = 1 << 18
 
 
-class Coded(Sequence[Item]):
-    """A sequence of few different items: `codes[i]` is the place of item i in `table`."""
+class Coded(Sequence[Kind]):
+    """A sequence of few different values: `codes[i]` is the place of value i in `table`."""
 
-    def __init__(self, codes: Codes, table: Sequence[Item]) -> None:
+    def __init__(self, codes: Codes, table: Sequence[Kind]) -> None:
         self.codes, self.table = codes, table
 
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[Kind]:
         return (self.table[code] for code in self.codes.tolist())
 
     @overload
-    def __getitem__(self, at: int) -> Item: ...
+    def __getitem__(self, at: int) -> Kind: ...
     @overload
-    def __getitem__(self, at: slice) -> Coded[Item]: ...
-    def __getitem__(self, at: int | slice) -> Item | Coded[Item]:
+    def __getitem__(self, at: slice) -> Coded[Kind]: ...
+    def __getitem__(self, at: int | slice) -> Kind | Coded[Kind]:
         return self.of(at) if isinstance(at, slice) else self.table[int(self.codes[at])]
 
-    def of(self, rows: Any) -> Coded[Item]:
-        """The items of some rows: numbers, a mask or a slice."""
+    def of(self, rows: Any) -> Coded[Kind]:
+        """The values of some rows: numbers, a mask or a slice."""
         return Coded(self.codes[rows], self.table)
 
-    def within(self, items: Collection[Item]) -> NDArray[np.bool_]:
-        """Which items are among some."""
-        return np.array([item in items for item in self.table], bool)[self.codes]
+    def within(self, many: Collection[Kind]) -> NDArray[np.bool_]:
+        """Which values are among some."""
+        return np.array([one in many for one in self.table], bool)[self.codes]
 
-    def counts(self) -> Counter[Item]:
-        """How often each item is there; an item that is not there is left out."""
+    def counts(self) -> Counter[Kind]:
+        """How often each value is there; one that is not there is left out."""
         often = np.bincount(self.codes, minlength=len(self.table))
-        counted: Counter[Item] = Counter()
+        counted: Counter[Kind] = Counter()
         for code in np.flatnonzero(often).tolist():
             counted[self.table[code]] += int(often[code])
         return counted
 
 
-class Coder(Generic[Item]):
-    """Gives items their codes, one by one: the first item is 0, the next that differs 1."""
+class Coder(Generic[Kind]):
+    """Gives values their codes, one by one: the first is 0, the next that differs 1."""
 
     def __init__(self) -> None:
-        self.table: list[Item] = []
+        self.table: list[Kind] = []
         self._codes: dict[Hashable, int] = {}
 
-    def code(self, name: Hashable, item: Item) -> int:
-        """The code of an item. `name`: what tells it from others."""
+    def code(self, name: Hashable, one: Kind) -> int:
+        """The code of a value. `name`: what tells it from others."""
         code = self._codes.setdefault(name, len(self._codes))
         if code == len(self.table):
-            self.table.append(item)
+            self.table.append(one)
         return code
 
 
-def coded(items: Iterable[Item], name: Callable[[Item], Hashable] = lambda item: item) -> Coded[Item]:  # type: ignore[assignment,return-value]
-    """Many items by their codes. `name`: what tells one from others."""
-    coder: Coder[Item] = Coder()
-    codes = np.fromiter((coder.code(name(item), item) for item in items), np.int32)
+def coded(many: Iterable[Kind], name: Callable[[Any], Hashable] = str) -> Coded[Kind]:
+    """Many values by their codes. `name`: what tells one from others."""
+    coder: Coder[Kind] = Coder()
+    codes = np.fromiter((coder.code(name(one), one) for one in many), np.int32)
     return Coded(codes, coder.table)
 
 

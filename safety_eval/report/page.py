@@ -94,7 +94,7 @@ def write(run: RunFolder, judged: Standing | None = None, baseline: RunFolder | 
             pictures.setdefault(task, []).append(Picture(_data_uri(drawn.svg), drawn.words))
     seen = {t: walk(run.task(t), run.measured(t)) for t in run.tasks}
     about = {t: {m.name: m.about for m in run.task(t).metrics if m.about} for t in run.tasks}
-    page = _page(
+    page = html(
         Report(
             file=run.file,
             estimates=estimates,
@@ -120,12 +120,7 @@ def _draw(run: RunFolder, mine: Sequence[Estimate]) -> Iterable[Drawn]:
     return of_task(run, mine)
 
 
-def html(report: Report) -> str:
-    """The page."""
-    return "".join(_page(report))
-
-
-def _page(report: Report) -> Iterator[str]:
+def html(report: Report) -> Iterator[str]:
     """The page, in pieces."""
     style = _asset("page.css")
     script = _asset("explorer.js") if report.explorer else ""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,6 @@ from safety_eval.core.records import Output, Prompt, Reason, Score, key
 from safety_eval.core.store import RecordFile
 from safety_eval.core.task import Measured
 from safety_eval.runs.places import Located
-
-Item = TypeVar("Item")
 
 
 class Prompts(Sequence[Prompt]):

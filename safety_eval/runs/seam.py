@@ -14,45 +14,45 @@ from safety_eval.core.faults import told
 from safety_eval.core.interfaces import Answer, Engine, Scorer, Settings
 from safety_eval.core.records import Output, Prompt, Score, key
 
-Item = TypeVar("Item")
+Kind = TypeVar("Kind")
 Record = TypeVar("Record", Output, Score)
 Asked = tuple[str, int]
 MALFORMED = "malformed"
 """Reason of an answer or a score that is not of the kind that was asked for; it is owed again."""
 
 
-class _HandedOver(Sequence[Item]):
-    """What an engine or a scorer is given to read. Each item is noted the first time that it is read, so that whatever
+class _HandedOver(Sequence[Kind]):
+    """What an engine or a scorer is given to read. Each is noted the first time that it is read, so that whatever
     still waits is known, and what nobody has read yet need not be held."""
 
-    def __init__(self, items: Sequence[Item], note: Callable[[Item], object]) -> None:
-        self._items, self._note = items, note
-        self._read = bytearray(len(items))
+    def __init__(self, many: Sequence[Kind], note: Callable[[Kind], object]) -> None:
+        self._many, self._note = many, note
+        self._read = bytearray(len(many))
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._many)
 
-    def __iter__(self) -> Iterator[Item]:
-        for i, item in enumerate(self._items):
-            self._see(i, item)
-            yield item
+    def __iter__(self) -> Iterator[Kind]:
+        for i, one in enumerate(self._many):
+            self._see(i, one)
+            yield one
 
     @overload
-    def __getitem__(self, at: int) -> Item: ...
+    def __getitem__(self, at: int) -> Kind: ...
     @overload
-    def __getitem__(self, at: slice) -> Sequence[Item]: ...
-    def __getitem__(self, at: int | slice) -> Item | Sequence[Item]:
+    def __getitem__(self, at: slice) -> Sequence[Kind]: ...
+    def __getitem__(self, at: int | slice) -> Kind | Sequence[Kind]:
         which = range(len(self))[at]
         if isinstance(which, range):
             return [self[i] for i in which]
-        item = self._items[which]
-        self._see(which, item)
-        return item
+        one = self._many[which]
+        self._see(which, one)
+        return one
 
-    def _see(self, at: int, item: Item) -> None:
+    def _see(self, at: int, one: Kind) -> None:
         if not self._read[at]:
             self._read[at] = 1
-            self._note(item)
+            self._note(one)
 
 
 def outputs(engine: Engine, kind: str, prompts: Sequence[Prompt], settings: Settings) -> Iterator[Output]:

@@ -14,7 +14,7 @@ import pytest
 
 from safety_eval.core.errors import EvidenceError, UserError
 from safety_eval.core.interfaces import Settings
-from safety_eval.core.records import Output, Prompt, Score, digest, digest_of_all, key
+from safety_eval.core.records import DigestOfAll, Output, Prompt, Score, digest, key
 from safety_eval.core.store import read_json
 from safety_eval.engines.echo import Echo
 from safety_eval.runs import merge, pipeline, seam
@@ -133,7 +133,8 @@ def test_a_plugin_cannot_choose_the_exit_code_while_it_scores(tmp_path: Path) ->
 
 def test_the_digest_of_all_records_needs_no_list_of_them() -> None:
     for some in (PROMPTS, PROMPTS[:1], []):
-        assert digest_of_all(iter(some)) == digest(some)
+        of_all = DigestOfAll()
+        assert [of_all.add(one) for one in some] == some and of_all.hexdigest() == digest(some)
 
 
 def run(folder: Path, **changes: object) -> Path:
