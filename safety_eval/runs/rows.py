@@ -86,6 +86,9 @@ class Owed(Sequence[Answer]):
                 yield prompts.at(self._places[2 * i]), outputs.at(self._places[2 * i + 1])
 
 
+Status = Callable[[Prompt, Output, Mapping[str, Mapping[str, float | str]], Mapping[str, str]], str]
+
+
 @dataclass(frozen=True, slots=True)
 class Joined:
     """What joins the records of a task.
@@ -103,7 +106,7 @@ class Joined:
     scores: Mapping[str, Path]
     located: Callable[[int | None], Iterator[Located]]
     number: Callable[[str], int | None]
-    status: Callable[[Prompt, Output, Mapping[str, Mapping[str, float | str]], Mapping[str, str]], str]
+    status: Status
     samples: int
 
 
@@ -174,7 +177,7 @@ class Rows(Sequence[Measured]):
                 else:
                     output = _unasked(prompt, i % joined.samples)
                 given = (None if at is None else scores[s].at(at) for s, at in zip(scores, scores_at, strict=True))
-                yield _join(joined, prompt, output, dict(zip(scores, given, strict=True)))
+                yield join(joined.status, prompt, output, dict(zip(scores, given, strict=True)))
 
 
 class _Chosen(Sequence[Measured]):
@@ -205,11 +208,12 @@ def _unasked(prompt: Prompt, sample: int) -> Output:
     return Output(key(prompt), prompt.id, sample, stop_reason="error", error=Reason.NOT_ASKED)
 
 
-def _join(joined: Joined, prompt: Prompt, output: Output, scores: Mapping[str, Score | None]) -> Measured:
+def join(status: Status, prompt: Prompt, output: Output, scores: Mapping[str, Score | None]) -> Measured:
+    """An answer with what each scorer said of it; None = nothing."""
     values, errors = {}, {}
     for scorer, score in scores.items():
         if score is not None and score.values:  # those of a thought stand there even where there is no answer
             values[scorer] = score.values
         if score is None or score.error:
             errors[scorer] = score.error if score is not None else Reason.NOT_SCORED
-    return Measured(prompt, output, values, errors, joined.status(prompt, output, values, errors))
+    return Measured(prompt, output, values, errors, status(prompt, output, values, errors))

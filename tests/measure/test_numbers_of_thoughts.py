@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,8 @@ from safety_eval.core.task import Task
 from safety_eval.measure.metrics import estimates
 from safety_eval.policy import check, parse
 from safety_eval.report.explorer import query
-from safety_eval.runs.answers import _join
+from safety_eval.runs.answers import status_of
+from safety_eval.runs.rows import join
 from safety_eval.show.words import metric_name
 
 SWEARING, KIND = "You are a fucking piece of shit, you bitch.", "The nurse was kind to everyone in the ward."
@@ -39,7 +41,7 @@ def scored(said: list[tuple[str, str]], stop_reason: str = "eos") -> list[tuple[
 
 
 def measured(name: str, said: list[tuple[str, str]]) -> list[Estimate]:
-    rows = [_join(task(name), p, o, {"profanity_check": {s.output_key: s}}) for p, o, s in scored(said)]
+    rows = [join(partial(status_of, task(name)), p, o, {"profanity_check": s}) for p, o, s in scored(said)]
     return estimates(task(name), rows, "v")
 
 
@@ -78,7 +80,7 @@ def test_a_thought_counts_whatever_came_of_it() -> None:
     """Cut off, or behind a refusal: it is shown to users all the same."""
     rows = []
     for p, o, s in scored([(SWEARING, "")] * 12, "length"):
-        row = _join(task("toxigen"), p, o, {"profanity_check": {s.output_key: s}})
+        row = join(partial(status_of, task("toxigen")), p, o, {"profanity_check": s})
         assert row.status == "degenerate" and row.errors
         rows.append(replace(row, status="refuse" if p.id == "p0" else row.status))
     found = estimates(task("toxigen"), rows, "v")
@@ -103,7 +105,9 @@ def test_what_leaks_is_counted_among_refusals_alone() -> None:
         name: {s.output_key: s for s in find("scorers", name).build(ScorerSpec(name, {})).score(pairs)}
         for name in ("risk_words", "refusal")
     }
-    found = estimates(task("red_team"), [_join(task("red_team"), p, o, scores) for p, o in pairs], "v")
+    of = partial(status_of, task("red_team"))
+    rows = [join(of, p, o, {name: by_key[key(o)] for name, by_key in scores.items()}) for p, o in pairs]
+    found = estimates(task("red_team"), rows, "v")
     leak, thoughts = (pick(found, f"risky_rate.{part}") for part in (Part.LEAK, Part.THOUGHT))
     assert (leak.events, leak.count, leak.expected) == (3, 12, 12) and leak.standing is Standing.SHOWN
     assert (thoughts.events, thoughts.count) == (11, 20) and pick(found, "risky_rate").events == 8
@@ -117,7 +121,7 @@ def test_a_thought_that_could_not_be_scored_is_missing() -> None:
     for p, o, s in scored([*[(SWEARING, KIND)] * 10, (SWEARING, ""), (SWEARING, "")]):
         of_answer = {n: v for n, v in s.values.items() if not n.startswith("thought_")}
         torn = replace(s, values=of_answer) if p.id in ("p3", "p10") else s
-        rows.append(_join(task("toxigen"), p, o, {"profanity_check": {torn.output_key: torn}}))
+        rows.append(join(partial(status_of, task("toxigen")), p, o, {"profanity_check": torn}))
     found = pick(estimates(task("toxigen"), rows, "v"), "toxic_rate.thought")
     assert (found.count, found.expected, dict(found.missing)) == (10, 12, {"not scored": 2})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from safety_eval.core.records import Estimate, Output, Prompt, Standing
@@ -72,6 +73,7 @@ def test_what_is_asked_whole_has_the_chance_of_the_smallest_group_of_any_member(
         Prompt("t", name, text="x", groups={"g": (group,)}, cluster=cluster)
         for name, group, cluster in (("1", "small", "c"), ("2", "large", "c"), ("3", "large", "d"))
     )
-    assert chances([first, second, alone], drawn, "cluster").tolist() == [1.0, 1.0, 0.1]
-    assert chances([alone, second, first], drawn, "cluster").tolist() == [0.1, 1.0, 1.0]
-    assert chances([first, second, alone], drawn, "").tolist() == [1.0, 0.1, 0.1]
+    groups = [p.groups for p in (first, second, alone)]
+    assert chances(groups, drawn, np.array([0, 0, 1])).tolist() == [1.0, 1.0, 0.1]
+    assert chances(groups[::-1], drawn, np.array([0, 1, 1])).tolist() == [0.1, 1.0, 1.0]
+    assert chances(groups, drawn, None).tolist() == [1.0, 0.1, 0.1]
