@@ -82,11 +82,13 @@ def compared(url: str, model: str, folder: str, args: argparse.Namespace) -> dic
     here = transformers.build(ModelSpec(folder, dtype="float32", device="cpu"))
     seen = there.identity["handshake"]
     row: dict[str, Any] = {"server": "transformers serve" if args.transformers else "vLLM", "handshake": seen}
+    asked = _asked(args, "truthfulqa_generation")
     if "choose" in there.capabilities:
-        row |= choices(here, there, _asked(args, "truthfulqa_choice")[: args.questions])
-        row["judges"] = judges(url, model, folder, _asked(args, "truthfulqa_generation")[: args.questions])
-    greedy = Settings("truthfulqa_generation", max_new_tokens=32)
-    row |= greedily(here, there, _asked(args, "truthfulqa_generation")[: args.questions], greedy)
+        row["judges"] = judges(url, model, folder, asked[: args.judged])
+        if not args.judges_alone:
+            row |= choices(here, there, _asked(args, "truthfulqa_choice")[: args.questions])
+    if not args.judges_alone:
+        row |= greedily(here, there, asked[: args.questions], Settings("truthfulqa_generation", max_new_tokens=32))
     there.close()
     here.close()
     return row
@@ -200,6 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--judged", type=int, default=30, help="answers that each judge scores")
+    parser.add_argument("--judges-alone", action="store_true", help="keep what was measured of the rest")
     parser.add_argument("--vllm-python", default="")
     parser.add_argument("--transformers", action="store_true")
     parser.add_argument("--write", action="store_true")
@@ -215,8 +219,10 @@ def main() -> None:
     if args.write:
         path = HERE / "servers.json"
         kept = json.loads(path.read_text()) if path.exists() else []
-        kept = [other for other in kept if other["server"] != row["server"]]
-        path.write_text(json.dumps([*kept, row], indent=1) + "\n")
+        rows: dict[str, Any] = {other["server"]: other for other in kept}
+        before = rows.pop(row["server"], {}) if args.judges_alone else {}
+        rows[row["server"]] = {**before, **row}
+        path.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
     apart = [j for j in row.get("judges", {}).values() if j["otherwise_there"] or j["largest"] > TOLERANCE]
     counts = ("choices_beyond", "choices_failed", "answers_failed", "parting_gap_beyond")
     if apart or any(row.get(name) for name in counts):
