@@ -13,6 +13,7 @@ LINE_BYTES = 16 << 20
 """A line of a record file: one prompt, one answer or one score."""
 TEXT_BYTES = 1 << 20
 """A policy or a configuration."""
+_BLOCK = 1 << 20
 VALUES = 4_000_000
 """Values of a JSON text: parsed, so many take less than half a gigabyte."""
 YAML_VALUES = 100_000
@@ -27,11 +28,15 @@ def content(path: Path, most: int, plain: bool = True) -> bytes:
     """
     if plain and path.exists() and not path.is_file():
         raise ValueError("it is not a plain file")
+    blocks, left = [], most
     with path.open("rb") as file:
-        held = file.read(most + 1)
-    if len(held) > most:
-        raise ValueError(f"it is larger than {most >> 20} MB, more than any of ours")
-    return held
+        # One read of `most` bytes would first ask for as much memory, however small the file is.
+        while block := file.read(min(left, _BLOCK) + 1):
+            blocks.append(block)
+            left -= len(block)
+            if left < 0:
+                raise ValueError(f"it is larger than {most >> 20} MB, more than any of ours")
+    return b"".join(blocks)
 
 
 def refuse_many(text: bytes) -> None:

@@ -1,4 +1,4 @@
-"""As many prompts of 1,500 characters as the data version says, made when they are asked for."""
+"""As many prompts with 20,000 characters beside each as the data version says, made when they are asked for."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ class Made(Sequence[Prompt]):
             return [self[i] for i in range(self._count)[at]]
         if not 0 <= at < self._count:
             raise IndexError(at)
-        text = f"{at} " + " ".join(("he said so", "she said so", "they did")[at % 3] for _ in range(150))
-        return Prompt("long_task", f"p{at}", text[:1500], groups={"team": (f"t{at % 5}",)}, cluster=f"c{at // 2}")
+        text = f"{at}: what did {('he', 'she', 'the person')[at % 3]} say of it?"
+        groups, beside = {"team": (f"t{at % 5}",)}, {"notes": "x" * 20_000}
+        return Prompt("long_task", f"p{at}", text, groups=groups, target=beside, cluster=f"c{at // 2}")
 
 
 def load(options: TaskOptions) -> PromptSet:

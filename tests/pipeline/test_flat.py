@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +23,17 @@ from safety_eval.runs.unfinished import unfinished
 from safety_eval.signoff.consistency import check_records
 
 TASK, FEW, MANY = str(Path(__file__).with_name("long_task.py")), 50, 250
-LEAST_HELD = 3_000
-"""Characters of a prompt with its answer: whoever holds them all grows by more."""
-ALLOWED = 2_000
+LEAST_HELD = 20_000
+"""Characters that a prompt carries, and a thought before its answer: whoever holds either of all grows by more."""
+ALLOWED = 8_000
 """Bytes by which what is held may grow with each answer: places, codes, numbers, and whatever stays in memory only as
 long as it is little (temporary files begin at some hundred kilobytes)."""
 
 
 def asked(folder: Path, prompts: int) -> Path:
-    values = {"model": "echo", "engine": "echo", "tasks": [TASK], "data_version": {"long_task": str(prompts)}}
+    script = folder.with_suffix(".json")
+    script.write_text(json.dumps({"": {"text": "He said that she had said so.", "reasoning": "x" * LEAST_HELD}}))
+    values = {"model": str(script), "engine": "echo", "tasks": [TASK], "data_version": {"long_task": str(prompts)}}
     with own_code.allowed(True):
         return pipeline.run(run_config({**values, "output_path": str(folder)}))
 
