@@ -378,6 +378,22 @@ def test_a_signature_over_another_type_of_payload_is_refused(made, copy):
         check(copy, made[2])
 
 
+def test_a_signature_that_was_changed_or_bears_another_name_is_refused(made, copy):
+    path = copy / attest.ENVELOPES[0]
+    whole = path.read_text()
+    sig = json.loads(whole)["signatures"][0]["sig"]
+    turned = "".join(reversed(sig[:8])) + sig[8:]
+    path.write_text(whole.replace(sig, turned))
+    with pytest.raises(EvidenceError, match="does not hold"):
+        check(copy, made[2])
+    path.write_text(whole)
+    name = next(iter(json.loads((copy / attest.SIGNERS).read_text())))
+    for file in (attest.SIGNERS, *attest.ENVELOPES):
+        (copy / file).write_text((copy / file).read_text().replace(name, "f" * 64))
+    with pytest.raises(EvidenceError, match="the id is not that of the key"):
+        check(copy, made[2])
+
+
 def test_the_test_result_in_place_of_the_verdict_is_refused(made, copy):
     one, other = (copy / n for n in attest.ENVELOPES)
     shutil.copy(one, other)
