@@ -2,7 +2,7 @@
 
     python benchmarks/reliability/plant_faults.py                 # all of them
     python benchmarks/reliability/plant_faults.py --only journeys folder   # those whose kind or name begins so
-    python benchmarks/reliability/plant_faults.py --unasked        # those without a row, or with an older one
+    python benchmarks/reliability/plant_faults.py --unasked        # those without a row, with an older one, or missed
     python benchmarks/reliability/plant_faults.py --check          # only that every fault can still be planted
     python benchmarks/reliability/plant_faults.py --sound          # only that their nearest tests pass without them
     python benchmarks/reliability/plant_faults.py --write          # the table of docs/explanation/reliability.md
@@ -119,6 +119,12 @@ def asked(fault: Fault) -> dict[str, Any]:
     return {**asdict(fault), "tests": list(fault.tests)}
 
 
+def _settled(fault: Fault, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of this very fault, and of one that was caught or cannot be."""
+    same = all(row.get(name) == value for name, value in asked(fault).items())
+    return same and bool(row["caught_by"] or fault.equivalent)
+
+
 def _failing(copy: Path, tests: Sequence[str]) -> str:
     """The first test that fails, '' when none does.
 
@@ -129,9 +135,11 @@ def _failing(copy: Path, tests: Sequence[str]) -> str:
     said = copy.with_suffix(".said")
     if (pid := os.fork()) == 0:
         _child(copy, words if "-m" in tests else [*words, "-m", "not slow"], said)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # what a test started and left behind
+    try:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what a test started and left behind, or all of it when we are ended
     if code == pytest.ExitCode.OK:
         return ""
     lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -144,6 +152,7 @@ def _failing(copy: Path, tests: Sequence[str]) -> str:
 def _child(copy: Path, words: list[str], said: Path) -> NoReturn:
     """Become a run of pytest in the copy."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(ENDLESS)
     os.chdir(copy)
     sys.path[:] = [str(copy), *(place for place in sys.path if Path(place).resolve() not in (ROOT, FAULTS.parent))]
@@ -210,12 +219,13 @@ def main() -> None:
         return
     chosen = faults(options.only)
     if options.unasked:
-        chosen = [f for f in chosen if any(rows.get((f.kind, f.name), {}).get(k) != v for k, v in asked(f).items())]
+        chosen = [f for f in chosen if not _settled(f, rows.get((f.kind, f.name), {}))]
     for fault in chosen:
         fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
     if options.check:
         print(f"{len(chosen)} faults can be planted")
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     for heavy in HEAVY:
         import_module(heavy)
     with tempfile.TemporaryDirectory() as place:
