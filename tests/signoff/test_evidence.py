@@ -434,6 +434,15 @@ def test_a_run_that_changed_since_is_told(made, tmp_path):
         check(run, made[2])
 
 
+def test_of_what_happens_to_a_run_afterwards_only_a_draw_of_answers_leaves_its_evidence_standing(made, tmp_path):
+    run = Path(shutil.copytree(made[0], tmp_path / "run"))
+    journal.Journal(run).note(journal.Event.DRAWN, task="planted_task", answers=3)
+    assert check(run, made[2]).authentic
+    journal.Journal(run).note(journal.Event.RESUMED)
+    with pytest.raises(EvidenceError, match="journal.jsonl was changed since"):
+        check(run, made[2])
+
+
 def test_code_is_never_run_from_evidence_unless_asked(copy):
     with pytest.raises(EvidenceError, match="code is never run from evidence"):
         verify(copy)
