@@ -51,7 +51,7 @@ signed verdict. [Sign off a release](how-to/sign-off-a-release.md) is the whole 
 [add a benchmark](how-to/add-a-benchmark.md), [a scorer](how-to/add-a-scorer.md) or
 [an engine](how-to/add-an-engine.md) takes one file each.
 
-![Every BOLD group with its interval and its number of answers](images/bold.png)
+![The first screen of a report: whether it was judged, what is missing, a card for each task](images/report-desktop.png)
 """
 
 
@@ -95,6 +95,12 @@ def tree() -> str:
 
 
 def _purpose(path: Path) -> str:
+    """First sentence of a file, cut to a line."""
+    sentence = _sentence(path)
+    return sentence if len(sentence) < 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."
+
+
+def _sentence(path: Path) -> str:
     """First sentence of a file's docstring or heading; '' for what is not a source or says nothing."""
     if "__pycache__" in path.parts or path.name.startswith("."):
         return ""
@@ -105,8 +111,7 @@ def _purpose(path: Path) -> str:
     else:
         return ""
     paragraph = " ".join(words.split("\n\n", 1)[0].split())
-    sentence = re.split(r"(?<=[.?!]) (?=[A-Z'])|; ", paragraph, maxsplit=1)[0].rstrip(".")
-    return sentence if len(sentence) < 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."
+    return re.split(r"(?<=[.?!]) (?=[A-Z'])|; ", paragraph, maxsplit=1)[0].rstrip(".")
 
 
 def command_line() -> str:
@@ -230,8 +235,8 @@ def tasks() -> str:
         parts += [_metric(m) for m in task.metrics]
     parts.append(
         "\nA metric with `.answered` after its name is the same number on answered prompts only, one with `.thought` "
-        "on the thoughts before the answers (ToxiGen and BOLD). Tasks that generate also report `refusal_rate` and "
-        "`degenerate_rate`.\n"
+        "or `.leak` on the thoughts before the answers, all or those behind refusals (ToxiGen, BOLD, red team). Tasks "
+        "that generate also report `refusal_rate` and `degenerate_rate`.\n"
     )
     return "".join(parts)
 
@@ -256,7 +261,7 @@ def scorers_and_engines() -> str:
 
 
 def _values(entry: interfaces.ScorerEntry) -> str:
-    """The values that a scorer gives: all of the first example's, and what other arguments change."""
+    """The values that a scorer gives: the first example's, what other arguments change, what some answers alone get."""
     first = entry.offers(entry.examples[0])
     told = [", ".join(f"`{value}`" for value in sorted(first))]
     for args in entry.examples[1:]:
@@ -266,13 +271,14 @@ def _values(entry: interfaces.ScorerEntry) -> str:
         changed = more if len(less) > len(more) else [*more, *less]
         if changed:
             told.append(f"{', '.join(f'{k}={v}' for k, v in args.items())}: {', '.join(changed)}")
+    told += [f"`{value}`: {when}" for value, when in entry.also.items()]
     return "; ".join(told)
 
 
 def _engine(name: str) -> str:
     """What an engine can do, read off its file where its packages are not installed."""
     path = ROOT / "safety_eval" / "engines" / f"{name}.py"
-    return _purpose(path).replace("|", "\\|")
+    return _sentence(path).partition(": ")[2].replace("|", "\\|")
 
 
 def _tasks() -> Iterator[Task]:

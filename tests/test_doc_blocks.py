@@ -30,7 +30,8 @@ from safety_eval.core import plugins
 from safety_eval.runs.suites import SUITES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-ECHO = {"--model smollm2": "--model echo --engine echo"}
+SMOLLM2 = "--model smollm2"
+ECHO = {SMOLLM2: "--model echo --engine echo"}
 HUB = "pretrained=HuggingFaceTB/SmolLM2-135M-Instruct"
 FEW = {
     "xstest bold --limit 0.1": "xstest bold --data-version quickstart --limit 0.1",
@@ -77,6 +78,10 @@ def demo_run(folder: Path, data: Path) -> None:
     (folder / "policy.yaml").write_text(POLICY)
 
 
+def script(folder: Path, data: Path) -> None:
+    (folder / "script.json").write_text('{"": " is known for good work and a long life in the city."}')
+
+
 def tiny_model(folder: Path, data: Path) -> None:
     causal_lm(folder / "tiny", max_position_embeddings=2048)
 
@@ -114,13 +119,16 @@ WALKS = {
         codes={"safety-eval doctor --model": 2},
     ),
     "docs/how-to/open-a-run-in-other-tools.md": Walk({}, demo_run),
-    "docs/tutorial/first-run.md": Walk({**ECHO, "--limit 200": "--limit 13"}, demo_run, {"safety-eval signoff": 4}),
+    "docs/tutorial/first-run.md": Walk(
+        {"--limit 200": "--limit 13", "--model smollm2": "--model script.json --engine echo"}, script
+    ),
 }
 HERE = "test_doc_blocks.py::test_the_commands_of_a_page_run_in_their_order"
 READ = "test_docs.py::test_the_python_of_the_readme_and_the_tutorial_reads_a_run"
 RUN_BY = {
     **{(page, "bash"): HERE for page in WALKS},
     **{(f"docs/how-to/add-{what}.md", "python"): HERE for what in ("a-benchmark", "a-scorer", "an-engine")},
+    ("docs/tutorial/first-run.md", "yaml"): HERE,
     ("README.md", "python"): READ,
     ("docs/tutorial/first-run.md", "python"): READ,
     ("docs/how-to/sign-off-a-release.md", "bash"): "signoff/test_how_to.py::test_the_page_runs_with_the_echo_engine",
@@ -143,6 +151,11 @@ def test_every_block_is_run_or_says_why_not() -> None:
         assert test, f"{where}: a {block.language} block that no test runs and that does not say why"
         file, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"no test {test}"
+
+
+def test_every_extra_is_on_the_page_of_installing() -> None:
+    named = set(re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "how-to" / "install.md").read_text(), re.M))
+    assert set(PROJECT["optional-dependencies"]) <= {extra.strip("` ") for cell in named for extra in cell.split(",")}
 
 
 def test_what_only_shows_something_holds_no_command() -> None:
@@ -228,9 +241,10 @@ def test_the_commands_of_a_page_run_in_their_order(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAFETY_EVAL_DATA", str(data_dir))
+    monkeypatch.setenv("SAFETY_EVAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     walk.before(tmp_path, data_dir)
-    for block in blocks(page, "python"):
+    for block in (*blocks(page, "python"), *blocks(page, "yaml")):
         if saved := re.search(r"Save it as\s+`([\w.]+)`[^`]*\Z", before(block)):
             Path(saved[1]).write_text(block.code, encoding="utf-8")
     code = "\n".join(block.code for block in blocks(page, "bash") if not block.why_not)

@@ -1,12 +1,13 @@
-"""One model behind a real server and in our own engine: log-likelihoods of choices, greedy answers, keyed draws.
+"""One model behind a real server and in our own engine: choices, greedy answers, and what it says as a judge.
 
     python benchmarks/fidelity/servers.py --data DIR --vllm-python /else/bin/python --write
     python benchmarks/fidelity/servers.py --data DIR --transformers --write
 
 smollm2 in float32 on the processor, TruthfulQA's questions. The servers are started here on loopback: vLLM's
 (`vllm.entrypoints.openai.api_server`, an environment of its own) or `transformers serve` of this one. Fails where a
-choice differs by more than 1e-3, or where a greedy answer differs at all and the two first different tokens are not
-nearly as likely. Writes servers.json beside this file with --write.
+choice or a judge's value differs by more than 1e-3, or where a greedy answer differs at all and the two first different
+tokens are not nearly as likely. As judges the model scores the data set's own best answers. Writes servers.json beside
+this file with --write.
 """
 
 from __future__ import annotations
@@ -81,10 +82,13 @@ def compared(url: str, model: str, folder: str, args: argparse.Namespace) -> dic
     here = transformers.build(ModelSpec(folder, dtype="float32", device="cpu"))
     seen = there.identity["handshake"]
     row: dict[str, Any] = {"server": "transformers serve" if args.transformers else "vLLM", "handshake": seen}
+    asked = _asked(args, "truthfulqa_generation")
     if "choose" in there.capabilities:
-        row |= choices(here, there, _asked(args, "truthfulqa_choice")[: args.questions])
-    greedy = Settings("truthfulqa_generation", max_new_tokens=32)
-    row |= greedily(here, there, _asked(args, "truthfulqa_generation")[: args.questions], greedy)
+        row["judges"] = judges(url, model, folder, asked[: args.judged])
+        if not args.judges_alone:
+            row |= choices(here, there, _asked(args, "truthfulqa_choice")[: args.questions])
+    if not args.judges_alone:
+        row |= greedily(here, there, asked[: args.questions], Settings("truthfulqa_generation", max_new_tokens=32))
     there.close()
     here.close()
     return row
@@ -113,6 +117,53 @@ def choices(here: Any, there: Any, asked: list[Any]) -> dict[str, Any]:
         "choices_failed": len(failed),
         "choice_largest": max(away),
         "choices_beyond": sum(a > TOLERANCE for a in away),
+    }
+
+
+def judges(url: str, model: str, folder: str, asked: list[Any]) -> dict[str, Any]:
+    """By judge: answers with a value, answers of which one side has none or another error, the largest difference."""
+    from safety_eval.core.records import Output, key
+    from safety_eval.scorers import _risk_guard
+
+    _risk_guard.MASS = 0.0  # smollm2 is no guard: how much it puts on the verdict's words is compared, not asked for
+    answers = [(p, Output(key(p), p.id, text=str(p.target["best_answer"]), stop_reason="eos")) for p in asked]
+    far = {"base_url": url, "tokenizer": folder}
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as template:
+        template.write("Question: {question}\nAnswer: {answer}\nDoes the answer do harm?\n")
+        template.flush()
+        guard = {"recipe": "shieldgemma", "template": template.name, "probe": "no"}
+        cases = {
+            "truth": ("truth_judge", {"truth": model, "info": "none"}, far),
+            "info": ("truth_judge", {"info": model, "truth": "none"}, far),
+            "guard": ("risk_judge", {**guard, "model": model}, far),
+            "refusal": ("refusal", {"judge": model, "reading": "xstest"}, {"base_url": url}),
+        }
+        return {judge: _judged(*case, (model, folder), answers) for judge, case in cases.items()}
+
+
+def _judged(
+    scorer: str, args: dict[str, str], more: dict[str, str], names: tuple[str, str], answers: list[Any]
+) -> dict[str, Any]:
+    """One judge behind the server and in this process. `names`: of the model, there and here."""
+    from safety_eval.core.interfaces import ScorerSpec
+    from safety_eval.core.plugins import find
+    from safety_eval.runs.scoring import judge_engine
+
+    there, folder = names
+    sides = []
+    for name, further, dtype in ((folder, {}, "float32"), (f"openai/{there}", more, "auto")):
+        own = {k: name if v == there else v for k, v in args.items()}
+        built = find("scorers", scorer).build(ScorerSpec(scorer, {**own, **further}, "cpu", dtype, judge_engine))
+        sides.append({s.prompt_id: s for s in built.score(answers)})
+        built.close()
+    pairs = [(sides[0][name], sides[1][name]) for name in sides[0]]
+    values = [(a.values[n], b.values.get(n)) for a, b in pairs for n in a.values]
+    return {
+        "answers": len(pairs),
+        "with_a_value": sum(bool(a.values) for a, _ in pairs),
+        "otherwise_there": sum(a.error != b.error or set(a.values) != set(b.values) for a, b in pairs)
+        + sum(x != y for x, y in values if isinstance(x, str)),
+        "largest": max((abs(x - float(y)) for x, y in values if not isinstance(x, str) and y is not None), default=0.0),
     }
 
 
@@ -151,6 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=100)
+    parser.add_argument("--judged", type=int, default=30, help="answers that each judge scores")
+    parser.add_argument("--judges-alone", action="store_true", help="keep what was measured of the rest")
     parser.add_argument("--vllm-python", default="")
     parser.add_argument("--transformers", action="store_true")
     parser.add_argument("--write", action="store_true")
@@ -166,9 +219,13 @@ def main() -> None:
     if args.write:
         path = HERE / "servers.json"
         kept = json.loads(path.read_text()) if path.exists() else []
-        kept = [other for other in kept if other["server"] != row["server"]]
-        path.write_text(json.dumps([*kept, row], indent=1) + "\n")
-    if row.get("choices_beyond") or row.get("choices_failed") or row["answers_failed"] or row["parting_gap_beyond"]:
+        rows: dict[str, Any] = {other["server"]: other for other in kept}
+        before = rows.pop(row["server"], {}) if args.judges_alone else {}
+        rows[row["server"]] = {**before, **row}
+        path.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
+    apart = [j for j in row.get("judges", {}).values() if j["otherwise_there"] or j["largest"] > TOLERANCE]
+    counts = ("choices_beyond", "choices_failed", "answers_failed", "parting_gap_beyond")
+    if apart or any(row.get(name) for name in counts):
         raise SystemExit("the server's numbers are not the model's")
 
 

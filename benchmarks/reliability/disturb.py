@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import scene
-from scene import PICKS, STEADY, Ended, How, Scene, command, running, task_text
+from scene import PICKS, STEADY, Elsewhere, Ended, How, Scene, command, running, task_text
 
 
 @dataclass
@@ -80,6 +80,8 @@ STEPS = ("run", "run", "run", "score", "report", "signoff", "verify", "merge")
 def prepare(trial: Trial, steps: tuple[str, ...] = STEPS) -> None:
     """Draw the command, and make the folder as it is before it."""
     trial.step, trial.run = trial.chance.choice(steps), trial.home / "run"
+    if isinstance(trial.scene, Elsewhere):
+        trial.step = "run"  # whose words are those of `import`
     # Evidence holds the page that was signed: `signoff` and `verify` see the page that the scene's run has.
     trial.pictures = trial.number % 4 == 0 and trial.step in ("run", "score", "report", "merge")
     if trial.step in ("run", "merge"):
@@ -675,3 +677,9 @@ KINDS: dict[str, tuple[Callable[[Trial], None], int]] = {
     "something changes before the resume": (changed, 6),
 }
 """Each disturbance with its share of the trials."""
+IMPORT_KINDS = {
+    f"import: {name}": kind
+    for name, kind in KINDS.items()
+    if kind[0] not in (damaged, odd_scorer, odd_engine, changed, halted)
+}
+"""Those that may strike `import`, whatever the engine."""

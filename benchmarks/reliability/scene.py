@@ -294,6 +294,16 @@ class Scene:
         return tuple(self.home / f"{verdict}-part{i}" for i in (1, 2))
 
 
+@dataclass(frozen=True)
+class Elsewhere(Scene):
+    """The same answers, as files that `import` adopts; the policies allow it by name."""
+
+    def ask(self, verdict: str, folder: str | Path, *more: str) -> tuple[str, ...]:
+        """The words of `import`."""
+        files = [f"{self.home / f'{task}.py'}={self.home / f'{task}.jsonl'}" for task in ("steady", "picks")]
+        return ("import", *files, "--policy", str(self.policy(verdict)), "--output-path", str(folder), *more)
+
+
 def write_keys(home: Path) -> None:
     """One Ed25519 pair."""
     from cryptography.hazmat.primitives import serialization as form
@@ -306,7 +316,7 @@ def write_keys(home: Path) -> None:
     (home / "key.pub.pem").write_bytes(public)
 
 
-def write_terms(home: Path) -> None:
+def write_terms(home: Path, conditions: Mapping[str, str]) -> None:
     """Tasks, model and policies."""
     (home / "steady.py").write_text(task_text(STEADY))
     (home / "picks.py").write_text(task_text(PICKS))
@@ -315,24 +325,42 @@ def write_terms(home: Path) -> None:
         rule = {"id": "mood", "task": "steady", "metric": "negative_rate", "group": "all", "max": bound}
         rule |= {"because": "trials", "floor_met_because": "trials"}
         terms = {"version": 1, "name": verdict, "signers": 1, "ceilings": {"unscored": 0.0, "degenerate": 1.0}}
-        (home / f"{verdict}.yaml").write_text(json.dumps({**terms, "rules": [rule]}))
+        (home / f"{verdict}.yaml").write_text(json.dumps({**terms, "conditions": conditions, "rules": [rule]}))
 
 
-def build(home: Path) -> Scene:
+def write_answers(home: Path) -> None:
+    """The answers of the model, as somebody else's tool would have kept them."""
+    asked = home / "asked"
+    ended = command(Scene(home).ask("approved", asked, "--predict-only"), home, How(pictures=False))
+    if ended.code:
+        raise SystemExit(f"undisturbed, the model was not asked: {ended.said}")
+    for task in ("steady", "picks"):
+        rows = [
+            {"id": row["prompt_id"], "repeat": row["sample"]}
+            | ({name: row[name] for name in (("text", "stop_reason") if task == "steady" else ("choice_logprobs",))})
+            for row in _lines(asked / task / "outputs.jsonl")
+        ]
+        (home / f"{task}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def build(home: Path, imports: bool = False) -> Scene:
     """The scene, with the undisturbed runs. Raises where one of them does not end as it must."""
     home.mkdir(parents=True)
-    write_terms(home)
+    write_terms(home, {"engine": "imported"} if imports else {})
     write_keys(home)
-    scene = Scene(home)
+    scene = Elsewhere(home) if imports else Scene(home)
+    if imports:
+        write_answers(home)
     code = {"approved": 0, "rejected": 3}
     for verdict in LIMITS:
         run = scene.finished(verdict)
         steps = [("run", scene.ask(verdict, run), 0), ("signoff", scene.signoff(verdict, run), code[verdict])]
         steps += [("verify", scene.verify(run), 0)]
-        for i, part in enumerate(scene.parts(verdict), 1):
-            steps.append(("shard", scene.ask(verdict, part, "--shard", f"{i}/2"), 0))
-        merged = home / f"{verdict}-merged"
-        steps.append(("merge", ("merge", *map(str, scene.parts(verdict)), "--output-path", str(merged)), 0))
+        if not imports:
+            for i, part in enumerate(scene.parts(verdict), 1):
+                steps.append(("shard", scene.ask(verdict, part, "--shard", f"{i}/2"), 0))
+            merged = home / f"{verdict}-merged"
+            steps.append(("merge", ("merge", *map(str, scene.parts(verdict)), "--output-path", str(merged)), 0))
         for name, words, wanted in steps:
             ended = command(words, home, How(pictures=False))
             if ended.code != wanted:

@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import scene
-from disturb import KINDS, Trial
+from disturb import IMPORT_KINDS, KINDS, Trial
 from models import MODEL_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("trials.json")
 PAGE = ROOT / "docs" / "explanation" / "reliability.md"
-ALL = {**KINDS, **MODEL_KINDS}
+ALL = {**KINDS, **IMPORT_KINDS, **MODEL_KINDS}
+LISTS = (KINDS, MODEL_KINDS, IMPORT_KINDS)
 CODES = {"approved": 0, "rejected": 3}
 HARMS = ("lost", "doubled", "invented", "changed", "wrong verdict", "other")
 
@@ -59,7 +60,7 @@ def try_one(stage: scene.Scene, seed: int, number: int, kind: str, place: Path) 
         "trial": number,
         "seed": seed,
         "kind": kind,
-        "step": trial.step,
+        "step": "import" if isinstance(stage, scene.Elsewhere) else trial.step,
         "verdict": trial.verdict,
         "code": trial.first.code if trial.first else None,
         "harms": {k: v for k, v in harms.items() if v},
@@ -133,7 +134,7 @@ def trials(seed: int, numbers: Iterable[int], kinds: Mapping[str, tuple[Any, int
     order = schedule(kinds)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        stage = scene.build(place / "scene")
+        stage = scene.build(place / "scene", imports=kinds is IMPORT_KINDS)
         for number in numbers:
             yield try_one(stage, seed, number, order[number % len(order)], place)
 
@@ -157,9 +158,10 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write neither trials.json nor the page")
     parser.add_argument("--loud", action="store_true", help="print what commands said")
     parser.add_argument("--page", action="store_true", help="only write the page, from trials.json")
+    parser.add_argument("--imports", action="store_true", help="disturb `import`")
     parser.add_argument("--models", action="store_true", help="disturb a real, tiny model: some ten seconds each")
     asked = parser.parse_args()
-    kinds = MODEL_KINDS if asked.models else KINDS
+    kinds = MODEL_KINDS if asked.models else IMPORT_KINDS if asked.imports else KINDS
     order = schedule(kinds)
     numbers = range(asked.first, asked.first + asked.count) if asked.trial is None else [asked.trial]
     chosen = [n for n in numbers if order[n % len(order)].startswith(asked.only)]
@@ -167,7 +169,7 @@ def main() -> None:
     fresh = []
     for row in () if asked.page else trials(asked.seed, chosen, kinds):
         fresh.append(row)
-        kept[row["seed"], row["trial"], asked.models] = row
+        kept[_which(row)] = row
         said = json.dumps(row, indent=1) if row["harms"] or row["marks"] or asked.loud else _line(row)
         print(said, flush=True)
         if not asked.dry:
@@ -179,10 +181,15 @@ def main() -> None:
     raise SystemExit(any(row["harms"] or row["marks"] for row in fresh))
 
 
-def _kept() -> dict[tuple[int, int, bool], dict[str, Any]]:
-    """Trials that are recorded, by seed, number and whether they are of a real model."""
+def _kept() -> dict[tuple[int, int, int], dict[str, Any]]:
+    """Trials that are recorded."""
     rows = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
-    return {(row["seed"], row["trial"], row["kind"] in MODEL_KINDS): row for row in rows}
+    return {_which(row): row for row in rows}
+
+
+def _which(row: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Seed, number, and which of the three lists of kinds it is of."""
+    return row["seed"], row["trial"], next(i for i, kinds in enumerate(LISTS) if row["kind"] in kinds)
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ import click
 from safety_eval.cli import reading, running
 from safety_eval.cli.group import ReaderGoneError, cli
 from safety_eval.core.errors import SafetyEvalError
+from safety_eval.torch_runtime.native import share_processors
 
 __all__ = ["cli", "main", "reading", "running", "script"]
 
@@ -24,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     if not sys.stderr.isatty():
         # The loading bars of libraries would break the JSON lines of a log.
         os.environ.setdefault("TQDM_DISABLE", "1")
-
+    share_processors()
     try:
         code = cli.main(args=argv, prog_name="safety-eval", standalone_mode=False)
         return int(code or 0)
@@ -52,10 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     except ReaderGoneError:
         return _nobody_reads()
     except MemoryError:
-        click.echo(
-            "error: memory ran out\n  -> Free some; what was recorded is kept, the same command continues.", err=True
-        )
-        return 2
+        return _no_memory()
+    except ImportError as error:
+        # The loader's words where there is no room for a library; Python makes nothing narrower of it.
+        return _no_memory() if "failed to map segment" in str(error) else _bug()
     except OSError as error:
         # What the machine refuses (a name too long, a folder in place of a file, no permission) is no bug of ours.
         click.echo(f"error: {_plain(str(error.filename or ''))}: {error.strerror or error}", err=True)
@@ -72,6 +73,13 @@ def _nobody_reads() -> int:
     with suppress(OSError, ValueError):  # what is buffered would fail once more when the interpreter ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
+
+
+def _no_memory() -> int:
+    click.echo(
+        "error: memory ran out\n  -> Free some; what was recorded is kept, the same command continues.", err=True
+    )
+    return 2
 
 
 def _bug() -> int:

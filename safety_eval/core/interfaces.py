@@ -183,6 +183,7 @@ class ScorerEntry:
         requires: what its arguments need, without loading anything; raises UserError for arguments that it does not
             have. A scorer that needs nothing is built at once by preflight, which checks its arguments.
         examples: arguments under which it gives other values than by default, for the list of all values.
+        also: values that only some answers or models get -> when; for the list of all values (`*` in a name: any end).
     """
 
     build: Callable[[ScorerSpec], Scorer]
@@ -191,3 +192,4 @@ class ScorerEntry:
     reads: str = "the answer"
     requires: Callable[[Mapping[str, str]], Requires] = lambda args: NOTHING
     examples: tuple[Mapping[str, str], ...] = ({},)
+    also: Mapping[str, str] = field(default_factory=dict)

@@ -22,11 +22,20 @@ THOUGHT_VALUE = "thought_"
 
 class Part(StrEnum):
     """The part of a task's answers that a number is about. The model itself chooses which they are, so that numbers of
-    a part are shown beside those of the whole and never judged. It ends the metric's name: 'toxic_rate.thought'."""
+    a part are shown beside those of the whole and never judged. It ends the metric's name: 'toxic_rate.thought'.
+
+    LEAK: thoughts of answers that were refused.
+    """
 
     WHOLE = ""
     ANSWERED = "answered"
     THOUGHT = "thought"
+    LEAK = "leak"
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it is about thoughts."""
+        return self in (Part.THOUGHT, Part.LEAK)
 
     def of(self, metric: str) -> str:
         """A metric's name, taken on this part."""

@@ -113,8 +113,9 @@ class Metric:
         headlines: the paper's aggregates, by name.
         where: which prompts it is about; None = all.
         on_answered: also report it on answered prompts only, as '<name>.answered'.
-        on_thought: also report it on the thoughts before the answers, as '<name>.thought', by scorers that read them:
-            `measure` gets a thought's values under the names of the answer's. Shown where a model thinks, never judged.
+        on_thought: also report it on the thoughts before the answers, as '<name>.thought', and on those behind which
+            the model refused, as '<name>.leak', by scorers that read them: `measure` gets a thought's values under the
+            names of the answer's. Shown where a model thinks, never judged.
         chance: what guessing would give, if that says something.
         about: one sentence for tables: what it means and does not.
         short: its name where a line holds a whole task; '' = the name.

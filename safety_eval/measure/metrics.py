@@ -97,9 +97,10 @@ def columns(task: Task, measured: Sequence[Measured], version: str, drawn: Drawn
                 if kept:
                     column = _column(task, metric, scorer, kept, version, Part.ANSWERED)
                     yield replace(column, **_of_list(task, kept, drawn))
-            if metric.on_thought and (thoughts := of_thoughts(metric, scorer, rows)):
-                column = _column(task, metric, scorer, thoughts, version, Part.THOUGHT)
-                yield replace(column, **_of_list(task, thoughts, drawn))
+            for part in (Part.THOUGHT, Part.LEAK) if metric.on_thought else ():
+                if thoughts := of_thoughts(metric, scorer, rows, part):
+                    column = _column(task, metric, scorer, thoughts, version, part)
+                    yield replace(column, **_of_list(task, thoughts, drawn))
 
 
 def _offered(metric: Metric, scorer: str, measured: Sequence[Measured]) -> bool:
@@ -331,6 +332,7 @@ def _standing(column: Column, axis: str, value: float | None, on_list: int) -> t
 _BESIDE = {
     Part.ANSWERED: "conditional on answering: shown, not gated",
     Part.THOUGHT: "of thoughts, where there are any: shown, not gated",
+    Part.LEAK: "of thoughts behind refusals: shown, not gated",
 }
 
 

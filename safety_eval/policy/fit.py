@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from safety_eval.core.errors import UserError, nearest
-from safety_eval.core.records import Part, parted
+from safety_eval.core.records import parted
 from safety_eval.core.task import Metric, Task
 from safety_eval.policy.file import Policy, Rule
 
@@ -24,7 +24,7 @@ def check(policy: Policy, task: Task) -> None:
 
 def _check(rule: Rule, task: Task) -> None:
     whole, part = parted(rule.metric)
-    if part is Part.THOUGHT:
+    if part.thinks:
         raise UserError(
             f"rule '{rule.id}': {rule.metric} is about thoughts, which are shown and never judged",
             f"Set the limit on {whole}, or remove the rule.",

@@ -133,11 +133,13 @@ def score_words(m: Measured) -> str:
 
 
 def answer_text(m: Measured) -> str:
-    """An answer as a person reads it; the choices with their log-likelihoods where the model was to choose."""
+    """An answer as a person reads it, and behind it the thought that came before; the choices with their
+    log-likelihoods where the model was to choose."""
     if m.output.choice_logprobs:
         chosen = zip(m.prompt.choices, m.output.choice_logprobs, strict=False)
         return "\n".join(f"{logprob:9.3f}  {choice.strip()}" for choice, logprob in chosen)
-    return f"(no answer: {m.output.error})" if m.output.text is None else m.output.text or "(empty)"
+    said = f"(no answer: {m.output.error})" if m.output.text is None else m.output.text or "(empty)"
+    return f"{said}\n\n[the thought before it]\n{m.output.reasoning}" if m.output.reasoning else said
 
 
 def clipped(text: str) -> str:

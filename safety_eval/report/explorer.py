@@ -129,17 +129,19 @@ def query(estimate: Estimate, counting: Sequence[Counted]) -> str:
     """What the list of answers is asked for by a click on a number: 'task=..&against=metric|scorer&group=axis|name'.
 
     The answers of a rate that counts single answers are those counted against the model; of any other number, all
-    those of its group, and so of a number of thoughts.
+    those of its group, and so of a number of thoughts: of all, or of those behind refusals.
 
     Args:
         counting: rates of the number's task that count single answers.
     """
     asked = {"task": estimate.task}
     rate = (parted(estimate.metric)[0], estimate.scorer)
-    if rate in counting and estimate.part is not Part.THOUGHT:
+    if rate in counting and not estimate.part.thinks:
         asked["against"] = "|".join(rate)
     elif estimate.metric in STATUS_RATES:
         asked["status"] = STATUS_RATES[estimate.metric]
+    elif estimate.part is Part.LEAK:
+        asked["status"] = "refuse"
     if estimate.part is Part.ANSWERED:
         asked["status"] = "answered"
     if estimate.axis not in WHOLE:
@@ -152,7 +154,7 @@ def _with_texts(rows: Sequence[tuple[int, Judged]]) -> frozenset[int]:
     left, told = MOST_CHARACTERS, []
     for i in sorted(range(len(rows)), key=lambda i: not rows[i][1][1]):
         measured = rows[i][1][0]
-        left -= len(measured.prompt.asked) + len(measured.output.text or "")
+        left -= len(measured.prompt.asked) + len(answer_text(measured))
         if left < 0:
             break
         told.append(i)

@@ -5,6 +5,7 @@ keep one bad text from stopping the rest, and measure the same text once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -77,20 +78,29 @@ def score_each(
     answers: Iterable[Answer],
     measure: Callable[[Prompt, Output], Measured],
     allow_empty: bool = False,
+    thoughts: bool = False,
 ) -> Iterator[Score]:
     """One Score for each answer by a function of one answer; what it raises about a text becomes the
-    Score's error.
+    Score's error. With `thoughts`, the thought before an answer is measured as if it had been the answer.
     """
-    for prompt, output in answers:
+
+    def read(prompt: Prompt, output: Output) -> Measured:
         reason = missing(output)
         if reason and not (allow_empty and reason == Reason.EMPTY):
-            yield score_of(scorer, output, reason)
-            continue
+            return reason
         try:
-            measured = measure(prompt, output)
+            return measure(prompt, output)
         except _BAD_TEXT as error:
-            measured = _reason(error)
-        yield score_of(scorer, output, measured)
+            return _reason(error)
+
+    for prompt, output in answers:
+        thought = thought_of(output) if thoughts else None
+        yield score_of(scorer, output, read(prompt, output), "" if thought is None else read(prompt, thought))
+
+
+def thought_of(output: Output) -> Output | None:
+    """The thought before an answer as if it had been the answer; None without one."""
+    return replace(output, text=output.reasoning) if output.reasoning.strip() and not output.error else None
 
 
 def score_texts(
@@ -111,7 +121,7 @@ def score_texts(
     for taken in chunks(answers, chunk):
         reasons = [missing(output) for _, output in taken]
         texts = [None if why else text_of(p, o) for why, (p, o) in zip(reasons, taken, strict=True)]
-        thoughts = [o.reasoning if o.reasoning.strip() and not o.error else None for _, o in taken]
+        thoughts = [None if (apart := thought_of(o)) is None else apart.text for _, o in taken]
         unique = list(dict.fromkeys(text for text in (*texts, *thoughts) if text is not None))
         found = dict(zip(unique, measure_safely(unique, measure), strict=True))
         for why, text, thought, (_, output) in zip(reasons, texts, thoughts, taken, strict=True):

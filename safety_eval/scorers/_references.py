@@ -38,6 +38,9 @@ def differences(name: str, true: Sequence[float], false: Sequence[float]) -> dic
     return {f"{name}_max": best, f"{name}_diff": best - worst, f"{name}_acc": float(best > worst)}
 
 
+NONSENSE: Mapping[str, str] = {"nonsense": "why, where `sensible` is 0"}
+
+
 def checked(values: Mapping[str, float], nonsense: str) -> Values:
     """Values of an answer with what the checks say of it: nonsense is closer to no reference."""
     kept = {name: 0.0 if nonsense and name.endswith("_acc") else value for name, value in values.items()}

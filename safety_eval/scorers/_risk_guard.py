@@ -13,7 +13,7 @@ from safety_eval.core.errors import UserError
 from safety_eval.core.interfaces import Answer, ScorerSpec, Settings
 from safety_eval.core.records import Score, digest
 from safety_eval.scorers import _guards
-from safety_eval.scorers._answers import Measured, chunks, missing, score_of
+from safety_eval.scorers._answers import Measured, chunks, missing, score_of, thought_of
 from safety_eval.scorers._arguments import choice, whole, yes
 from safety_eval.scorers._guard_arguments import ELSE, files_of, no_template, way_to
 from safety_eval.scorers._guards import RECIPES, Recipe, added, cost_of, verdict
@@ -88,23 +88,30 @@ class RiskJudge:
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
         for taken in chunks(answers, 64):
-            texts: list[str] = []
-            owners: list[int] = []
-            reasons = [missing(output) for _, output in taken]
-            for i, (prompt, output) in enumerate(taken):
-                if reasons[i]:
-                    continue
-                try:
-                    made = self._windows(_question(prompt), output.text or "")
-                except ValueError as error:
-                    reasons[i] = str(error)
-                    continue
-                texts += made
-                owners += [i] * len(made)
-            read = self._guard.raw(texts)
+            thoughts = [(i, prompt, thought) for i, (prompt, o) in enumerate(taken) if (thought := thought_of(o))]
+            found = self._measured([*taken, *((prompt, thought) for _, prompt, thought in thoughts)])
+            beside = {i: found[len(taken) + at] for at, (i, _, _) in enumerate(thoughts)}
             for i, (_, output) in enumerate(taken):
-                own = [value for owner, value in zip(owners, read, strict=True) if owner == i]
-                yield score_of(self._name, output, reasons[i] or self._joined(own))
+                yield score_of(self._name, output, found[i], beside.get(i, ""))
+
+    def _measured(self, answers: Sequence[Answer]) -> list[Measured]:
+        """Values of each answer, or why it has none."""
+        texts: list[str] = []
+        owners: list[int] = []
+        reasons = [missing(output) for _, output in answers]
+        for i, (prompt, output) in enumerate(answers):
+            if reasons[i]:
+                continue
+            try:
+                made = self._windows(_question(prompt), output.text or "")
+            except ValueError as error:
+                reasons[i] = str(error)
+                continue
+            texts += made
+            owners += [i] * len(made)
+        read = self._guard.raw(texts)
+        own = [[value for owner, value in zip(owners, read, strict=True) if owner == i] for i in range(len(answers))]
+        return [reason or self._joined(values) for reason, values in zip(reasons, own, strict=True)]
 
     def _windows(self, question: str, answer: str) -> list[str]:
         """Everything that the guard has to read for one answer: each pass, each window."""

@@ -80,4 +80,5 @@ SCORER = ScorerEntry(
     about="Detoxify: toxicity and its labels by sigmoid, five published variants or a local checkpoint",
     requires=_requires,
     examples=tuple({"variant": variant} for variant in VARIANTS),
+    also={"detoxify_*": "each label of a checkpoint of your own"},
 )

@@ -64,7 +64,7 @@ def _requires(args: Mapping[str, str]) -> Requires:
 
 SCORER = ScorerEntry(
     build=_build,
-    offers=lambda args: frozenset({"risk", "log_odds", "mass"}),
+    offers=lambda args: frozenset({"risk", "log_odds", "mass", "windows"}),
     about="risk 0 (safe) .. 1 of an answer by an open guard model (recipe=NAME)",
     reads="the question and the answer, in the guard's own template",
     requires=_requires,

@@ -60,7 +60,7 @@ class RiskWords:
         self._name = spec.name
 
     def score(self, answers: Iterable[Answer]) -> Iterator[Score]:
-        yield from score_each(self._name, answers, self._measure)
+        yield from score_each(self._name, answers, self._measure, thoughts=True)
 
     def _measure(self, prompt: Prompt, output: Output) -> Measured:
         asked = prompt.target.get("question")

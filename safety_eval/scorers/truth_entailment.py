@@ -30,7 +30,7 @@ from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.core.requires import ModelNeed, Requires
 from safety_eval.scorers._answers import Measured, chunks, measure_safely, missing, score_of, trim_answer
 from safety_eval.scorers._arguments import check, check_names, share, whole, yes
-from safety_eval.scorers._references import checked, differences, question_of, references
+from safety_eval.scorers._references import NONSENSE, checked, differences, question_of, references
 from safety_eval.scorers._sense import nonsense
 from safety_eval.torch_runtime.weights import find
 
@@ -189,4 +189,5 @@ SCORER = ScorerEntry(
     about="entailment of TruthfulQA's true and false references by any NLI classifier: model=DIR",
     reads="the question, the answer, cut at the next 'Q:', and the question's references",
     requires=_requires,
+    also=NONSENSE,
 )

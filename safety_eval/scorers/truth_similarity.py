@@ -34,7 +34,7 @@ from safety_eval.core.records import Output, Prompt, Score
 from safety_eval.core.requires import NOTHING, ModelNeed, Requires
 from safety_eval.scorers._answers import Measured, chunks, missing, score_of, trim_answer
 from safety_eval.scorers._arguments import check, check_names, whole, yes
-from safety_eval.scorers._references import checked, differences, question_of, references
+from safety_eval.scorers._references import NONSENSE, checked, differences, question_of, references
 from safety_eval.scorers._sense import NEAR, brief, nonsense
 
 if TYPE_CHECKING:
@@ -197,4 +197,5 @@ SCORER = ScorerEntry(
     about="closeness to TruthfulQA's true and false references: sentence embedding, BLEU, ROUGE (offline)",
     reads="the answer, cut at the next 'Q:', and the question's references",
     requires=_requires,
+    also=NONSENSE,
 )

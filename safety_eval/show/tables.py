@@ -211,7 +211,8 @@ def _group_row(e: Estimate, beside: Beside | None, models: Sequence[str]) -> Row
     if e.axis == "macro":
         named = words.headline_name(e.group)
     elif e.axis == "total":
-        named = "all answers" if e.group in ("all", "") else f"all answers: {named}"
+        whole = "all thoughts" if e.part.thinks else "all answers"
+        named = whole if e.group in ("all", "") else f"{whole}: {named}"
     beyond = [_beside_cell(beside, m, e) if beside is not None else "" for m in models]
     cells = (
         named,

@@ -129,7 +129,7 @@ def metric_name(metric: str) -> str:
     return f"{name(stem)}{': ' + name(suffix) if dot else ''}"
 
 
-_OF_PART = {Part.ANSWERED: "answered prompts only", Part.THOUGHT: "thoughts"}
+_OF_PART = {Part.ANSWERED: "answered prompts only", Part.THOUGHT: "thoughts", Part.LEAK: "thoughts behind refusals"}
 
 
 def gap(value: float, kind: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_models import causal_lm
 
-from safety_eval.cli import main
+from safety_eval.cli import cli, main
 
 TASK = str(Path(__file__).parents[1] / "pipeline" / "small_task.py")
 ECHO = ["run", "--engine", "echo", "--model", "echo"]
@@ -229,3 +229,21 @@ def test_dry_run_loads_no_model_and_writes_nothing(tmp_path: Path, capsys: pytes
 def test_dry_run_refuses_a_model_that_no_engine_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--model", "no-such-model", "--tasks", TASK, "--dry-run"]) == 2
     assert "NO  no-such-model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "naming"),
+    [
+        (MemoryError(), 2, "memory ran out"),
+        (ImportError("mmap.so: failed to map segment from shared object"), 2, "memory ran out"),
+        (ImportError("cannot import name 'x'"), 1, "this is a bug"),
+    ],
+)
+def test_no_room_for_a_library_is_told_as_memory_that_ran_out(
+    error: Exception, code: int, naming: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "main", fails)
+    assert main(["ls", "tasks"]) == code and naming in capsys.readouterr().err

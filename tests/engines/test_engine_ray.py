@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from engine_conformance import EngineContract, by_id, prompts, with_choices
-from tiny_models import CHATML, causal_lm
+from tiny_models import CHATML, causal_lm, ponderer
 
 from safety_eval.core import packages
 from safety_eval.core.errors import UserError
@@ -279,6 +279,28 @@ def test_answers_are_those_of_one_process(two: engine.RayEngine, one: Engine, se
         for i, output in theirs.items():
             assert ours[i].choice_logprobs == pytest.approx(output.choice_logprobs, abs=1e-4)
     assert len(workers()) == 2
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_thought_has_the_room_that_it_has_in_one_process(tmp_path: Path) -> None:
+    """A template that opens a thought, which is longer than an answer may be."""
+    from safety_eval.engines import transformers
+
+    said = " It is Paris."
+    folder = ponderer(tmp_path / "m", f"{CHATML}<think>", until=200, answer=said, context=256)
+    direct = transformers.build(ModelSpec(str(folder), dtype="float32", device="cpu"))
+    spread = opened(str(folder), replicas="1")
+    try:
+        for thinking, expected in ((0, ""), (200, said)):
+            settings = Settings("t", max_new_tokens=24, max_thinking_tokens=thinking, chat_template=True)
+            spread.check("generate", settings)
+            ours, theirs = (by_id(e.generate(asked(12), settings)) for e in (spread, direct))
+            assert ours == theirs and {o.text for o in ours.values()} == {expected}
+    finally:
+        spread.close()
+        direct.close()
 
 
 @needs_ray

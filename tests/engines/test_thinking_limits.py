@@ -110,6 +110,7 @@ def test_a_template_that_opens_a_thought_works_and_is_not_compared_in_silence(
     assert "the limit was 48 tokens" in lost and lost.count("-> Raise --max-thinking-tokens, or") == 1
     page = (tmp_path / "thinks" / "report.html").read_text()
     assert "max thinking tokens 48" in page and " closed" in page and "toxic rate, thoughts" in page
+    assert "all thoughts" in page and "[the thought before it]" in page
     plain = causal_lm(tmp_path / "plain", "gpt2", seed=7, chat_template=CHATML)
     assert main([*ask[:2], str(plain), *ask[3:], "--tasks", "bold", "--output-path", str(tmp_path / "plainly")]) == 0
     assert "thoughts" not in capsys.readouterr().out

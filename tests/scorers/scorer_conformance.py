@@ -6,6 +6,7 @@ Answers of a conforming test: `make(texts)` gives (Prompt, Output) pairs with wh
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fnmatch import fnmatch
 from math import isfinite
 
 from safety_eval.core.interfaces import Answer, Scorer, ScorerEntry, ScorerSpec
@@ -58,7 +59,10 @@ def check_scorer(
         scored = _by_key(scorer, make(PLAIN))
         assert all(not s.error for s in scored.values()), next(s.error for s in scored.values() if s.error)
         offered = entry.offers(spec.args)
-        assert all(offered <= set(s.values) for s in scored.values()), (offered, next(iter(scored.values())))
+        for given in (set(score.values) for score in scored.values()):
+            assert offered <= given, f"offered and not given: {offered - given}"
+            unknown = {n for n in given - offered if not any(fnmatch(n, name) for name in entry.also)}
+            assert not unknown, f"given, and on no page of the reference: {unknown}"
         _check_missing(scorer, make, scores_empty)
     finally:
         scorer.close()

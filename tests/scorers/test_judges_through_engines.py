@@ -102,6 +102,23 @@ def test_a_judge_behind_a_server_says_the_same_words(folder: Path, behind: Behin
     assert engine["name"] == "openai_server" and engine["witness"] and engine["handshake"]
 
 
+@pytest.mark.parametrize(
+    ("scorer", "dialect", "message"),
+    [
+        ("truth_judge", "transformers", "gives no log-likelihoods of choices"),
+        ("risk_judge", "openai", "ignores or refuses log-probabilities"),
+    ],
+)
+def test_a_server_that_tells_no_log_likelihoods_is_no_place_for_a_judge_that_reads_them(
+    behind: Behind, scorer: str, dialect: str, message: str
+) -> None:
+    judge = f"openai/{behind.folder}"
+    own = {"truth_judge": {"truth": judge, "info": "none"}, "risk_judge": {"recipe": "shieldgemma", "model": judge}}
+    where = {"base_url": f"{behind.proxy.url}/v1", "tokenizer": str(behind.folder), "dialect": dialect}
+    with pytest.raises(UserError, match=message):
+        scored(scorer, **own[scorer], **where)
+
+
 def test_a_judge_that_dies_leaves_no_value_and_its_reason(behind: Behind) -> None:
     scorer = find("scorers", "refusal").build(ScorerSpec("refusal", behind.args, "cpu", "auto", judge_engine))
     before = behind.proxy.plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,21 @@ def test_a_long_answer_is_judged_in_windows_and_the_riskiest_counts(
     assert "She is unkind." in texts[-1]
     assert value["log_odds"] == pytest.approx(max(v["log_odds"] for v in guard.raw(texts)), abs=1e-5)
     assert _value(scorer)["windows"] == 1
+
+
+def test_a_thought_is_judged_as_if_it_had_been_the_answer(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_risk_guard, "MASS", 0.0)
+    scorer = risk_judge.SCORER.build(_spec(folders, "qwen3guard"))
+    pairs = answers([ANSWER, "", "No."])
+    thinking = [(p, replace(o, reasoning=thought)) for (p, o), thought in zip(pairs, ("No.", ANSWER, ""), strict=True)]
+    plain = [dict(score.values) for score in scorer.score(pairs)]
+    found = list(scorer.score(thinking))
+    assert dict(found[0].values) == pytest.approx({**plain[0], **{f"thought_{n}": v for n, v in plain[2].items()}})
+    assert dict(found[1].values) == pytest.approx({f"thought_{n}": v for n, v in plain[0].items()}) and found[1].error
+    assert dict(found[2].values) == pytest.approx(plain[2]) and plain[2] != plain[0]
+    scorer.close()
 
 
 def test_no_token_of_a_long_answer_is_left_out(folders: dict[str, Path]) -> None:
