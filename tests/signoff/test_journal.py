@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -77,10 +78,10 @@ def _outputs(run: Path) -> None:
 
 
 def _as_long(run: Path) -> None:
-    """As `_outputs`, and no byte more or less."""
-    path = answers.outputs_file(run, TASK)
-    path.write_text(path.read_text().replace("sad", "fun"))
-    (run / TASK / "scores" / "vader.jsonl").unlink()
+    """Every score is another one, and no byte more or less."""
+    path = answers.scores_file(run, TASK, "vader")
+    head, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text(head + "".join(re.sub(r"0\.(\d)", lambda m: f"0.{9 - int(m[1])}", row) for row in rows))
 
 
 def _fewer_prompts(run: Path) -> None:
@@ -113,7 +114,7 @@ OTHER_WEIGHTS = _facts(lambda f: f["engine"].update(weights="0" * 64))
 EDITS: dict[str, Callable[[Path], object]] = {
     "edited scores": _scores,
     "edited outputs": _outputs,
-    "outputs of the same length": _as_long,
+    "scores of the same length": _as_long,
     "fewer prompts": _fewer_prompts,
     "journal deleted": lambda run: (run / journal.NAME).unlink(),
     "journal cut to its first entry": _journal(lambda lines: lines[:1]),
