@@ -241,6 +241,7 @@ def test_the_commands_of_a_page_run_in_their_order(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SAFETY_EVAL_DATA", str(data_dir))
+    monkeypatch.setenv("SAFETY_EVAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     walk.before(tmp_path, data_dir)
     for block in (*blocks(page, "python"), *blocks(page, "yaml")):

@@ -181,7 +181,7 @@ def test_the_workflow_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatc
     """Its own commands, on echo, to a rejection: the job fails, and its summary says by which rule."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    [workflow] = blocks(ROOT / "docs" / "how-to" / "gate-in-ci.md", "yaml")
+    workflow, step = blocks(ROOT / "docs" / "how-to" / "gate-in-ci.md", "yaml")
     asked = {"model": "echo", "engine": "echo", "tasks": ["xstest"], "data_version": "quickstart"}
     rule = "{id: answers, task: xstest, metric: degenerate_rate, group: all, max: 0.01, because: a walk}"
     policy = f"version: 1\nname: walk\nlevel: 0.95\nestimand: list\nsigners: 0\nrules: [{rule}]\n"
@@ -191,7 +191,10 @@ def test_the_workflow_of_the_how_to_runs_as_it_stands(tmp_path: Path, monkeypatc
     codes = [main(shlex.split(line)[1:]) for line in lines]
     assert len(codes) == 3 and codes[0] == 0 and codes[1] in (3, 4) and codes[2] == 0
     assert "walk" in Path("summary.md").read_text(encoding="utf-8")
-    for line in _steps(yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))):
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    required = {name for name, wanted in action["inputs"].items() if wanted.get("required")}
+    assert required <= set(yaml.safe_load(step)[0]["with"]) <= set(action["inputs"])
+    for line in _steps(action):
         if "safety-eval " in line:
             command = shlex.split(line.partition("safety-eval ")[2].partition("||")[0])[0]
             assert cli.get_command(click.Context(cli), command) is not None
