@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import socket
 import subprocess
@@ -157,14 +158,19 @@ def _judged(
         sides.append({s.prompt_id: s for s in built.score(answers)})
         built.close()
     pairs = [(sides[0][name], sides[1][name]) for name in sides[0]]
-    values = [(a.values[n], b.values.get(n)) for a, b in pairs for n in a.values]
+    values = [(n, a.values[n], b.values[n]) for a, b in pairs for n in set(a.values) & set(b.values)]
     return {
         "answers": len(pairs),
         "with_a_value": sum(bool(a.values) for a, _ in pairs),
         "otherwise_there": sum(a.error != b.error or set(a.values) != set(b.values) for a, b in pairs)
-        + sum(x != y for x, y in values if isinstance(x, str)),
-        "largest": max((abs(x - float(y)) for x, y in values if not isinstance(x, str) and y is not None), default=0.0),
+        + sum(here != far for _, here, far in values if isinstance(here, str)),
+        "largest_in_nats": max((_nats(*v) for v in values if not isinstance(v[1], str)), default=0.0),
     }
+
+
+def _nats(name: str, here: float, there: float) -> float:
+    """How far two values are apart, in natural logarithms: a judge may give a probability of 1e-6 to its word."""
+    return abs(here - there) if name == "log_odds" else abs(math.log(here / there))
 
 
 def greedily(here: Any, there: Any, asked: list[Any], settings: Any) -> dict[str, Any]:
@@ -223,7 +229,7 @@ def main() -> None:
         before = rows.pop(row["server"], {}) if args.judges_alone else {}
         rows[row["server"]] = {**before, **row}
         path.write_text(json.dumps(list(rows.values()), indent=1) + "\n")
-    apart = [j for j in row.get("judges", {}).values() if j["otherwise_there"] or j["largest"] > TOLERANCE]
+    apart = [j for j in row.get("judges", {}).values() if j["otherwise_there"] or j["largest_in_nats"] > TOLERANCE]
     counts = ("choices_beyond", "choices_failed", "answers_failed", "parting_gap_beyond")
     if apart or any(row.get(name) for name in counts):
         raise SystemExit("the server's numbers are not the model's")

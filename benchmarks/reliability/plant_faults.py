@@ -2,8 +2,10 @@
 
     python benchmarks/reliability/plant_faults.py                 # all of them
     python benchmarks/reliability/plant_faults.py --only journeys folder   # those whose kind or name begins so
-    python benchmarks/reliability/plant_faults.py --unasked        # those without a row, or with an older one
+    python benchmarks/reliability/plant_faults.py --unasked        # those without a row, with an older one, or missed
     python benchmarks/reliability/plant_faults.py --check          # only that every fault can still be planted
+    python benchmarks/reliability/plant_faults.py --sound          # only that their nearest tests pass without them
+    python benchmarks/reliability/plant_faults.py --write          # the table of docs/explanation/reliability.md
 
 The mistakes are listed in `faults/*.toml` beside this file: what was written before, what is written instead, and which
 tests are asked first. A mistake that they miss is asked of the whole suite. The working tree is never touched: all of
@@ -25,7 +27,8 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -37,6 +40,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 FAULTS = Path(__file__).parent / "faults"
 RESULTS = Path(__file__).parent / "planted_faults.json"
+PAGE = ROOT / "docs" / "explanation" / "reliability.md"
+MARKS = ("<!-- planted: begin -->", "<!-- planted: end -->")
 COPIED = (
     "safety_eval",
     "tests",
@@ -114,18 +119,32 @@ def asked(fault: Fault) -> dict[str, Any]:
     return {**asdict(fault), "tests": list(fault.tests)}
 
 
+def _settled(fault: Fault, row: Mapping[str, Any]) -> bool:
+    """Whether a row is of this very fault, and of one that was caught or cannot be."""
+    same = all(row.get(name) == value for name, value in asked(fault).items())
+    return same and bool(row["caught_by"] or fault.equivalent)
+
+
 def _failing(copy: Path, tests: Sequence[str]) -> str:
-    """The first test that fails, '' when none does."""
+    """The first test that fails, '' when none does.
+
+    Raises:
+        ValueError: there are no such tests.
+    """
     words = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--tb=no", *tests]
     said = copy.with_suffix(".said")
     if (pid := os.fork()) == 0:
         _child(copy, words if "-m" in tests else [*words, "-m", "not slow"], said)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)  # what a test started and left behind
-    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+    try:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what a test started and left behind, or all of it when we are ended
+    if code == pytest.ExitCode.OK:
         return ""
     lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+    if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise ValueError(f"these tests cannot be asked: {' '.join(tests)}\n{lines[-1]}")
     named = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return named[0].split(" - ")[0] if named else f"pytest ended with {code}"
 
@@ -133,6 +152,7 @@ def _failing(copy: Path, tests: Sequence[str]) -> str:
 def _child(copy: Path, words: list[str], said: Path) -> NoReturn:
     """Become a run of pytest in the copy."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(ENDLESS)
     os.chdir(copy)
     sys.path[:] = [str(copy), *(place for place in sys.path if Path(place).resolve() not in (ROOT, FAULTS.parent))]
@@ -162,27 +182,57 @@ def copied(place: Path) -> Path:
     return copy
 
 
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many of each list were caught, in Markdown, and what survived."""
+    seen = [row for row in rows if not row["equivalent"]]
+    planted, there = Counter(row["kind"] for row in rows), Counter(row["kind"] for row in seen)
+    caught_ones = Counter(row["kind"] for row in seen if row["caught_by"])
+    lines = ["| list | planted | no test could see it | caught |", "|---|---|---|---|"]
+    for kind, count in sorted(planted.items()):
+        lines.append(f"| {kind} | {count} | {count - there[kind]} | {caught_ones[kind]} of {there[kind]} |")
+    total = f"{caught_ones.total()} of {there.total()} ({100 * caught_ones.total() / max(there.total(), 1):.1f}%)"
+    lines.append(f"| all | {len(rows)} | {len(rows) - len(seen)} | {total} |")
+    lost = [f"{row['kind']}, {row['name']}" for row in seen if not row["caught_by"]]
+    return "\n".join(lines) + (f"\n\nSurvivors: {'; '.join(lost)}." if lost else "")
+
+
+def write(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put the table into the page."""
+    head, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
+    tail = rest.partition(MARKS[1])[2]
+    PAGE.write_text(f"{head}{MARKS[0]}\n{table(rows)}\n{MARKS[1]}{tail}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=[""])
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--unasked", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--sound", action="store_true", help="only whether these tests pass where nothing is planted")
     parser.add_argument("--nearest", action="store_true", help="do not ask the whole suite about those that are missed")
     options = parser.parse_args()
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
     rows = {(row["kind"], row["name"]): row for row in kept}
+    if options.write:
+        write(kept)
+        return
     chosen = faults(options.only)
     if options.unasked:
-        chosen = [f for f in chosen if any(rows.get((f.kind, f.name), {}).get(k) != v for k, v in asked(f).items())]
+        chosen = [f for f in chosen if not _settled(f, rows.get((f.kind, f.name), {}))]
     for fault in chosen:
         fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
     if options.check:
         print(f"{len(chosen)} faults can be planted")
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     for heavy in HEAVY:
         import_module(heavy)
     with tempfile.TemporaryDirectory() as place:
         copy = copied(Path(place))
+        if options.sound:
+            print(_failing(copy, list(dict.fromkeys(test for f in chosen for test in f.tests))) or "all pass")
+            return
         for fault in chosen:
             row = caught(copy, fault, not options.nearest)
             rows[fault.kind, fault.name] = row

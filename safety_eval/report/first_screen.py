@@ -291,9 +291,11 @@ def _is_headline(estimates: Sequence[Estimate], e: Estimate) -> bool:
 
 
 def _where_to(run: RunFolder, owed: int, width: int) -> tuple[Line, Line]:
-    """The report's path and the next command; a path that is too long is cut in its middle."""
-    hint = "  (every table: --details)"
-    report = cut_middle(_path(run.folder / "report.html"), width - 11 - len(hint))
+    """The report's path and the next command; a path that no shorter hint makes room for is cut in its middle."""
+    path, longest = _path(run.folder / "report.html"), "  (every table: --details)"
+    room = width - 11 - cell_len(path)
+    hint = next((hint for hint in (longest, "  (--details)", "") if len(hint) <= room), longest)
+    report = cut_middle(path, width - 11 - len(hint))
     return Line(f"report     {report}{hint}"), Line(f"next       {_next(run, owed, width - 11)}")
 
 

@@ -16,6 +16,7 @@ from safety_eval.audit.cards import ScorerCard
 from safety_eval.audit.scorer_audit import audit
 from safety_eval.cli import main
 from safety_eval.core.errors import UserError
+from safety_eval.signoff import instruments
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,7 @@ def test_a_card_comes_back_from_disk_as_it_was_and_only_for_its_own_instrument(
     assert cards.card_for(profanity.identity, [tmp_path]) == profanity
     other = {**profanity.identity, "version": "0"}
     assert cards.card_for(other, [tmp_path]) is None
+    assert (instruments.read(path, profanity.identity), instruments.read(path, other)) == (profanity, None)
     elsewhere = {**profanity.identity, "runtime": {"device": "another"}}
     assert cards.card_for(elsewhere, [tmp_path]) == profanity
 

@@ -74,6 +74,21 @@ def test_code_that_a_received_run_names_never_runs(received, tmp_path: Path, cap
     assert code in (2, 4) and not trace.exists()
 
 
+@pytest.mark.parametrize("args", [{"base_url": "http://127.0.0.1:9/v1"}, {"api_key": "env:HOME"}])
+def test_answers_and_secrets_go_to_no_judge_that_only_a_received_run_names(
+    tmp_path: Path, cache: Path, capsys, args: dict[str, str]
+) -> None:
+    run = tmp_path / "r"
+    assert main([*ECHO, "--tasks", "xstest", "--data-version", "quickstart", "--output-path", str(run)]) == 0
+    facts = json.loads((run / "run.json").read_text())
+    facts["config"]["scorer_args"] = {"refusal": {"judge": "openai/m", "engine": "openai_server", **args}}
+    (run / "run.json").write_text(json.dumps(facts))
+    capsys.readouterr()
+    assert main(["score", str(run)]) == 2 and "names judges at a server" in " ".join(capsys.readouterr().err.split())
+    with own_code.allowed():
+        own_code.refuse_reaching(run_file.read(run).config, run)
+
+
 def test_it_runs_when_the_user_says_so_or_has_run_it(received, tmp_path: Path) -> None:
     run, trace = received
     assert main(["report", str(run), "--own-tasks"]) == 0 and trace.exists()

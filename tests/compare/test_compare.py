@@ -104,9 +104,11 @@ def test_a_fall_without_refusals_is_not_called_bought(make) -> None:
 def test_an_answer_that_is_lost_never_improves_a_limit(make) -> None:
     old = make("old", {i: FOUL for i in range(10)})
     whole = at(compare.compare(make("whole", {i: FOUL for i in range(10)}), old), "toxic_rate")
-    lost = at(compare.compare(make("lost", {i: BROKEN for i in range(10)}), old), "toxic_rate")
+    broken = make("lost", {i: BROKEN for i in range(10)})
+    lost, back = (at(compare.compare(*both), "toxic_rate") for both in ((broken, old), (old, broken)))
     assert lost.upper >= whole.upper and lost.count == 30 and sum(lost.missing.values()) == 10
     assert lost.value is not None and lost.value == 0.0
+    assert (back.value, back.count, back.upper) == (0.0, 30, pytest.approx(-(lost.lower or 0.0)))
 
 
 def test_a_margin_decides_and_few_pairs_cannot(make) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,3 +69,20 @@ def test_no_row_says_two_things(rows: list[tuple[int, float, float, int]], bette
             assert (d.low > 0) if better == "lower" else (d.high < 0), said
         if none:
             assert d.p_adjusted is None or d.p_adjusted > 0.05 or (d.low or 0) <= 0 <= (d.high or 0), said
+
+
+def test_a_family_pays_for_the_rows_that_are_judged_and_for_no_others() -> None:
+    alone = row(0, (400, 0.1, 0.8, 0), "lower", "rate")
+    few = replace(row(1, (10, 0.1, 0.8, 0), "lower", "rate"), enough=False, gateable=False)
+    other = replace(row(2, (400, 0.02, 0.6, 0), "lower", "rate"), metric="another")
+    (first, *rest) = read([alone, few, other], {})
+    assert first.p_adjusted == alone.p and rest[0].p_adjusted is None and rest[0].reading == "descriptive only"
+    (first, second) = read([alone, replace(few, enough=True, gateable=True)], {})
+    assert first.p_adjusted == pytest.approx(2 * (alone.p or 0.0)) and second.p_adjusted == second.p
+
+
+@pytest.mark.parametrize(("better", "split"), [("lower", 0.9), ("higher", 0.1)])
+def test_worse_by_more_than_the_margin_is_said_of_either_end(better: str, split: float) -> None:
+    (worse,) = read([row(0, (400, 0.5, split, 0), better, "rate")], {"": 0.1})
+    (turned,) = read([row(0, (400, 0.5, 1 - split, 0), better, "rate")], {"": 0.1})
+    assert (worse.not_worse, turned.not_worse) == ("rejected", "approved")

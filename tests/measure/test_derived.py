@@ -15,6 +15,7 @@ from safety_eval.core.task import Measured, PromptSet, ScorerChoice, Task, Value
 from safety_eval.measure.derived import GapScore, PromptScore, RatioScore, Spec, of
 from safety_eval.measure.metrics import estimates
 from safety_eval.runs.draw import draw
+from safety_eval.stats.proportion import clopper_pearson
 
 
 def number(prompt: Prompt, output: Output, values: Values) -> float | None:
@@ -85,6 +86,13 @@ def test_a_gap_is_exact_and_its_interval_knows_the_pairs() -> None:
     assert "both sides of a cluster together" in narrow.method
     assert narrow.high - narrow.low < 0.6 * (wide.high - wide.low)  # type: ignore[operator]
     assert narrow.gate_low < -0.1 < 0.1 < narrow.gate_high  # type: ignore[operator]
+
+
+def test_each_side_of_a_gap_pays_half_of_the_error() -> None:
+    """Whatever the two sides have in common, both limits hold together."""
+    gap = found("gap", rows([1.0, -1.0] * 15 + [-1.0, 1.0] * 15, each=1))["all"]
+    low, high = clopper_pearson(15, 30)  # 2.5% at either end
+    assert gap.value == 0.0 and (gap.gate_low, gap.gate_high) == pytest.approx((low - high, high - low))
 
 
 def test_a_prompt_with_a_lost_answer_has_no_maximum_but_bounds() -> None:

@@ -158,6 +158,18 @@ def test_odd_and_long_names_neither_widen_nor_bend_it(demo: Run, tmp_path: Path)
     assert shown[-1].startswith("next       safety-eval signoff")
 
 
+@pytest.mark.parametrize("length", [1, 40, 45, 57, 58])
+def test_a_path_that_fits_is_whole_so_that_it_can_be_copied(
+    demo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = changed(demo, Path("x" * length), lambda e: None)
+    shown = lines(run)
+    fits(shown)
+    path = f"{run.folder.name}/report.html"
+    assert (path in shown[-2]) == (11 + len(path) <= WIDTH)
+
+
 def test_more_tasks_than_lines_are_counted(demo: Run, tmp_path: Path) -> None:
     run = changed(demo, tmp_path, lambda e: None)
     rows = run.estimate_records()

@@ -8,8 +8,9 @@ SAFETY_EVAL_VLLM_PYTHON=vllm-env/bin/python python -m pytest -m slow tests/score
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,11 +71,17 @@ def behind(served: Served, **args: str) -> dict[str, str]:
 
 
 def agree(here: dict[str, Score], there: dict[str, Score], values: int) -> None:
-    """Every value within the tolerance, the same answers without one, and `values` answers with one."""
+    """The same answers without a value, `values` answers with one, and each value that of here: in nats, since smollm2
+    gives a judge's words some 1e-6."""
     assert {n: s.error for n, s in there.items()} == {n: s.error for n, s in here.items()}
-    for name, score in here.items():
-        assert there[name].values == pytest.approx(dict(score.values), abs=TOLERANCE)
-    assert sum(bool(s.values) for s in here.values()) == values
+    found = [[nats(s.values) for _, s in sorted(side.items()) if s.values] for side in (here, there)]
+    assert len(found[0]) == values and len({str(v) for v in found[0]}) == values, "each answer has a value of its own"
+    for ours, theirs in zip(*found, strict=True):
+        assert theirs == pytest.approx(ours, abs=TOLERANCE)
+
+
+def nats(values: Mapping[str, float | str]) -> dict[str, float]:
+    return {n: float(v) if n == "log_odds" else math.log(float(v)) for n, v in values.items()}
 
 
 @pytest.mark.parametrize("which", ["truth", "info"])

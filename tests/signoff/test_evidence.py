@@ -378,6 +378,23 @@ def test_a_signature_over_another_type_of_payload_is_refused(made, copy):
         check(copy, made[2])
 
 
+def test_a_signature_that_was_changed_or_bears_another_name_is_refused(made, copy):
+    path = copy / attest.ENVELOPES[0]
+    whole = path.read_text()
+    sig = json.loads(whole)["signatures"][0]["sig"]
+    turned = "".join(reversed(sig[:8])) + sig[8:]
+    path.write_text(whole.replace(sig, turned))
+    with pytest.raises(EvidenceError, match="does not hold"):
+        check(copy, made[2])
+    path.write_text(whole)
+    name = next(iter(json.loads((copy / attest.SIGNERS).read_text())))
+    other = name[:-1] + ("0" if name[-1] != "0" else "1")
+    for file in (attest.SIGNERS, *attest.ENVELOPES):
+        (copy / file).write_text((copy / file).read_text().replace(name, other))
+    with pytest.raises(EvidenceError, match="the id is not that of the key"):
+        check(copy, made[2])
+
+
 def test_the_test_result_in_place_of_the_verdict_is_refused(made, copy):
     one, other = (copy / n for n in attest.ENVELOPES)
     shutil.copy(one, other)
@@ -414,6 +431,15 @@ def test_a_run_that_changed_since_is_told(made, tmp_path):
     path = run / "results.json"
     path.write_text(path.read_text() + "\n")
     with pytest.raises(EvidenceError, match="results.json was changed since"):
+        check(run, made[2])
+
+
+def test_of_what_happens_to_a_run_afterwards_only_a_draw_of_answers_leaves_its_evidence_standing(made, tmp_path):
+    run = Path(shutil.copytree(made[0], tmp_path / "run"))
+    journal.Journal(run).note(journal.Event.DRAWN, task="planted_task", answers=3)
+    assert check(run, made[2]).authentic
+    journal.Journal(run).note(journal.Event.RESUMED)
+    with pytest.raises(EvidenceError, match="journal.jsonl was changed since"):
         check(run, made[2])
 
 

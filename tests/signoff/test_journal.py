@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from safety_eval.core import journal
 from safety_eval.core.errors import EvidenceError, SafetyEvalError
 from safety_eval.core.records import canonical, digest
 from safety_eval.core.store import read_json
-from safety_eval.runs import answers, pipeline
+from safety_eval.runs import answers, pipeline, resolve
 from safety_eval.runs.config import run_config
 from safety_eval.signoff.decision import decide
 
@@ -76,6 +77,13 @@ def _outputs(run: Path) -> None:
     (run / TASK / "scores" / "vader.jsonl").unlink()
 
 
+def _as_long(run: Path) -> None:
+    """Every score is another one, and no byte more or less."""
+    path = answers.scores_file(run, TASK, "vader")
+    head, *rows = path.read_text().splitlines(keepends=True)
+    path.write_text(head + "".join(re.sub(r"0\.(\d)", lambda m: f"0.{9 - int(m[1])}", row) for row in rows))
+
+
 def _fewer_prompts(run: Path) -> None:
     """The prompts that were answered badly were never asked, and run.json agrees."""
     path = answers.prompts_file(run, TASK)
@@ -106,6 +114,7 @@ OTHER_WEIGHTS = _facts(lambda f: f["engine"].update(weights="0" * 64))
 EDITS: dict[str, Callable[[Path], object]] = {
     "edited scores": _scores,
     "edited outputs": _outputs,
+    "scores of the same length": _as_long,
     "fewer prompts": _fewer_prompts,
     "journal deleted": lambda run: (run / journal.NAME).unlink(),
     "journal cut to its first entry": _journal(lambda lines: lines[:1]),
@@ -300,6 +309,7 @@ SHARD_EDITS: dict[str, Callable[[Path], object]] = {
     "engine edited": OTHER_WEIGHTS,
     "scores edited": _scores,
     "end edited": _facts(lambda f: f.update(finished="2099-01-01T00:00:00Z")),
+    "another machine": _facts(lambda f: f["versions"].update(torch="9.9")),
 }
 
 
@@ -310,6 +320,17 @@ def test_a_merged_run_that_was_edited_cannot_be_decided(shards, tmp_path: Path, 
     assert reasons(run)
     again(run, "score")
     assert reasons(run)
+
+
+def test_a_merged_run_whose_own_journal_was_made_anew_is_held_to_those_of_its_shards(shards, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(shards[0], tmp_path / "run"))
+    evidence_bundle.invent_journal(run)
+    assert not [b for b in decide(run, TERMS).blockers if b.kind == "evidence"]
+    _scores(run)
+    plans = resolve.resolve(run_config(read_json(run / "run.json")["config"]))
+    pipeline.write_results(run, pipeline.measure(run, plans))
+    evidence_bundle.invent_journal(run)
+    assert "does not hold what the shards' journals saw" in reasons(run)
 
 
 def test_shards_whose_records_their_journals_do_not_bind_are_not_merged(shards, tmp_path: Path, capsys) -> None:

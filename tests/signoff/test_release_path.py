@@ -13,6 +13,7 @@ import evidence_bundle
 import pytest
 
 from safety_eval.cli import main
+from safety_eval.evidence.standing import State, standing
 
 TASKS = ["toxigen", "bold", "truthfulqa_choice"]
 POLICY = """
@@ -177,6 +178,9 @@ def test_a_refused_sign_off_leaves_no_approval_behind(run: Path, made, told, tmp
     assert code == 4 and "results.json was changed" in said and "no evidence was made" in said.lower()
     assert "evidence.superseded/1" in said and not (run / "evidence").exists()
     assert first_screen(run).startswith("Cannot decide") and told("verify", run)[0] == 2
+    assert standing(run).state is State.CURRENT
+    results.write_text(results.read_text() + "\n")
+    assert standing(run).state is State.STALE, "it was said of the file as it was"
     (run / "run.json").unlink()
     assert told("signoff", run, "--policy", tmp_path / "policy.yaml")[0] == 4
     assert not (run / "report.html").exists()

@@ -59,6 +59,7 @@ def test_holm_equals_statsmodels():
     assert g.holm(p) == pytest.approx([0.005, 0.032, 0.036, 0.06, 0.2])
     shuffled = np.random.default_rng(0).permutation(p)
     assert g.holm(shuffled) == pytest.approx(multitest.multipletests(shuffled, method="holm")[1])
+    assert g.holm(np.array([0.01, 0.011])) == pytest.approx([0.02, 0.02])  # never below that of a smaller one
     assert stats.false_discovery_control(p) == pytest.approx([0.005, 0.02, 0.02, 0.0375, 0.2])
 
 

@@ -77,6 +77,9 @@ def test_two_phase_worked_numbers():
     assert one.value == pytest.approx(0.0236) and one.low < one.value < one.high < zero.high
     whole = j.two_phase([j.Review(40, 40, 22), j.Review(60, 60, 3)], lost=100)
     assert (whole.value, whole.low, whole.high) == pytest.approx((0.25, 0.125, 0.625))
+    thin = j.two_phase([j.Review(100, 50, 5), j.Review(300, 30, 3)])  # a review stands for ten answers at most
+    low, high = clopper_pearson(4, 40)
+    assert (thin.value, thin.low, thin.high) == pytest.approx((0.1, low, high))
     with pytest.raises(ValueError):
         j.two_phase([j.Review(40, 40, 22), j.Review(960, 0, 0)])
 
