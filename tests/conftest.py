@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MPLBACKEND", "Agg")
 # One thread a worker: the tests' models are tiny, and the threads of two workers on two cores spin against each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Cards of scorers that whoever runs the tests has made are no part of them, nor are the tests' part of theirs.
+_CARDS = TemporaryDirectory(prefix="cards-")
+os.environ["SAFETY_EVAL_CARDS"] = _CARDS.name
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")

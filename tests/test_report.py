@@ -31,7 +31,7 @@ from safety_eval.show import tables
 from safety_eval.show import words as wording
 from safety_eval.show.notebook import Run, open_run
 
-PNG = "data:image/png;base64,"
+EMBEDDED = "data:image/svg+xml;base64,"
 TASK = str(Path(__file__).with_name("hostile_task.py"))
 
 
@@ -93,7 +93,7 @@ def test_the_page_runs_its_own_script_alone_and_loads_nothing(page: Page) -> Non
     assert not names & {"iframe", "object", "embed", "link", "form", "base", "audio", "video"}
     for tag, attributes in page.tags:
         assert not [a for a in attributes if a.startswith("on") or a == "style"], (tag, attributes)
-        assert (attributes.get("src") or PNG).startswith(PNG)
+        assert (attributes.get("src") or EMBEDDED).startswith(EMBEDDED)
         assert (attributes.get("href") or "#").startswith("#")
 
 
