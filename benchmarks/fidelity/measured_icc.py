@@ -61,7 +61,7 @@ def table(folder: Path) -> Iterator[str]:
     for name in run.tasks:
         task = run.task(name)
         for column in columns(task, run.measured(name), "", run.drawn(name)):
-            made = None if column.answered_only else row(column, task.limit_axis)
+            made = None if column.part else row(column, task.limit_axis)
             if made is not None:
                 icc, low, high, clusters, mean = made
                 where = f"{name} {column.metric.name}"
