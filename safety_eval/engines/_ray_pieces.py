@@ -12,8 +12,9 @@ from safety_eval.core.records import Prompt, key
 
 AHEAD = 2
 """Pieces that a replica has: one that it answers, one that waits."""
-MOST, _LEAST = 1024, 16
-"""Prompts of a piece: as many as sort and batch well; fewer towards the end, so that no replica is idle."""
+MOST, _LEAST = 1024, 64
+"""Prompts of a piece: as many as sort and batch well; fewer towards the end, so that no replica is idle, but never so few
+that a step is spent on reading the weights."""
 _SMALLER = 8
 """By which a lost piece is divided."""
 _ALONE = 3
