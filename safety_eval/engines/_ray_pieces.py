@@ -12,9 +12,9 @@ from safety_eval.core.records import Prompt, key
 
 AHEAD = 2
 """Pieces that a replica has: one that it answers, one that waits."""
-MOST, _LEAST = 1024, 64
-"""Prompts of a piece: as many as sort and batch well; fewer towards the end, so that no replica is idle, but never so few
-that a step is spent on reading the weights."""
+MOST, _FULL, _LEAST = 1024, 64, 16
+"""Prompts of a piece: as many as sort and batch well; fewer towards the end, so that no replica is idle. Below `_FULL` a
+step is spent on reading the weights: a piece is smaller only where not every replica would get one."""
 _SMALLER = 8
 """By which a lost piece is divided."""
 _ALONE = 3
@@ -52,7 +52,8 @@ class Queue:
         """The next piece; None = nothing waits."""
         if not self.waits() or self._lost:
             return self._lost.popleft() if self._lost else None
-        most = min(MOST, max(_LEAST, len(self._held) // (AHEAD * self._replicas)))
+        here, replicas = len(self._held), self._replicas
+        most = min(MOST, max(_LEAST, here // (AHEAD * replicas), min(_FULL, -(-here // replicas))))
         piece = Piece({})
         while self._held and len(piece.left) < most and (name := key(self._held[0])) not in piece.left:
             piece.left[name] = self._held.popleft()
