@@ -20,9 +20,9 @@ from safety_eval.runs.config import run_config
 
 SHORT = {"max_new_tokens": 24}
 CASES = (
-    {"tasks": ("xstest",), "limit": 256, "probe": 64, "generation": SHORT},
-    {"tasks": ("truthfulqa_choice",), "limit": 96, "probe": 24},
-    {"tasks": ("bold",), "limit": 512, "probe": 128, "generation": SHORT},
+    {"tasks": ("xstest",), "limit": 64, "probe": 24, "generation": SHORT},
+    {"tasks": ("truthfulqa_choice",), "limit": 32, "probe": 8},
+    {"tasks": ("bold",), "limit": 96, "probe": 32, "generation": SHORT},
 )
 TOKENS, HOURS = 0.10, 0.25
 """How far an estimate may lie from what was then taken."""
