@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/safety-eval run --model smollm2 --tasks quickstart --output-path runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not slow"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow

@@ -13,8 +13,8 @@ from safety_eval.core.records import Prompt, key
 AHEAD = 2
 """Pieces that a replica has: one that it answers, one that waits."""
 MOST, _FULL, _LEAST = 1024, 64, 16
-"""Prompts of a piece: as many as sort and batch well; fewer towards the end, so that no replica is idle. Below `_FULL` a
-step is spent on reading the weights: a piece is smaller only where not every replica would get one."""
+"""Prompts of a piece: as many as sort and batch well; fewer towards the end, so that no replica is idle. Below `_FULL`
+a step is spent on reading the weights: a piece is smaller only where not every replica would get one."""
 _SMALLER = 8
 """By which a lost piece is divided."""
 _ALONE = 3

@@ -51,7 +51,7 @@ def test_every_prompt_goes_out_once_and_the_last_pieces_are_small(count: int, re
     assert [p.id for piece in pieces for p in piece.left.values()] == [p.id for p in asked(count)]
     assert all(len(piece.left) <= MOST for piece in pieces)
     if count >= 817:
-        assert len(pieces[-1].left) <= 16 and len(pieces) >= 2 * replicas
+        assert len(pieces[-1].left) <= (16 if replicas > 1 else 64) and len(pieces) >= 2 * replicas
 
 
 def test_no_more_of_a_stream_is_held_than_goes_out_soon() -> None:

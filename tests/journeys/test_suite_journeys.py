@@ -185,7 +185,13 @@ VERDICTS: dict[Behaviour, tuple[int, str]] = {
 
 @pytest.mark.parametrize(
     ("suite", "behaviour"),
-    [(suite, behaviour) for suite in SUITES for behaviour in VERDICTS if suite == LONGEST or behaviour != "good"],
+    [
+        # The longest suite has the tasks of all others, so that these need not be walked by everybody.
+        pytest.param(suite, behaviour, marks=[] if suite == LONGEST else [pytest.mark.slow])
+        for suite in SUITES
+        for behaviour in VERDICTS
+        if suite == LONGEST or behaviour != "good"
+    ],
 )
 def test_a_planted_model_gets_the_verdict_that_it_deserves(road: Traveller, keys: Keys, behaviour: Behaviour) -> None:
     """Approval stands in the whole journey of each suite already, all but the longest one's."""

@@ -219,12 +219,14 @@ def test_no_field_in_which_somebody_speaks_is_open(kind: str) -> None:
 
 
 @pytest.mark.parametrize("open_half", [{"prompt_id": "p", "text": SAID}, {"prompt_id": "p", "reasoning": ""}])
-def test_a_redacted_record_that_shows_what_is_to_be_sealed_is_none(open_half: dict[str, str]) -> None:
+def test_a_redacted_record_that_shows_what_is_to_be_sealed_is_none(open_half: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "outputs.jsonl"
     line = canonical({"open": {"prompt_id": "p"}, "sealed": "0" * 64}) + "\n"
-    assert len(hashes.sealed_leaves(line.encode(), "run/t/outputs.jsonl")) == 1
-    line += canonical({"open": open_half, "sealed": "0" * 64}) + "\n"
+    file.write_text(line)
+    assert len(list(hashes.sealed_leaves(file, "run/t/outputs.jsonl"))) == 1
+    file.write_text(line + canonical({"open": open_half, "sealed": "0" * 64}) + "\n")
     with pytest.raises(EvidenceError, match="line 2 is not a redacted record"):
-        hashes.sealed_leaves(line.encode(), "run/t/outputs.jsonl")
+        list(hashes.sealed_leaves(file, "run/t/outputs.jsonl"))
 
 
 def test_where_a_server_is_stands_in_no_copy() -> None:
@@ -232,8 +234,9 @@ def test_where_a_server_is_stands_in_no_copy() -> None:
     assert "10.0.0.5" not in told and "vllm" in told
 
 
-def test_the_salt_of_one_record_opens_no_other() -> None:
+def test_the_salt_of_one_record_opens_no_other(tmp_path: Path) -> None:
     """Two records that say the same look different, in one file and in two."""
     line = canonical(plain(RECORDS["outputs"])).encode() + b"\n"
-    files = [hashes.redacted_lines(line * 3, f"run/{task}/outputs.jsonl", b"secret") for task in ("one", "two")]
-    assert len({json.loads(row)["sealed"] for content in files for row in content.splitlines()}) == 6
+    (file := tmp_path / "outputs.jsonl").write_bytes(line * 3)
+    files = [hashes.redacted_lines(file, f"run/{task}/outputs.jsonl", b"secret") for task in ("one", "two")]
+    assert len({json.loads(row)["sealed"] for rows in files for row in rows}) == 6
