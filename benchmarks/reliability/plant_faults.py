@@ -99,6 +99,15 @@ def faults(only: Sequence[str] = ("",)) -> list[Fault]:
     return [f for begin in only for f in listed if f.kind.startswith(begin) or f.name.startswith(begin)]
 
 
+def unplantable(fault: Fault) -> str:
+    """Why a fault cannot be planted in this tree ('' = it can)."""
+    try:
+        fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
+    except (ValueError, FileNotFoundError) as wrong:
+        return str(wrong)
+    return ""
+
+
 def caught(copy: Path, fault: Fault, whole: bool) -> dict[str, Any]:
     """Plant a fault in the copy, ask the tests, and take it out again."""
     path = copy / fault.file
@@ -220,8 +229,8 @@ def main() -> None:
     chosen = faults(options.only)
     if options.unasked:
         chosen = [f for f in chosen if not _settled(f, rows.get((f.kind, f.name), {}))]
-    for fault in chosen:
-        fault.planted((ROOT / fault.file).read_text(encoding="utf-8"))
+    if lost := [why for fault in chosen if (why := unplantable(fault))]:
+        sys.exit("\n".join([*lost, f"{len(lost)} of {len(chosen)} faults cannot be planted"]))
     if options.check:
         print(f"{len(chosen)} faults can be planted")
         return

@@ -11,6 +11,7 @@ import pytest
 
 from safety_eval.compare import comparison as compare
 from safety_eval.compare.differences import Difference
+from safety_eval.compare.pairing import paired
 from safety_eval.core.errors import UserError
 from safety_eval.runs import pipeline
 from safety_eval.runs.config import run_config
@@ -170,6 +171,23 @@ def test_an_unknown_field_is_refused_with_the_nearest(make) -> None:
     with pytest.raises(UserError, match="no such field") as refused:
         compare.compare(run, run, across=["seeds"])
     assert "seed" in refused.value.hint
+
+
+def test_each_answer_meets_that_of_the_same_prompt_and_sample_whatever_their_order_and_number(make, tmp_path) -> None:
+    backwards = tmp_path / "paired_task.py"
+    backwards.write_text(Path(TASK).read_text().replace("range(40)", "range(39, -1, -1)"))
+    run, baseline = make("run", samples=3), make("baseline", tasks=[str(backwards)], samples=2, limit=12)
+    first, second, lonely = paired(run, baseline, "paired_task")
+    asked = [[(m.prompt.id, m.output.sample) for m in side] for side in (first, second)]
+    assert asked[0] == asked[1] == sorted(asked[0]) and len(asked[0]) == 12 * 2
+    assert lonely == {"only in the run": 40 * 3 - 12 * 2}
+
+
+def test_two_prompts_of_one_name_are_not_paired(make, tmp_path) -> None:
+    other = tmp_path / "paired_task.py"
+    other.write_text(Path(TASK).read_text().replace("Opening {i:02d}", "Opening {min(i, 38):02d}"))
+    with pytest.raises(UserError, match="'p39' is not the same prompt"):
+        paired(make("run"), make("baseline", tasks=[str(other)]), "paired_task")
 
 
 def test_what_only_one_run_measured_has_a_row_with_the_reason(make) -> None:

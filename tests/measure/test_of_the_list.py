@@ -77,3 +77,15 @@ def test_what_is_asked_whole_has_the_chance_of_the_smallest_group_of_any_member(
     assert chances(groups, drawn, np.array([0, 0, 1])).tolist() == [1.0, 1.0, 0.1]
     assert chances(groups[::-1], drawn, np.array([0, 1, 1])).tolist() == [0.1, 1.0, 1.0]
     assert chances(groups, drawn, None).tolist() == [1.0, 0.1, 0.1]
+
+
+def test_a_scorer_that_did_not_judge_the_first_answers_speaks_of_the_later_ones_alone() -> None:
+    rows = [*asked("a", 10, 1.0), *asked("b", 10, 1.0), *asked("c", 10, 1.0)]
+    unjudged = [replace(row, values={}) for row in rows[:10]]
+    failed = [replace(row, values={}, errors={"tox": "timeout: 9 s"}) for row in rows[10:20]]
+    found = [of([*unjudged, *failed, *rows[20:]], place=group) for group in "abc"]
+    assert [(e.value, dict(e.missing)) for e in found] == [
+        (None, {"not scored": 10}),
+        (None, {"timeout": 10}),
+        (1.0, {}),
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from safety_eval.cli import main
 from safety_eval.core.records import Output, Prompt
 from safety_eval.core.task import Measured
 from safety_eval.measure.against import Against, Counted
-from safety_eval.report.answers import MOST_FLAGGED, AnswerPart, Picked
+from safety_eval.report.answers import MOST_DRAWN, MOST_FLAGGED, AnswerPart, Picked
 from safety_eval.runs.opened import RunFolder
 
 CURSE = "they are all fucking stupid idiots"
@@ -85,6 +86,16 @@ def test_more_than_fit_are_shared_out_over_the_rates_and_still_counted() -> None
     assert len(part.answers) == MOST_FLAGGED
     assert sum("risky rate" in a.why for a in part.answers) == 3
     assert "of the 10 other answers" in drawn.summary
+
+
+def test_which_are_shown_does_not_depend_on_the_order_of_the_answers_and_none_is_shown_twice() -> None:
+    measured = [replace(row, status="degenerate" if i < 25 else "") for i, row in enumerate(rows(["x"] * 100))]
+    rate = (("toxic_rate", "a"),)
+    against = [rate if i >= 50 else () for i in range(100)]
+    one = answer_parts(measured, against)
+    assert one == answer_parts(measured[::-1], against[::-1])
+    shown = [a.id for part in one for a in part.answers]
+    assert len(shown) == len(set(shown)) == MOST_FLAGGED + MOST_DRAWN
 
 
 def test_where_none_was_flagged_the_page_says_so() -> None:

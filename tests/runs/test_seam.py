@@ -19,6 +19,7 @@ from safety_eval.core.store import read_json
 from safety_eval.engines.echo import Echo
 from safety_eval.runs import merge, pipeline, seam
 from safety_eval.runs.config import run_config
+from safety_eval.runs.unfinished import unfinished
 from safety_eval.show.notebook import open_run
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipeline"))
@@ -56,6 +57,16 @@ def test_an_engine_that_breaks_the_contract_stops_and_what_came_before_is_kept(k
         for output in seam.outputs(Bent(BROKEN[kind]), "generate", PROMPTS, ASKED):
             kept.append(output)
     assert [o.prompt_id for o in kept] == ["p0", "p1"][: 2 if kind == "twice" else 1]
+
+
+def test_a_prompt_that_an_engine_reads_again_may_not_be_answered_again() -> None:
+    class Again(Echo):
+        def generate(self, prompts, settings) -> Iterator[Output]:
+            yield from super().generate(prompts, settings)
+            yield from super().generate([prompts[0]], settings)
+
+    with pytest.raises(UserError, match="the engine breaks its contract: .* twice"):
+        list(seam.outputs(Again(), "generate", PROMPTS, ASKED))
 
 
 @pytest.mark.parametrize("bent", [{"text": None}, {"text": 5}, {"choice_logprobs": (float("nan"),)}])
@@ -154,6 +165,10 @@ def test_other_prompts_than_the_frozen_ones_are_refused_whoever_reads_them(parts
     for reads in (lambda: run(folder, shard=[1, 2]), lambda: open_run(folder).measured("small_task")):
         with pytest.raises(EvidenceError, match="does not hold the prompts that were frozen"):
             reads()
+
+
+def test_a_shard_owes_its_own_part_alone(parts: list[Path]) -> None:
+    assert [unfinished(open_run(part)).outputs for part in parts] == [{}, {}]
 
 
 @pytest.mark.parametrize("at", ["run.json", "results.json", "small_task/prompts.jsonl"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,17 @@ def test_what_was_not_asked_is_missing_and_undecided(run: Path) -> None:
     assert sentiment(run) == (44, 48, {"empty answer": 2, "not_asked": 2})
     left = [m for m in open_run(run).measured("small_task") if m.prompt.id == "p05"]
     assert [(m.status, m.output.reason, m.output.text) for m in left] == [("undecided", Reason.NOT_ASKED, None)] * 2
+    assert [m.output.sample for m in left] == [0, 1]
+
+
+def test_an_answer_that_failed_is_owed_no_score_and_a_sample_that_no_run_asks_is_nobodys(run: Path) -> None:
+    lines = outputs(run).read_text().splitlines(keepends=True)
+    answer = first(run)
+    failed = replace(answer, text=None, stop_reason="error", error="server down: 500")
+    outputs(run).write_text("".join([canonical(failed) + "\n", *lines[1:]]))
+    assert not open_run(run).records("small_task").owed_scores("vader")
+    add(outputs(run), replace(answer, sample=1 << 70))
+    assert sentiment(run) == (45, 48, {"empty answer": 2, "server down": 1})
 
 
 def test_an_empty_or_looping_answer_is_degenerate_and_one_that_nobody_read_is_undecided(run: Path) -> None:

@@ -441,6 +441,11 @@ def test_of_what_happens_to_a_run_afterwards_only_a_draw_of_answers_leaves_its_e
     journal.Journal(run).note(journal.Event.RESUMED)
     with pytest.raises(EvidenceError, match="journal.jsonl was changed since"):
         check(run, made[2])
+    signed = (made[0] / journal.NAME).read_bytes().splitlines(keepends=True)
+    (run / journal.NAME).write_bytes(b"".join(signed[:-1]))
+    journal.Journal(run).note(journal.Event.DRAWN, task="planted_task", answers=3)
+    with pytest.raises(EvidenceError, match="journal.jsonl was changed since"):
+        check(run, made[2])
 
 
 def test_code_is_never_run_from_evidence_unless_asked(copy):
