@@ -233,6 +233,10 @@ def test_the_verdict_says_how_often_answers_were_drawn_and_a_draw_alone_changes_
         assert told("review", run, "--others", str(others))[0] == 0
     code, words = told("verify", run, "--own-tasks")
     assert code == 0, words
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    (run / "journal.jsonl").write_text("".join(lines[:-4]))  # a chain that holds, shorter than the evidence's
+    assert told("verify", run, "--own-tasks")[0] == 4
+    (run / "journal.jsonl").write_text("".join(lines))
     told("signoff", run, "--policy", policy(tmp_path))
     (said,) = [x for x in json.loads((run / "signoff.json").read_text())["history"] if "were drawn for labels" in x]
     assert "3 times: 270, 220, 180 of them" in said
